@@ -1,0 +1,50 @@
+"""The few numerical habits that every closed form here shares."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax import core, tree
+from jaxtyping import Array, Float
+
+
+def dot(a: Array, b: Array) -> Array:
+    """a @ b at full precision: reduced-precision products (TF32, bfloat16 passes) cost a closed form its meaning."""
+    return jnp.matmul(a, b, precision="highest")
+
+
+def safe_divide(numerator: Array, denominator: Array, otherwise: float = 0.0) -> Array:
+    """numerator / denominator, and `otherwise` where the denominator is 0, with finite gradients on both sides."""
+    nonzero = denominator != 0
+    return jnp.where(nonzero, numerator / jnp.where(nonzero, denominator, 1), otherwise)
+
+
+def safe_sqrt(x: Array) -> Array:
+    """sqrt(x) for x >= 0, with the gradient 0 at 0, where it is infinite."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+
+
+def floating(x) -> Array:
+    """x as a floating array: its own dtype where it has one, JAX's default float for integers and Python numbers."""
+    x = jnp.asarray(x)
+    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
+
+
+def host(x, argument: str) -> np.ndarray:
+    """x as a finite float64 NumPy array, for fits and checks; ValueError names `argument` where it is not finite."""
+    x = np.asarray(x, dtype=np.float64)
+    bad = np.size(x) - np.count_nonzero(np.isfinite(x))
+    if bad:
+        raise ValueError(
+            f"{argument}: expected finite numbers, got {bad} NaN or infinite of {x.size}. Remove them first."
+        )
+    return x
+
+
+def device(x: np.ndarray | np.floating, like) -> Float[Array, "..."]:
+    """x back from the host in the floating dtype of `like`."""
+    return jnp.asarray(x, dtype=floating(like).dtype)
+
+
+def concrete(*values) -> bool:
+    """Whether every array in `values` can be looked at, that is none of them is being traced."""
+    return not any(isinstance(leaf, core.Tracer) for leaf in tree.leaves(values))

@@ -1,0 +1,300 @@
+"""Noise levels, and the schedules that order them in time.
+
+A noisy sample is  x = alpha x0 + sigma noise,  noise ~ N(0, I).  Closed forms and solvers depend on the pair
+(alpha, sigma) alone; a schedule only says which pair belongs to which time t, from 0 (clean) to 1 (noise).
+
+    variance preserving   alpha = exp(-(beta_max - beta_min) t^2 / 4 - beta_min t / 2),  sigma^2 = 1 - alpha^2
+    cosine                alpha = cos(phi(t)) / cos(phi(0)),  phi(t) = (t + s)/(1 + s) pi/2,  sigma^2 = 1 - alpha^2
+    sub-VP                alpha as variance preserving,  sigma = 1 - alpha^2
+    variance exploding    alpha = 1,  sigma = t
+    rectified flow        alpha = 1 - t,  sigma = t
+
+`time_at` is the inverse in the invariant that all frames share, log_snr = log(alpha^2 / sigma^2).
+"""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gaussdiff.numerics import concrete, floating, host
+
+
+class NoiseLevel(eqx.Module):
+    """How much of the data and how much noise a sample holds: x = alpha x0 + sigma noise.
+
+    alpha, sigma: arrays of one shape, () for a single level, (n+1,) for a grid of n steps; numbers broadcast.
+    NoiseLevel(1., 0.) is the clean law. ValueError where either is negative or not finite, or both are 0.
+    """
+
+    alpha: Float[Array, "*levels"]
+    sigma: Float[Array, "*levels"]
+
+    def __init__(self, alpha, sigma):
+        # one dtype for both, so that NoiseLevel(1., sigma) is to jit what a computed level of that dtype is
+        self.alpha, self.sigma = jnp.broadcast_arrays(*_one_dtype(floating(alpha), floating(sigma)))
+        if concrete(self.alpha, self.sigma):
+            _check_pair(np.asarray(self.alpha), np.asarray(self.sigma))
+
+    @property
+    def log_snr(self) -> Float[Array, "*levels"]:
+        """log(alpha^2 / sigma^2): the coordinate that does not depend on the frame; +inf clean, -inf pure noise."""
+        return 2 * (jnp.log(self.alpha) - jnp.log(self.sigma))
+
+    def __getitem__(self, index) -> "NoiseLevel":
+        return jax.tree.map(lambda leaf: leaf[index], self)
+
+    def __len__(self) -> int:
+        return len(self.sigma)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+
+def _one_dtype(*values: Array) -> list[Array]:
+    dtype = jnp.result_type(*values)
+    return [jnp.asarray(value, dtype) for value in values]
+
+
+def _check_pair(alpha: np.ndarray, sigma: np.ndarray) -> None:
+    for name, value in (("alpha", alpha), ("sigma", sigma)):
+        if not (np.isfinite(value) & (value >= 0)).all():
+            raise ValueError(f"{name}: expected finite and >= 0, got {value}. x = alpha x0 + sigma noise needs both.")
+    if ((alpha == 0) & (sigma == 0)).any():
+        raise ValueError("alpha, sigma: expected at least one above 0, got a level with both 0. It holds nothing.")
+
+
+def check_level(level, argument: str = "level") -> None:
+    """TypeError unless `level` is a NoiseLevel, ValueError unless it is a single one."""
+    if not isinstance(level, NoiseLevel):
+        raise TypeError(
+            f"{argument}: expected a NoiseLevel, got {type(level).__name__}. Write gd.NoiseLevel(alpha, sigma), or "
+            "gd.NoiseLevel(1., sigma) for a plain noise scale."
+        )
+    if jnp.shape(level.sigma) != ():
+        raise ValueError(
+            f"{argument}: expected a single level, got an array of shape {jnp.shape(level.sigma)}. Use jax.vmap "
+            "over the levels."
+        )
+
+
+def clean() -> NoiseLevel:
+    """The level without noise, where x = x0."""
+    return NoiseLevel(1.0, 0.0)
+
+
+class Schedule(eqx.Module):
+    """A curve of noise levels, t -> (alpha, sigma), along which the signal-to-noise ratio falls."""
+
+    @property
+    @abc.abstractmethod
+    def end(self) -> Array | float:
+        """The time of most noise, where sampling starts."""
+
+    @abc.abstractmethod
+    def __call__(self, t) -> NoiseLevel:
+        """The noise level at time t (any shape), 0 clean; ValueError outside [0, 1] (negative t where t is sigma)."""
+
+    @abc.abstractmethod
+    def time_at(self, log_snr) -> Float[Array, "..."]:
+        """The time at which log(alpha^2 / sigma^2) = log_snr (any shape): the inverse of __call__."""
+
+
+def check_schedule(schedule) -> None:
+    """TypeError unless `schedule` is a Schedule."""
+    if not isinstance(schedule, Schedule):
+        raise TypeError(
+            f"schedule: expected a gd.Schedule such as gd.VarianceExploding(), got {schedule!r}. "
+            "Call the class to make one."
+        )
+
+
+class UnitTimeSchedule(Schedule):
+    """A schedule whose time runs from 0 to 1."""
+
+    @property
+    def end(self) -> float:
+        return 1.0
+
+
+def _time(t, end: float = 1.0) -> Array:
+    t = floating(t)
+    if concrete(t) and not ((np.asarray(t) >= 0) & (np.asarray(t) <= end)).all():
+        raise ValueError(f"t: expected times in [0, {end:g}], 0 clean, got {np.asarray(t)}. Rescale your times.")
+    return t
+
+
+def _from_log_alpha(log_alpha) -> NoiseLevel:
+    """The variance-preserving pair; expm1 keeps the digits of sigma where alpha is close to 1."""
+    return NoiseLevel(jnp.exp(log_alpha), jnp.sqrt(-jnp.expm1(2 * log_alpha)))
+
+
+def _check_betas(beta_min: Array, beta_max: Array) -> None:
+    if concrete(beta_min, beta_max) and not 0 < float(beta_min) <= float(beta_max) < np.inf:
+        raise ValueError(
+            f"beta_min, beta_max: expected 0 < beta_min <= beta_max, got {float(beta_min):g} and {float(beta_max):g}. "
+            "The usual pair is 0.1 and 20."
+        )
+
+
+def _linear_beta_log_alpha(t: Array, beta_min: Array, beta_max: Array) -> Array:
+    return -t * (t * (beta_max - beta_min) + 2 * beta_min) / 4
+
+
+def _linear_beta_time(log_alpha: Array, beta_min: Array, beta_max: Array) -> Array:
+    """Root of (beta_max - beta_min) t^2 / 4 + beta_min t / 2 = -log_alpha, in the form without cancellation."""
+    c = -4 * log_alpha
+    return c / (beta_min + jnp.sqrt(beta_min**2 + (beta_max - beta_min) * c))
+
+
+class VariancePreserving(UnitTimeSchedule):
+    """Linear-beta diffusion: alpha = exp(-t (t (beta_max - beta_min) + 2 beta_min) / 4), sigma = sqrt(1 - alpha^2).
+
+    Song et al., arXiv 2011.13456, eq. 33. Libraries differ in what "VP" means: this is the continuous one, t in [0, 1].
+    """
+
+    beta_min: Float[Array, ""]
+    beta_max: Float[Array, ""]
+
+    def __init__(self, beta_min=0.1, beta_max=20.0):
+        self.beta_min, self.beta_max = floating(beta_min), floating(beta_max)
+        _check_betas(self.beta_min, self.beta_max)
+
+    def __call__(self, t) -> NoiseLevel:
+        return _from_log_alpha(_linear_beta_log_alpha(_time(t), self.beta_min, self.beta_max))
+
+    def time_at(self, log_snr) -> Float[Array, "..."]:
+        return _linear_beta_time(-jax.nn.softplus(-floating(log_snr)) / 2, self.beta_min, self.beta_max)
+
+
+class SubVariancePreserving(UnitTimeSchedule):
+    """The sub-VP diffusion: alpha as in VariancePreserving, sigma = 1 - alpha^2.
+
+    Song et al., arXiv 2011.13456, eq. 29 and appendix B. Its inverse uses -log alpha = asinh(sigma / (2 alpha)).
+    """
+
+    beta_min: Float[Array, ""]
+    beta_max: Float[Array, ""]
+
+    def __init__(self, beta_min=0.1, beta_max=20.0):
+        self.beta_min, self.beta_max = floating(beta_min), floating(beta_max)
+        _check_betas(self.beta_min, self.beta_max)
+
+    def __call__(self, t) -> NoiseLevel:
+        log_alpha = _linear_beta_log_alpha(_time(t), self.beta_min, self.beta_max)
+        return NoiseLevel(jnp.exp(log_alpha), -jnp.expm1(2 * log_alpha))
+
+    def time_at(self, log_snr) -> Float[Array, "..."]:
+        log_alpha = -jnp.arcsinh(jnp.exp(-floating(log_snr) / 2) / 2)
+        return _linear_beta_time(log_alpha, self.beta_min, self.beta_max)
+
+
+class Cosine(UnitTimeSchedule):
+    """The cosine diffusion: alpha = cos(phi(t)) / cos(phi(0)), sigma = sqrt(1 - alpha^2).
+
+    phi(t) = (t + offset) / (1 + offset) pi/2. Nichol & Dhariwal, arXiv 2102.09672, eq. 17. alpha is exactly 0 at t = 1.
+    Written with sines of 1 - t and of phi differences, so that both ends keep their digits.
+    """
+
+    offset: Float[Array, ""]
+
+    def __init__(self, offset=0.008):
+        self.offset = floating(offset)
+        if concrete(self.offset) and not 0 <= float(self.offset) < np.inf:
+            raise ValueError(f"offset: expected >= 0, got {float(self.offset):g}. The published value is 0.008.")
+
+    def __call__(self, t) -> NoiseLevel:
+        t = _time(t)
+        quarter = jnp.pi / 2 / (1 + self.offset)
+        start = quarter * self.offset
+        alpha = jnp.sin(quarter * (1 - t)) / jnp.cos(start)
+        # cos^2 A - cos^2 B = sin(B - A) sin(B + A)
+        sigma = jnp.sqrt(jnp.sin(quarter * t) * jnp.sin(quarter * t + 2 * start)) / jnp.cos(start)
+        return NoiseLevel(alpha, sigma)
+
+    def time_at(self, log_snr) -> Float[Array, "..."]:
+        log_snr = floating(log_snr)
+        quarter = jnp.pi / 2 / (1 + self.offset)
+        start = quarter * self.offset
+        cosine = jnp.sqrt(jax.nn.sigmoid(log_snr)) * jnp.cos(start)
+        sine = jnp.sqrt(jnp.sin(start) ** 2 + jax.nn.sigmoid(-log_snr) * jnp.cos(start) ** 2)
+        return (jnp.arctan2(sine, cosine) - start) / quarter
+
+
+class VarianceExploding(Schedule):
+    """The frame of EDM: alpha = 1, sigma = t, so that time is the noise scale in data units.
+
+    sigma_max is where sampling starts by default. Karras et al., arXiv 2206.00364, table 1.
+    """
+
+    sigma_max: Float[Array, ""]
+
+    def __init__(self, sigma_max=80.0):
+        self.sigma_max = floating(sigma_max)
+        if concrete(self.sigma_max) and not 0 < float(self.sigma_max) < np.inf:
+            raise ValueError(f"sigma_max: expected > 0, got {float(self.sigma_max):g}. EDM uses 80.")
+
+    @property
+    def end(self) -> Float[Array, ""]:
+        return self.sigma_max
+
+    def __call__(self, t) -> NoiseLevel:
+        return NoiseLevel(1.0, _time(t, np.inf))
+
+    def time_at(self, log_snr) -> Float[Array, "..."]:
+        return jnp.exp(-floating(log_snr) / 2)
+
+
+class RectifiedFlow(UnitTimeSchedule):
+    """The straight line from data to noise: alpha = 1 - t, sigma = t.
+
+    Liu et al., arXiv 2209.03003, eq. 1 (with time reversed: 0 is data here). alpha is exactly 0 at t = 1.
+    """
+
+    def __call__(self, t) -> NoiseLevel:
+        t = _time(t)
+        return NoiseLevel(1 - t, t)
+
+    def time_at(self, log_snr) -> Float[Array, "..."]:
+        return jax.nn.sigmoid(-floating(log_snr) / 2)
+
+
+class DiscreteBetas(UnitTimeSchedule):
+    """A trained network's own table: log alpha(i/N) = sum_{j<=i} log(1 - betas_j) / 2, sigma^2 = 1 - alpha^2.
+
+    betas: (N,) in (0, 1). t = i/N is the table's step i (counted from 1), t = 0 is clean; log alpha is linear in
+    between. The sum is taken in float64.
+    Ho et al., arXiv 2006.11239, eq. 4.
+    """
+
+    log_alphas: Float[Array, " points"]
+
+    def __init__(self, betas):
+        table = host(betas, "betas")
+        if table.ndim != 1 or not table.size or not ((table > 0) & (table < 1)).all():
+            raise ValueError(
+                f"betas: expected shape (N,), every value in (0, 1), got shape {table.shape}, {table.min(initial=1):g} "
+                f"to {table.max(initial=0):g}. A last beta of 1 has no signal left: cap it at 0.999."
+            )
+        self.log_alphas = jnp.asarray(np.concatenate([[0.0], np.cumsum(np.log1p(-table)) / 2]), float)
+
+    @property
+    def times(self) -> Float[Array, " points"]:
+        """The times 0, 1/N, ..., 1 at which the table stands."""
+        return jnp.linspace(0.0, 1.0, len(self.log_alphas), dtype=self.log_alphas.dtype)
+
+    def __call__(self, t) -> NoiseLevel:
+        return _from_log_alpha(jnp.interp(_time(t), self.times, self.log_alphas))
+
+    def time_at(self, log_snr) -> Float[Array, "..."]:
+        log_alpha = -jax.nn.softplus(-floating(log_snr)) / 2
+        return jnp.interp(-log_alpha, -self.log_alphas, self.times)
+
+
+def rates(schedule: Schedule, t) -> tuple[NoiseLevel, NoiseLevel]:
+    """The level at time t and its time derivatives (alpha', sigma') by forward differentiation, as two NoiseLevels."""
+    t = floating(t)
+    return jax.jvp(schedule, (t,), (jnp.ones_like(t),))
