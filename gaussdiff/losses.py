@@ -1,0 +1,53 @@
+"""Denoising losses: the squared error of the clean estimate, weighted by noise level.
+
+Every objective of the field is  weight(level) |denoise(x, level) - x0|^2  with  x = alpha x0 + sigma noise:
+
+    x0       1
+    noise    alpha^2 / sigma^2                                        Ho et al., arXiv 2006.11239, eq. 14
+    v        (alpha^2 + sigma^2)^2 / sigma^2                          Salimans & Ho, arXiv 2202.00512
+    EDM      (sigma^2 + alpha^2 sigma_data^2) / (sigma sigma_data)^2  Karras et al., arXiv 2206.00364, table 1
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from gaussdiff.denoiser import Denoiser, add_noise, check_model, check_sample
+from gaussdiff.schedules import NoiseLevel
+
+Weight = Callable[[NoiseLevel], Array]
+
+
+def denoising_loss(
+    model: Denoiser, x0, level: NoiseLevel, key: PRNGKeyArray, weight: Weight | None = None
+) -> Float[Array, ""]:
+    """weight(level) times the mean over entries of (denoise(x, level) - x0)^2, one x0 (*event) noised with `key`.
+
+    weight: one of the functions below, or any level -> scalar; 1 where left out. Use jax.vmap and the mean for a batch.
+    """
+    check_model(model)
+    x0 = check_sample(x0, argument="x0")
+    error = jnp.mean((model.denoise(add_noise(key, x0, level), level) - x0) ** 2)
+    return error if weight is None else weight(level) * error
+
+
+def noise_weight(level: NoiseLevel) -> Float[Array, ""]:
+    """alpha^2 / sigma^2: the error of the noise prediction."""
+    return (level.alpha / level.sigma) ** 2
+
+
+def v_weight(level: NoiseLevel) -> Float[Array, ""]:
+    """(alpha^2 + sigma^2)^2 / sigma^2: the error of the v prediction."""
+    return ((level.alpha**2 + level.sigma**2) / level.sigma) ** 2
+
+
+def edm_weight(level: NoiseLevel, sigma_data=0.5) -> Float[Array, ""]:
+    """(sigma^2 + alpha^2 sigma_data^2) / (sigma sigma_data)^2: equal weight on all levels for gd.Preconditioned."""
+    return 1 / sigma_data**2 + (level.alpha / level.sigma) ** 2
+
+
+def edm_level(key: PRNGKeyArray, mean=-1.2, std=1.2, shape: tuple[int, ...] = ()) -> NoiseLevel:
+    """Levels with alpha = 1 and log sigma ~ N(mean, std^2): where EDM spends its training."""
+    return NoiseLevel(1.0, jnp.exp(mean + std * jax.random.normal(key, shape)))

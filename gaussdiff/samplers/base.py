@@ -1,0 +1,128 @@
+"""The loop that every sampler shares, and what a sampler is: a state, a step, a count of model calls."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from gaussdiff.denoiser import Denoiser, Event, check_model, check_sample
+from gaussdiff.numerics import concrete
+from gaussdiff.schedules import NoiseLevel
+from gaussdiff.trajectory import Trajectory
+
+
+class Step(eqx.Module):
+    """What one step gives: the next sample, the denoised value computed at its start, and the next state."""
+
+    x: Float[Array, "*event"]
+    denoised: Float[Array, "*event"]
+    state: Any = None
+
+
+class Sampler(eqx.Module):
+    """A rule that carries one sample from a level to the next, from any frame to any frame."""
+
+    @abc.abstractmethod
+    def needs_key(self) -> bool:
+        """Whether its steps draw noise."""
+
+    @abc.abstractmethod
+    def nfe(self, n: int) -> int:
+        """Model calls of n steps that end at sigma = 0."""
+
+    @abc.abstractmethod
+    def init(self, x: Event, level: NoiseLevel) -> Any:
+        """The state before the first step."""
+
+    @abc.abstractmethod
+    def step(
+        self, model: Denoiser, x: Event, state: Any, level: NoiseLevel, next_level: NoiseLevel, key: PRNGKeyArray | None
+    ) -> Step:
+        """One step of one sample x (*event) from level to next_level, which has less noise."""
+
+
+class OneStep(Sampler):
+    """A sampler without memory and without noise of its own."""
+
+    def needs_key(self) -> bool:
+        return False
+
+    def init(self, x: Event, level: NoiseLevel) -> None:
+        return None
+
+
+def sample(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel, key: PRNGKeyArray | None = None) -> Trajectory:
+    """Carry one sample x (*event) at levels[0] down the grid `levels` (n+1,), and keep the whole path.
+
+    Returns the Trajectory: levels, x (n+1, *event), and denoised (n, *event), the values the sampler itself computed;
+    the model is called no more often than the sampler needs. key: only for samplers that draw noise; step i uses
+    fold_in(key, i). For a batch: jax.vmap(gd.sample, in_axes=(None, None, 0, None))(sampler, model, x, levels).
+
+    TypeError for a sampler, model or levels of the wrong kind; ValueError for a NaN in x, levels that do not lose noise
+    at every step, or a missing key.
+    """
+    if not isinstance(sampler, Sampler):
+        raise TypeError(
+            f"sampler: expected a gd.Sampler such as gd.Heun(), got {sampler!r}. Call the class to make one."
+        )
+    check_model(model)
+    x = check_sample(x)
+    if concrete(x) and not np.isfinite(np.asarray(x)).all():
+        raise ValueError("x: expected finite numbers, got NaN or infinity. Draw a start with gd.sample_prior.")
+    check_grid(levels)
+    if key is None and sampler.needs_key():
+        raise ValueError(
+            f"key: expected one, since {type(sampler).__name__} draws noise, got no key. Pass key=jax.random.key(seed)."
+        )
+    return _sample(sampler, model, x, levels, key)
+
+
+@eqx.filter_jit
+def _sample(sampler: Sampler, model: Denoiser, x: Array, levels: NoiseLevel, key: PRNGKeyArray | None) -> Trajectory:
+    n = len(levels) - 1
+    keys = None if key is None else jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(n))
+
+    def body(carry, inputs):
+        x, state = carry
+        level, next_level, key = inputs
+        step = sampler.step(model, x, state, level, next_level, key)
+        return (step.x, step.state), (step.x, step.denoised)
+
+    _, (xs, denoised) = jax.lax.scan(body, (x, sampler.init(x, levels[0])), (levels[:-1], levels[1:], keys))
+    return Trajectory(levels, jnp.concatenate([x[None], xs]), denoised)
+
+
+def denoise(model: Denoiser, x: Event, level: NoiseLevel) -> Event:
+    """model.denoise with a check, while tracing, that the output is a sample like x."""
+    x0 = model.denoise(x, level)
+    if x0.shape != x.shape:
+        raise ValueError(
+            f"model: expected denoise to give shape {x.shape}, got {x0.shape}. It maps one sample to one sample."
+        )
+    return x0.astype(x.dtype)
+
+
+def check_grid(levels) -> None:
+    """TypeError unless `levels` is a NoiseLevel; ValueError unless it holds two levels or more, of falling noise."""
+    if not isinstance(levels, NoiseLevel):
+        raise TypeError(
+            f"levels: expected a NoiseLevel of (n+1,) arrays, got {type(levels).__name__}. See gd.grids.karras(n)."
+        )
+    if jnp.ndim(levels.sigma) != 1 or len(levels) < 2:
+        raise ValueError(
+            f"levels: expected shape (n+1,) with n >= 1 steps, got {jnp.shape(levels.sigma)}. See gd.grids.karras(n)."
+        )
+    if concrete(levels):
+        alpha, sigma = (np.asarray(value, np.float64) for value in (levels.alpha, levels.sigma))
+        # sigma / alpha falls, written without dividing by an alpha of 0
+        rising = np.flatnonzero(sigma[1:] * alpha[:-1] >= sigma[:-1] * alpha[1:])
+        if rising.size:
+            i = rising[0]
+            raise ValueError(
+                f"levels: expected strictly falling noise, got sigma/alpha {sigma[i]:g}/{alpha[i]:g} at index {i}, "
+                f"then {sigma[i + 1]:g}/{alpha[i + 1]:g}. Order them from noise to data."
+            )

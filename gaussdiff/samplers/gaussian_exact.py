@@ -1,0 +1,29 @@
+"""The closed-form flow of a Gaussian as a sampler: no model calls, no error, any step size."""
+
+from jaxtyping import PRNGKeyArray
+
+from gaussdiff.denoiser import Denoiser, Event
+from gaussdiff.exact import gaussian_flow
+from gaussdiff.gaussian import Gaussian
+from gaussdiff.samplers.base import OneStep, Step
+from gaussdiff.schedules import NoiseLevel
+
+
+class GaussianExact(OneStep):
+    """gaussian_flow as a step, whatever the model: the first part of a teleported path (see SwitchAt)."""
+
+    gaussian: Gaussian
+
+    def nfe(self, n: int) -> int:
+        return 0
+
+    def step(
+        self,
+        model: Denoiser,
+        x: Event,
+        state: None,
+        level: NoiseLevel,
+        next_level: NoiseLevel,
+        key: PRNGKeyArray | None,
+    ) -> Step:
+        return Step(gaussian_flow(self.gaussian, x, level, next_level), self.gaussian.denoise(x, level))

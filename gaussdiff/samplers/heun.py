@@ -1,0 +1,42 @@
+"""Heun's method: an Euler step, then the mean of the directions at both of its ends.
+
+The last step to sigma = 0 stays an Euler step, since no direction exists there.
+"""
+
+import jax
+from jaxtyping import PRNGKeyArray
+
+from gaussdiff.denoiser import Denoiser, Event
+from gaussdiff.samplers.base import OneStep, Step, denoise
+from gaussdiff.samplers.euler import displacement
+from gaussdiff.schedules import NoiseLevel
+
+
+class Heun(OneStep):
+    """Heun's second-order method along the straight line between two levels: two model calls a step, one to sigma = 0.
+
+    In the frame alpha = 1 it is EDM's deterministic sampler, Karras et al., arXiv 2206.00364, algorithm 1.
+    """
+
+    def nfe(self, n: int) -> int:
+        return 2 * n - 1
+
+    def step(
+        self,
+        model: Denoiser,
+        x: Event,
+        state: None,
+        level: NoiseLevel,
+        next_level: NoiseLevel,
+        key: PRNGKeyArray | None,
+    ) -> Step:
+        x0 = denoise(model, x, level)
+        first = displacement(x, x0, level, level, next_level)
+
+        def averaged(euler):
+            second = displacement(euler, denoise(model, euler, next_level), next_level, level, next_level)
+            return (x + (first + second) / 2).astype(x.dtype)
+
+        euler = (x + first).astype(x.dtype)
+        # cond, not where: the second call of the model must not happen on the last step
+        return Step(jax.lax.cond(next_level.sigma > 0, averaged, lambda euler: euler, euler), x0)

@@ -1,0 +1,58 @@
+"""One sampler for the noisy part of a path and another for the rest.
+
+Teleportation is SwitchAt(GaussianExact(gaussian), Heun(), log_snr): while the noise hides all but the second moments,
+the closed form replaces the network. Wang & Vastola, arXiv 2412.09726.
+"""
+
+import jax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from gaussdiff.denoiser import Denoiser, Event
+from gaussdiff.numerics import floating
+from gaussdiff.samplers.base import Sampler, Step
+from gaussdiff.schedules import NoiseLevel
+
+
+class SwitchAt(Sampler):
+    """`first` for every step that ends at or before log_snr, `second` from the next step on."""
+
+    first: Sampler
+    second: Sampler
+    log_snr: Float[Array, ""]
+
+    def __init__(self, first: Sampler, second: Sampler, log_snr):
+        for name, sampler in (("first", first), ("second", second)):
+            if not isinstance(sampler, Sampler):
+                raise TypeError(
+                    f"{name}: expected a gd.Sampler such as gd.Heun(), got {sampler!r}. Call the class to make one."
+                )
+        self.first, self.second, self.log_snr = first, second, floating(log_snr)
+
+    def needs_key(self) -> bool:
+        return self.first.needs_key() or self.second.needs_key()
+
+    def nfe(self, n: int) -> int:
+        """At most this many: the count of the costlier sampler, since the switch depends on the grid."""
+        return max(self.first.nfe(n), self.second.nfe(n))
+
+    def init(self, x: Event, level: NoiseLevel) -> tuple:
+        return self.first.init(x, level), self.second.init(x, level)
+
+    def step(
+        self,
+        model: Denoiser,
+        x: Event,
+        state: tuple,
+        level: NoiseLevel,
+        next_level: NoiseLevel,
+        key: PRNGKeyArray | None,
+    ) -> Step:
+        def early() -> Step:
+            step = self.first.step(model, x, state[0], level, next_level, key)
+            return Step(step.x, step.denoised, (step.state, state[1]))
+
+        def late() -> Step:
+            step = self.second.step(model, x, state[1], level, next_level, key)
+            return Step(step.x, step.denoised, (state[0], step.state))
+
+        return jax.lax.cond(next_level.log_snr <= self.log_snr, early, late)
