@@ -1,0 +1,141 @@
+"""The training loop: start or continue a run, look at it now and then, save it, stop cleanly."""
+
+import math
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import checkpoint, data, journal, runs
+from .config import Config, differences
+from .evaluate import held_out_loss
+from .network import LearnedDenoiser
+from .step import Examples, Trainer, TrainState
+
+
+def train(config: Config, out: str | Path) -> LearnedDenoiser:
+    """Train to `config.steps` in the folder `out`, from its newest whole checkpoint where there is one.
+
+    Returns the model of the averaged weights. A run that is far enough is reused at once. ValueError, with nothing
+    touched, where `out` holds a run with other settings (all but steps and how often to look). FloatingPointError where
+    the loss is no longer finite: the last good checkpoint stays. KeyboardInterrupt after Ctrl-C or SIGTERM: the state
+    is saved first.
+    """
+    out = Path(out).expanduser().resolve()
+    found = checkpoint.latest(out)
+    if found is not None:
+        _check_same(Config.from_json(found.settings["config"]), config, out)
+        if found.step >= config.steps:
+            print(f"{out} is already trained to step {found.step}; reused", flush=True)
+            return runs.load(out)
+    examples = data.load(config.data, held_out=config.held_out, data_dir=config.data_dir)
+    trainer = Trainer.create(config, examples.shape, examples.classes)
+    state = _begin(trainer, out, found)
+    state = _advance(trainer, state, examples, out)
+    return trainer.model(state.ema)
+
+
+def _check_same(saved: Config, asked: Config, out: Path) -> None:
+    if changed := differences(saved, asked):
+        listed = "\n  ".join(changed)
+        raise ValueError(
+            f"out: {out} holds a run with other settings (saved -> asked):\n  {listed}\n"
+            "Ask for the saved ones to continue it, or choose another --out."
+        )
+
+
+def _begin(trainer: Trainer, out: Path, found: checkpoint.Checkpoint | None) -> TrainState:
+    """The state to go on from; of a new run it is saved at once, so that the folder says what it is."""
+    checkpoint.clean(out)
+    if found is None:
+        state = trainer.initial()
+        checkpoint.save(out, 0, state, runs.settings(trainer))
+    else:
+        print(f"continuing {out} from step {found.step}", flush=True)
+        state = checkpoint.restore(trainer.abstract(), found.arrays)
+    journal.rewind(out / "train.jsonl", int(state.step))
+    return state
+
+
+def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Path) -> TrainState:
+    config, start = trainer.config, int(state.step)
+    labels = None if dataset.train_labels is None else jnp.asarray(dataset.train_labels)
+    examples = Examples(jnp.asarray(dataset.train), labels)
+    held_out = jnp.asarray(dataset.held_out[:512])
+    with interruptible() as stop, journal.opened(out / "train.jsonl", start, config.steps, config.batch) as book:
+        step = trainer.compiled_step(state, examples)
+        book.start_clock()
+        losses = []
+        for done in range(start + 1, config.steps + 1):
+            state, loss = step(state, examples)
+            losses.append(loss)
+            stopping = stop.is_set()
+            last = stopping or done == config.steps
+            saving = last or done % config.checkpoint_every == 0
+            judging = last or done % config.evaluate_every == 0
+            if not (saving or judging or done % config.log_every == 0):
+                # Losses are fetched a few at a time: waiting for each would leave the device idle between steps.
+                continue
+            mean, rate = _mean(losses, done, out), book.rate(done)
+            model = trainer.model(state.ema)
+            book.note(done, mean, rate, float(held_out_loss(model, held_out, config)) if judging else None)
+            if saving:
+                _check_finite(state, done, out)
+                checkpoint.save(out, done, state, runs.settings(trainer))
+            if stopping and done < config.steps:
+                raise KeyboardInterrupt(f"stopped at step {done}, saved in {out}; the same command continues it")
+            losses = []
+            book.resume_clock(done)
+    return state
+
+
+def _mean(losses: list[jax.Array], done: int, out: Path) -> float:
+    values = np.asarray(jax.device_get(losses), np.float64)
+    if not np.isfinite(values).all():
+        first = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise _diverged(f"loss: expected finite numbers, got {values[first]}", done - len(values) + 1 + first, out)
+    return float(values.mean())
+
+
+def _check_finite(state: TrainState, done: int, out: Path) -> None:
+    # The loss of a step is that of the weights before it: the last update shows in the weights alone.
+    if not all(math.isfinite(float(jnp.sum(leaf))) for leaf in jax.tree.leaves((state.params, state.ema))):
+        raise _diverged("weights: expected finite numbers, got NaN or infinity", done, out)
+
+
+def _diverged(what: str, step: int, out: Path) -> FloatingPointError:
+    return FloatingPointError(
+        f"{what} at step {step}. The checkpoint before it stays in {out}. "
+        "Train into another --out with a smaller --learning-rate, a longer --warmup or a smaller --clip."
+    )
+
+
+@contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """Give an event that the first Ctrl-C or SIGTERM sets; a second one acts as usual.
+
+    An exception in the middle of a step would lose the state that the step has consumed.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: object) -> None:
+        asked.set()
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

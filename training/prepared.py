@@ -1,0 +1,91 @@
+"""Sets that tensorflow-datasets has prepared on this machine, read without TensorFlow, network or worker processes.
+
+Preparing is left to the user, because it downloads: the error for a missing set gives the command.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+EXAMPLES = ("mnist", "fashion_mnist", "cifar10")
+Part = tuple[np.ndarray, np.ndarray | None]
+
+
+def folder(name: str, data_dir: str | None = None) -> Path | None:
+    """Return the newest prepared version of `name` ("mnist", "emnist/letters"), or None where there is none."""
+    versions = [path.parent for path in (_root(data_dir) / name).glob("*/dataset_info.json")]
+    return max(versions, key=_version, default=None)
+
+
+def known_names() -> list[str]:
+    """Return the names that tensorflow-datasets knows, without asking the network; [] where it is not installed."""
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError:
+        return []
+    return tfds.list_builders(with_community_datasets=False)
+
+
+def is_known(name: str, data_dir: str | None = None) -> bool:
+    """Return whether `name` is prepared here or is a set that tensorflow-datasets could prepare."""
+    return folder(name, data_dir) is not None or name.split("/")[0] in known_names()
+
+
+def read(name: str, data_dir: str | None = None) -> tuple[dict[str, Part], int | None]:
+    """Return {split: (images (N, H, W, C) uint8, labels (N,) int32 or None)} of "train" and "test", and the classes.
+
+    FileNotFoundError, at once and with the cure, where the set is not prepared; ValueError where it has no images of
+    one size or was prepared in a format that only TensorFlow reads.
+    """
+    where = folder(name, data_dir)
+    if where is None:
+        raise FileNotFoundError(_missing(name, data_dir))
+    import tensorflow_datasets as tfds
+
+    builder: Any = tfds.builder_from_directory(where)
+    features = builder.info.features
+    if "image" not in features or "train" not in builder.info.splits:
+        raise ValueError(f"data: {name!r} expected a split 'train' with a feature 'image', got {features}")
+    labelled = "label" in features and isinstance(features["label"], tfds.features.ClassLabel)
+    classes = features["label"].num_classes if labelled else None
+    splits = [part for part in ("train", "test") if part in builder.info.splits]
+    return {part: _read_split(builder, name, part, labelled) for part in splits}, classes
+
+
+def _read_split(builder: Any, name: str, part: str, labelled: bool, chunk: int = 2000) -> Part:
+    try:
+        source = builder.as_data_source(split=part)
+    except NotImplementedError as error:
+        raise ValueError(f"data: {name!r} is prepared in a format that needs TensorFlow; {_command(name)}") from error
+    # In this thread: decoding holds Python's lock, so threads gain nothing, and a fork after JAX started can deadlock.
+    chunks = [range(i, min(i + chunk, len(source))) for i in range(0, len(source), chunk)]
+    records = [record for indices in chunks for record in source.__getitems__(indices)]
+    if len(sizes := {record["image"].shape for record in records}) > 1:
+        raise ValueError(f"data: expected images of one size, got {name!r} with {len(sizes)} sizes; crop them first")
+    labels = np.array([record["label"] for record in records], np.int32) if labelled else None
+    return np.stack([record["image"] for record in records]), labels
+
+
+def _root(data_dir: str | None) -> Path:
+    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdigit() else -1 for part in path.name.split("."))
+
+
+def _command(name: str) -> str:
+    code = (
+        f"import tensorflow_datasets as tfds; tfds.builder('{name}', file_format='array_record').download_and_prepare()"
+    )
+    return f'prepare it where there is a network:\n    python -c "{code}"'
+
+
+def _missing(name: str, data_dir: str | None) -> str:
+    return (
+        f"data: {name!r} is a set of tensorflow-datasets that is not prepared in {_root(data_dir)}, and nothing is "
+        f"downloaded without being asked. Either set TFDS_DATA_DIR (or --data-dir) to the folder that holds it, or "
+        f"{_command(name)}\n(some sets need TensorFlow for that one step, none needs it afterwards)"
+    )

@@ -1,0 +1,104 @@
+"""A U-Net for one image (H, W, C): residual blocks down through coarser and coarser images and back up.
+
+    network(x, c_noise, label) -> array of x's shape
+
+Each resolution has its own width; the way up reads, beside its own image, the one of the same size from the way down.
+The output starts at zero, so a preconditioned network starts as the best constant-times-x denoiser.
+"""
+
+from itertools import pairwise
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from jaxtyping import Float, Int
+
+from .blocks import Block, Embedding, GroupNorm, zero_conv
+from .config import Config
+
+
+class Stage(nnx.Module):
+    """The residual blocks of one resolution on one way; on the way up each also reads an image from the way down."""
+
+    def __init__(self, widths: list[int], c_out: int, width: int, groups: int, attend: bool, *, rngs: nnx.Rngs):
+        self.blocks = nnx.data([Block(c_in, c_out, width, groups, attend, rngs=rngs) for c_in in widths])
+
+    def __call__(self, x: Array, embedding: Array, skips: list[Array] | None = None) -> list[Array]:
+        outputs = []
+        for block in self.blocks:
+            x = block(x if skips is None else jnp.concatenate([x, skips.pop()], axis=-1), embedding)
+            outputs.append(x)
+        return outputs
+
+
+class UNet(nnx.Module):
+    """The network of `config` for images of `shape` = (H, W, C); `classes` is the number of labels, or None."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int | None, config: Config, *, rngs: nnx.Rngs):
+        check_sizes(shape, config)
+        widths = [config.channels * mult for mult in config.channel_mult]
+        heights = [shape[0] >> i for i in range(len(widths))]
+        width = 4 * config.channels
+        n, groups = config.blocks, config.groups
+        attend = [height in config.attention for height in heights]
+        self.embedding = Embedding(width, classes, rngs=rngs)
+        self.stem = nnx.Conv(shape[-1], widths[0], (3, 3), rngs=rngs)
+        down, up = [], []
+        for i, c in enumerate(widths):
+            below = widths[max(i - 1, 0)]
+            down.append(Stage([below] + [c] * (n - 1), c, width, groups, attend[i], rngs=rngs))
+            up.append(Stage([2 * c] * n, c, width, groups, attend[i], rngs=rngs))
+        self.down, self.up = nnx.data(down), nnx.data(up)
+        c = widths[-1]
+        self.middle = Block(c, c, width, groups, attend[-1], rngs=rngs)
+        self.smooth = nnx.data([nnx.Conv(b, a, (3, 3), rngs=rngs) for a, b in pairwise(widths)])
+        self.norm = GroupNorm(widths[0], groups, rngs=rngs)
+        self.out = zero_conv(widths[0], shape[-1], rngs)
+
+    def __call__(
+        self, x: Float[Array, "h w c"], c_noise: Float[Array, ""], label: Int[Array, ""] | None = None
+    ) -> Float[Array, "h w c"]:
+        embedding = self.embedding(c_noise, label)
+        h, skips = self.stem(x), []
+        for i, stage in enumerate(self.down):
+            skips.append(stage(h if i == 0 else halve(h), embedding))
+            h = skips[-1][-1]
+        h = self.middle(h, embedding)
+        for i in reversed(range(len(skips))):
+            h = self.up[i](h, embedding, skips[i])[-1]
+            if i > 0:
+                h = self.smooth[i - 1](double(h))
+        return self.out(nnx.silu(self.norm(h)))
+
+
+def halve(x: Float[Array, "h w c"]) -> Float[Array, "h/2 w/2 c"]:
+    """Average each 2 x 2 square of pixels."""
+    h, w, c = x.shape
+    return x.reshape(h // 2, 2, w // 2, 2, c).mean((1, 3))
+
+
+def double(x: Float[Array, "h w c"]) -> Float[Array, "2*h 2*w c"]:
+    """Repeat each pixel as a 2 x 2 square."""
+    h, w, c = x.shape
+    return jnp.broadcast_to(x[:, None, :, None], (h, 2, w, 2, c)).reshape(2 * h, 2 * w, c)
+
+
+def check_sizes(shape: tuple[int, ...], config: Config) -> None:
+    """Raise ValueError, with the cure, where images of `shape` do not fit the network of `config`."""
+    if len(shape) != 3:
+        raise ValueError(f"shape: a U-Net expects images (H, W, C), got {shape}; vectors take the MLP")
+    factor = 2 ** (len(config.channel_mult) - 1)
+    if shape[0] % factor or shape[1] % factor:
+        raise ValueError(
+            f"channel_mult: {len(config.channel_mult)} resolutions expect sides divisible by {factor}, got images "
+            f"{shape[0]} x {shape[1]}; give --channel-mult fewer entries or pad the images"
+        )
+    for width in {config.channels * mult for mult in config.channel_mult}:
+        if width % config.groups:
+            raise ValueError(
+                f"groups: expected a divisor of every width, got {config.groups} groups for {width} channels; "
+                "change --groups or --channels"
+            )
+    heights = [shape[0] >> i for i in range(len(config.channel_mult))]
+    if missing := sorted(set(config.attention) - set(heights)):
+        raise ValueError(f"attention: expected heights among {heights}, got {missing}; change --attention")
