@@ -1,0 +1,38 @@
+"""The commands: python -m analysis report --help."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+from analysis import report
+from analysis.study import Settings, run
+
+
+@dataclass(frozen=True)
+class Report:
+    """Compare a training run with its closed-form twins; write metrics.json, arrays.npz, figures and report.html."""
+
+    run: Path  # folder of the training run
+    out: Path  # folder to write to; may be the run's own
+    settings: tyro.conf.OmitArgPrefixes[Settings] = field(default_factory=Settings)
+
+    def __call__(self) -> None:
+        report.write(run(self.run, self.settings), self.out)
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command and return its exit code: 2 after an error of the user's."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            {"report": Report}, args=arguments, prog="python -m analysis", description="Compare a run with its twins."
+        )()
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

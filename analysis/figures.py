@@ -1,0 +1,163 @@
+"""The figures of a report: each a function from measured arrays to a matplotlib Figure."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+
+from analysis.compare import Curves, Paths
+
+NAMES = {
+    "network": "trained U-Net",
+    "gaussian": "Gaussian",
+    "mixture": "mixture",
+    "data_set": "data set",
+    "isotropic": "isotropic",
+    "real": "real images",
+}
+COLORS = {
+    "network": "#111111",
+    "gaussian": "#0072b2",
+    "mixture": "#e69f00",
+    "data_set": "#009e73",
+    "isotropic": "#999999",
+    "real": "#cc79a7",
+}
+NOISE_AXIS = "noise scale σ (data units): noise ← → data"
+
+
+def trajectories(paths: Mapping[str, Paths], start: int = 0, columns: int = 9) -> Figure:
+    """One start, every model: the network's noisy state on top, then what each model believes the image is."""
+    levels = paths["network"].sigma
+    chosen = _spread(levels[:-1], columns)
+    if not _is_image(paths["network"].x[start, 0]):
+        return _plane(paths)
+    scale = np.sqrt(levels[chosen] ** 2 + 1).reshape(-1, 1, 1, 1)
+    rows = [("noisy state\n(U-Net)", paths["network"].x[start, chosen] / scale)]
+    rows += [(f"{NAMES[name]}\nbelieves", path.denoised[start, chosen]) for name, path in paths.items()]
+    figure = _image_rows(rows)
+    for axis, sigma in zip(figure.axes[:columns], levels[chosen], strict=False):
+        axis.set_title(f"σ = {sigma:.2g}", fontsize=9)
+    figure.suptitle("Same noise, same solver: outline first, details later", fontsize=12)
+    return figure
+
+
+def samples(images: Mapping[str, np.ndarray], columns: int = 12) -> Figure:
+    """A row of samples for each name, columns from the same noise."""
+    first = next(iter(images.values()))
+    if not _is_image(first[0]):
+        return _clouds(images)
+    return _image_rows([(name, row[:columns]) for name, row in images.items()])
+
+
+def explained(sigmas: np.ndarray, measured: Mapping[str, Curves]) -> Figure:
+    """How much of the network each twin explains, and which of them denoises unseen images best, by noise scale."""
+    figure, (denoiser, score, error) = _panels(3)
+    for axis, part, title in ((denoiser, "denoiser", "denoised image"), (score, "score", "score")):
+        for name, curve in measured[part].items():
+            axis.plot(sigmas, curve, ".-", color=COLORS[name], label=NAMES[name])
+        axis.set(ylim=(-0.05, 1.05), title=f"explained variance of the U-Net's {title}")
+        axis.axhline(1, color="#cccccc", lw=0.8, zorder=0)
+    for name, curve in measured["error"].items():
+        error.plot(sigmas, curve, ".-", color=COLORS[name], label=NAMES[name])
+    error.set(title="error of the denoised image, unseen data", ylim=(0, None))
+    return _noise_axes(figure, denoiser, score, error)
+
+
+def distances(levels: np.ndarray, measured: Mapping[str, Curves]) -> Figure:
+    """How far each twin's path runs from the network's, from the same noise, by noise scale."""
+    figure, (state, denoised) = _panels(2)
+    for axis, part, title in ((state, "state", "noisy state"), (denoised, "denoised", "denoised image")):
+        for name, curve in measured[part].items():
+            shown = levels[: len(curve)] > 0
+            axis.plot(levels[: len(curve)][shown], curve[shown], ".-", color=COLORS[name], label=NAMES[name])
+        axis.set(title=f"distance to the U-Net's {title}\n(RMS per pixel)", ylim=(0, None))
+    return _noise_axes(figure, state, denoised)
+
+
+def commitment(variances: np.ndarray, measured: Curves) -> Figure:
+    """When each principal component is decided, against its variance and the closed form sqrt(3 variance)."""
+    figure, (axis,) = _panels(1, width=6)
+    order = np.linspace(variances.min(), variances.max(), 200)
+    axis.plot(order, np.sqrt(3 * order), "--", color=COLORS["gaussian"], label="closed form √(3 variance)")
+    for name in ("network", "mixture", "data_set"):
+        marker = "o" if name == "network" else "."
+        axis.plot(variances, measured[name], marker, color=COLORS[name], label=NAMES[name], ms=6, alpha=0.85)
+    axis.set(xscale="log", yscale="log", xlabel="variance of the principal component (data units²)")
+    for scale in (axis.xaxis, axis.yaxis):
+        scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        scale.set_major_formatter("{x:g}")
+        scale.set_minor_locator(NullLocator())
+    axis.set(ylabel="σ where it is half decided", title="Large components are decided first, fine ones last")
+    axis.legend(frameon=False)
+    return figure
+
+
+def _spread(sigma: np.ndarray, columns: int) -> np.ndarray:
+    """Indices of levels about evenly spaced in log sigma, within the range where the picture changes."""
+    wanted = np.geomspace(min(20.0, sigma[0]), sigma[-1] if sigma[-1] > 0.05 else 0.05, columns)
+    return np.array([np.abs(np.log(sigma) - np.log(w)).argmin() for w in wanted])
+
+
+def _is_image(sample: np.ndarray) -> bool:
+    return sample.ndim == 3 and sample.shape[-1] in (1, 3)
+
+
+def _image_rows(rows: list[tuple[str, np.ndarray]]) -> Figure:
+    columns = max(len(images) for _, images in rows)
+    figure = Figure(figsize=(0.85 * columns + 1.4, 0.92 * len(rows) + 0.6), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (name, images) in zip(axes, rows, strict=True):
+        for axis in line:
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+        for axis, image in zip(line, images, strict=False):
+            axis.imshow(np.clip(image.squeeze() / 2 + 0.5, 0, 1), cmap="gray_r", vmin=0, vmax=1)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    return figure
+
+
+def _panels(count: int, width: float = 4.2) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width * count, 3.9), layout="constrained")
+    axes = list(figure.subplots(1, count, squeeze=False)[0])
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _noise_axes(figure: Figure, *axes: Axes) -> Figure:
+    for axis in axes:
+        axis.set(xscale="log", xlabel=NOISE_AXIS)
+        axis.title.set_fontsize(10)
+        axis.invert_xaxis()
+        axis.xaxis.set_major_formatter("{x:g}")
+    axes[-1].legend(frameon=False)
+    return figure
+
+
+def _plane(paths: Mapping[str, Paths], shown: int = 40) -> Figure:
+    """Paths of the denoised value in the first two coordinates, for data that are vectors."""
+    figure, axes = _panels(len(paths), width=3.4)
+    for axis, (name, path) in zip(axes, paths.items(), strict=True):
+        plane = _pair(path.denoised[:shown])
+        axis.plot(plane[..., 0].T, plane[..., 1].T, color=COLORS[name], lw=0.6, alpha=0.7)
+        axis.plot(*_pair(path.samples[:shown]).T, ".", color=COLORS[name], ms=4)
+        axis.set(title=f"{NAMES[name]}: denoised value on its way", aspect="equal")
+        axis.title.set_fontsize(9)
+    return figure
+
+
+def _clouds(samples: Mapping[str, np.ndarray]) -> Figure:
+    figure, axes = _panels(len(samples), width=2.8)
+    for axis, (name, x) in zip(axes, samples.items(), strict=True):
+        axis.plot(*_pair(x).T, ".", color="#333333", ms=2)
+        axis.set(title=name, aspect="equal")
+        axis.title.set_fontsize(9)
+    return figure
+
+
+def _pair(x: np.ndarray) -> np.ndarray:
+    """The first two coordinates of the last axis; one coordinate is drawn against 0."""
+    return x[..., :2] if x.shape[-1] > 1 else np.concatenate([x, np.zeros_like(x)], -1)

@@ -1,0 +1,144 @@
+"""Write a study to a folder: numbers, arrays, figures, and one self-contained page that explains them."""
+
+import base64
+import html
+import io
+import json
+from pathlib import Path
+from string import Template
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from analysis import figures
+from analysis.study import Study
+from analysis.tables import Table, metrics, summary, tables
+
+KEPT_PATHS = 32  # starts whose whole paths go to arrays.npz
+
+
+def write(study: Study, out: Path) -> None:
+    """Print the tables and write metrics.json, arrays.npz, figures/*.png and report.html to the folder `out`."""
+    (out / "figures").mkdir(parents=True, exist_ok=True)
+    drawings = {name: _png(figure) for name, figure in draw(study).items()}
+    for name, png in drawings.items():
+        (out / "figures" / f"{name}.png").write_bytes(png)
+    (out / "metrics.json").write_text(json.dumps(metrics(study), indent=1, allow_nan=False) + "\n")
+    np.savez_compressed(out / "arrays.npz", allow_pickle=False, **arrays(study))
+    (out / "report.html").write_text(page(study, drawings), encoding="utf-8")
+    _show(tables(study))
+    print(f"written: {out / 'report.html'}, metrics.json, arrays.npz, figures/ ({len(drawings)})")
+
+
+def draw(study: Study) -> dict[str, Figure]:
+    """The figures, by file name."""
+    return {
+        "trajectories": figures.trajectories(study.paths),
+        "commitment": figures.commitment(study.variances, study.committed),
+        "explained_variance": figures.explained(study.sigmas, study.explained),
+        "distances": figures.distances(study.levels, study.distances),
+        "samples": figures.samples(_sample_rows(study)),
+    }
+
+
+def arrays(study: Study) -> dict[str, np.ndarray]:
+    """What arrays.npz holds: noise scales, the first paths of every model, all final samples, variances."""
+    held = {"sigma": study.levels, "variances": study.variances}
+    for name, path in study.paths.items():
+        held[f"{name}_x"], held[f"{name}_denoised"] = path.x[:KEPT_PATHS], path.denoised[:KEPT_PATHS]
+        held[f"{name}_samples"] = path.samples
+    return held
+
+
+def _sample_rows(study: Study) -> dict[str, np.ndarray]:
+    rows = {figures.NAMES[name]: path.samples for name, path in study.paths.items()}
+    return {**rows, "unseen real\nimages": study.data.held_out}
+
+
+def page(study: Study, drawings: dict[str, bytes]) -> str:
+    """report.html: words around the measured numbers, with every figure inside the file."""
+    template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
+    pictures = {f"figure_{name}": base64.b64encode(png).decode() for name, png in drawings.items()}
+    words = {name: html.escape(text) for name, text in sentences(study).items()}
+    return template.substitute(pictures, **words, tables="\n".join(map(_html_table, tables(study))))
+
+
+def sentences(study: Study) -> dict[str, str]:
+    """The sentences of the page that depend on what was measured."""
+    numbers, quality, ends = summary(study), study.quality, study.distances["state"]
+    order = numbers["order_correlation"]
+    verdict = "large features come first" if order > 0.5 else "here the order is not the predicted one"
+    ratios = ", ".join(f"{numbers[f'commitment_ratio_{n}']:.2f} ({figures.NAMES[n]})" for n in study.committed)
+    closest = min(ends, key=lambda name: ends[name][-1])
+    others = ", ".join(f"the {figures.NAMES[name]} {curve[-1]:.3f}" for name, curve in ends.items() if name != closest)
+    frechet = ", ".join(
+        f"{figures.NAMES[name]} {row['frechet']:.2f}" for name, row in quality.items() if name != "real"
+    )
+    ratio = {name: f"{row['nearest_training_ratio']:.2f}" for name, row in quality.items()}
+    sizes = f"{len(study.data.train)} training and {len(study.data.held_out)} held-out samples"
+    return {
+        "data": f"{study.config.data}: {sizes}",
+        "order": (
+            "The rank correlation between a component's variance and the noise scale at which the U-Net decides it is "
+            f"{order:.2f}: {verdict}. On these double logarithmic axes its points rise with slope "
+            f"{numbers['commitment_slope']:.2f}, the formula with 0.50. In the median, components are decided at "
+            f"this multiple of the formula's noise scale: {ratios}."
+        ),
+        "gaussian": (
+            "At every noise scale measured above 1 the Gaussian explains at least "
+            f"{_percent(numbers['score_explained_above_one'])} of the variance of the U-Net's score, and of its "
+            f"denoised image {_percent(numbers['denoised_explained_near_one'])} at σ = {numbers['sigma_near_one']:.2g}."
+        ),
+        "paths": (
+            f"From the same noise the {figures.NAMES[closest]} ends closest to the U-Net, {ends[closest][-1]:.3f} per "
+            f"entry (root mean square; images are in [-1, 1]); {others}."
+        ),
+        "samples": (
+            f"Fréchet distance to unseen images: {frechet}; the floor, for as many real images, is "
+            f"{quality['real']['frechet']:.2f} ± {quality['real']['frechet_std']:.2f}. The U-Net's samples lie "
+            f"{ratio['network']} times as far from the nearest training image as unseen images do, those of the data "
+            f"set {ratio['data_set']} times."
+        ),
+        "made": (
+            f"{study.settings.starts} starts, Heun's method, {study.settings.steps} steps on the EDM grid from σ = "
+            f"{study.settings.sigma_max:g} to {study.settings.sigma_min:g} and then 0, seed {study.settings.seed}. "
+            f"The U-Net: {study.config.steps} steps of {study.config.batch} images, averaged weights. "
+            f"The features for the Fréchet distance: {study.features}."
+        ),
+    }
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _html_table(table: Table) -> str:
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in table.columns)
+    rows = "".join(
+        f"<tr><th>{html.escape(first)}</th>{''.join(f'<td>{html.escape(cell)}</td>' for cell in rest)}</tr>"
+        for first, *rest in table.rows
+    )
+    return (
+        f"<h3>{html.escape(table.title)}</h3><p>{html.escape(table.note)}</p>"
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _show(shown: list[Table]) -> None:
+    console = Console(width=None if Console().is_terminal else 120)
+    for table in shown:
+        grid = RichTable(title=table.title, caption=table.note, title_justify="left", caption_justify="left")
+        for i, name in enumerate(table.columns):
+            grid.add_column(name, justify="right" if i else "left")
+        for row in table.rows:
+            grid.add_row(*row)
+        console.print(grid)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=130, facecolor="white")
+    return buffer.getvalue()

@@ -1,0 +1,153 @@
+"""The numbers of a study: as tables for the terminal and the page, and as one JSON record."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+import gaussdiff as gd
+from analysis.compare import rank_correlation
+from analysis.figures import NAMES
+from analysis.study import Study
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, what to read off it, column heads, and rows of text."""
+
+    title: str
+    note: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+def tables(study: Study) -> list[Table]:
+    """The four tables of a report."""
+    return [_explained(study), _distance(study), _commitment(study), _quality(study)]
+
+
+def _explained(study: Study, shown: int = 8) -> Table:
+    chosen = np.linspace(0, len(study.sigmas) - 1, shown).astype(int)
+    rows = [
+        [f"{NAMES[name]}, {label}", *(_share(curve[i]) for i in chosen)]
+        for part, label in (("denoiser", "denoised image"), ("score", "score"))
+        for name, curve in study.explained[part].items()
+    ]
+    return Table(
+        "Explained variance of the network",
+        "1: the twin says what the network says; below 0: worse than a constant. "
+        f"On {len(study.data.held_out)} held-out samples with noise of scale σ.",
+        ["σ =", *(f"{study.sigmas[i]:.2g}" for i in chosen)],
+        rows,
+    )
+
+
+def _share(value: np.ndarray) -> str:
+    """An explained variance; far below 0 its size says nothing more."""
+    return f"{value:.3f}" if value > -1 else "< -1"
+
+
+def _distance(study: Study, shown: int = 8) -> Table:
+    chosen = _levels_shown(study.levels, shown)
+    rows = [
+        [f"{NAMES[name]}, {label}", *(f"{curve[i]:.3f}" for i in chosen), f"{end:.3f}"]
+        for part, label in (("state", "noisy state"), ("denoised", "denoised image"))
+        for name, curve in study.distances[part].items()
+        for end in [study.distances["state"][name][-1]]
+    ]
+    return Table(
+        "Distance of the paths from the network's",
+        f"Root mean square per entry over {study.settings.starts} starts; images are in [-1, 1]. Last column: samples.",
+        ["σ =", *(f"{study.levels[i]:.2g}" for i in chosen), "end"],
+        rows,
+    )
+
+
+def _levels_shown(levels: np.ndarray, shown: int) -> list[int]:
+    wanted = np.geomspace(levels[0], levels[-2], shown)
+    return [int(np.abs(np.log(levels[:-1] / w)).argmin()) for w in wanted]
+
+
+def _commitment(study: Study) -> Table:
+    count = len(study.variances)
+    chosen = [k for k in (0, 1, 2, 4, 8, 16, 32) if k < count]
+    predicted = np.sqrt(3 * study.variances)
+    lines = {"closed form √(3 variance)": predicted, **{NAMES[k]: v for k, v in study.committed.items()}}
+    rows = [["variance", *(f"{study.variances[k]:.3g}" for k in chosen)]]
+    rows += [
+        [name, *("–" if np.isnan(curve[k]) else f"{curve[k]:.2f}" for k in chosen)] for name, curve in lines.items()
+    ]
+    return Table(
+        "What is decided when",
+        "Noise scale σ at which a principal component has half of its final value in the denoised image. "
+        "–: never settles within the grid.",
+        ["component", *(str(k + 1) for k in chosen)],
+        rows,
+    )
+
+
+def _quality(study: Study) -> Table:
+    scores = study.quality
+    rows = [[NAMES[n], f"{row['frechet']:.2f}", f"{row['nearest_training_ratio']:.2f}"] for n, row in scores.items()]
+    rows[-1][1] += f" ± {scores['real']['frechet_std']:.2f}"
+    return Table(
+        "Samples",
+        f"Fréchet distance to {len(study.data.held_out)} held-out samples, from {study.settings.starts} samples; "
+        f"features: {study.features}. The row “{NAMES['real']}” is the floor: training images instead of samples, mean "
+        "and standard deviation over ten draws. Nearest-training ratio: 0 copies a training image, 1 is as far from "
+        "them as unseen real images are.",
+        ["", "Fréchet distance", "nearest-training ratio"],
+        rows,
+    )
+
+
+def summary(study: Study) -> dict[str, float]:
+    """The few numbers that the words of the page are made of."""
+    predicted = np.sqrt(3 * study.variances)
+    measured = study.committed["network"]
+    both = np.isfinite(measured)
+    slope = np.polyfit(np.log(study.variances[both]), np.log(measured[both]), 1)[0]
+    score, denoised = (study.explained[part]["gaussian"] for part in ("score", "denoiser"))
+    one = np.abs(np.log(study.sigmas)).argmin()
+    return {
+        "order_correlation": rank_correlation(study.variances, measured),
+        **{
+            f"commitment_ratio_{name}": float(np.nanmedian(curve / predicted))
+            for name, curve in study.committed.items()
+        },
+        "commitment_slope": float(slope),
+        "score_explained_above_one": float(score[study.sigmas > 1].min()),
+        "denoised_explained_near_one": float(denoised[one]),
+        "sigma_near_one": float(study.sigmas[one]),
+    }
+
+
+def metrics(study: Study) -> dict[str, Any]:
+    """Everything that was measured, as JSON: finite numbers, and null where a component never committed."""
+    return {
+        "data": {
+            "name": study.config.data,
+            "training": len(study.data.train),
+            "held_out": len(study.data.held_out),
+            "shape": list(study.data.shape),
+        },
+        "settings": dataclasses.asdict(study.settings),
+        "training": study.config.to_json(),
+        "summary": summary(study),
+        "explained_variance": {"sigma": study.sigmas.tolist(), **_lists(study.explained)},
+        "path_distance": {"sigma": study.levels.tolist(), **_lists(study.distances)},
+        "commitment": {
+            "variance": study.variances.tolist(),
+            "closed_form": np.sqrt(3 * study.variances).tolist(),
+            **{name: [None if np.isnan(v) else v for v in curve.tolist()] for name, curve in study.committed.items()},
+        },
+        "quality": {"features": study.features, "samples": study.settings.starts, **study.quality},
+        "seconds": study.seconds,
+        "versions": {"gaussdiff": gd.__version__, "jax": jax.__version__, "numpy": np.__version__},
+    }
+
+
+def _lists(parts: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, list[float]]]:
+    return {part: {name: curve.tolist() for name, curve in curves.items()} for part, curves in parts.items()}
