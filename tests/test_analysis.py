@@ -1,0 +1,165 @@
+"""The measuring code, on models whose answers are known, and the report it makes of a real run."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import gaussdiff as gd
+from analysis import compare, quality, twins
+from training.data import Dataset, load
+
+ROOT = Path(__file__).parents[1]
+LEVELS = gd.grids.karras(60, sigma_min=0.005)
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    """Correlated 4 x 4 images whose variances span four decades."""
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(16, 16)) * np.logspace(0, -2, 16)
+    return (rng.normal(size=(2000, 16)) @ mixing.T).reshape(-1, 4, 4, 1)
+
+
+@pytest.fixture(scope="module")
+def gaussian(images) -> gd.Gaussian:
+    return gd.Gaussian.from_samples(images)
+
+
+@pytest.fixture(scope="module")
+def paths(gaussian) -> dict[str, compare.Paths]:
+    starts = LEVELS.sigma[0] * jax.random.normal(jax.random.key(0), (64, 4, 4, 1))
+    models = {"network": gaussian, "gaussian": gd.Gaussian.isotropic(gaussian.mean, 0.5)}
+    return compare.follow(models, gd.Heun(), starts, LEVELS)
+
+
+def test_a_gaussian_commits_its_components_at_the_closed_form_levels(gaussian, paths):
+    measured = compare.commitment_levels({"network": paths["network"]}, gaussian, 8)["network"]
+    np.testing.assert_allclose(measured, gd.emergence(gaussian.eigvals[:8]), rtol=0.02)
+
+
+def test_components_that_never_settle_are_nan(gaussian):
+    always = compare.Paths(np.array([2.0, 1.0, 0.0]), np.ones((3, 3, 4, 4, 1)), np.ones((3, 2, 4, 4, 1)))
+    assert np.isnan(compare.commitment_levels({"network": always}, gaussian, 2)["network"]).all()
+
+
+def test_distance_to_network_is_that_of_the_final_samples_and_starts_at_zero(paths):
+    state = compare.distance_to_network(paths)["state"]["gaussian"]
+    difference = paths["network"].samples - paths["gaussian"].samples
+    assert state[0] == 0
+    assert len(state) == len(LEVELS)
+    np.testing.assert_allclose(state[-1], np.linalg.norm(difference) / np.sqrt(difference.size), rtol=1e-6)
+
+
+def test_a_twin_equal_to_the_network_explains_all_of_it_and_its_error_is_the_posterior_spread(images, gaussian):
+    models = {"network": gaussian, "gaussian": gaussian, "isotropic": twins.isotropic(images)}
+    measured = compare.explained_variance(models, images, np.array([0.1, 1.0]), jax.random.key(0))
+    np.testing.assert_allclose(measured["denoiser"]["gaussian"], 1, atol=1e-12)
+    np.testing.assert_allclose(measured["score"]["gaussian"], 1, atol=1e-12)
+    assert (measured["denoiser"]["isotropic"] < 0.999).all()
+    # E|x0 - E[x0 | x]|^2 = sum of lam sigma^2 / (lam + sigma^2); 2,000 images put the estimate within a few per cent
+    for sigma, error in zip((0.1, 1.0), measured["error"]["gaussian"], strict=True):
+        lam = np.asarray(gaussian.eigvals)
+        np.testing.assert_allclose(error**2, (lam * sigma**2 / (lam + sigma**2)).mean(), rtol=0.05)
+
+
+def test_twins_share_the_moments_they_are_named_for(images):
+    fitted = twins.fit(images, components=3)
+    assert len(fitted.mixture.log_weights) == 3
+    assert fitted.data_set.shape == (4, 4, 1)
+    np.testing.assert_allclose(np.trace(np.cov(images.reshape(2000, -1).T, bias=True)), fitted.gaussian.eigvals.sum())
+    np.testing.assert_allclose(twins.isotropic(images).residual, fitted.gaussian.eigvals.mean())
+
+
+def test_copies_have_ratio_zero_unseen_images_one_and_noise_more():
+    data = load("digits")
+    noise = np.random.default_rng(0).uniform(-1, 1, size=(100, 8, 8, 1))
+    judged = quality.judge(
+        {"copies": data.train[:100], "unseen": data.held_out, "noise": noise}, data, quality.learn_features(data)
+    )
+    assert judged["copies"]["nearest_training_ratio"] == 0
+    assert judged["unseen"]["nearest_training_ratio"] == 1
+    assert judged["unseen"]["frechet"] < 1e-6
+    assert judged["noise"]["nearest_training_ratio"] > 1.5
+    assert judged["noise"]["frechet"] > 5 * judged["real"]["frechet"]
+
+
+def test_data_without_labels_is_judged_on_its_entries(images):
+    features = quality.learn_features(Dataset(images[:1000], images[1000:]))
+    assert features.name == "raw entries"
+    assert features.extract(images[:5]).shape == (5, 16)
+
+
+def test_rank_correlation_ignores_what_is_not_finite():
+    a = np.array([1.0, 2.0, np.nan, 4.0])
+    assert compare.rank_correlation(a, np.array([10.0, 20.0, 0.0, 30.0])) == pytest.approx(1)
+    assert compare.rank_correlation(a, np.array([3.0, 2.0, 9.0, 1.0])) == pytest.approx(-1)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=600)
+
+
+SMALL = ("--channels", "16", "--blocks", "1", "--batch", "64")
+QUICK = ("--starts", "48", "--steps", "12", "--components", "4")
+
+
+def test_a_report_on_no_run_says_what_to_do(tmp_path):
+    done = run("analysis", "report", "--run", str(tmp_path / "none"), "--out", str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert "python -m training train" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_train_and_report_from_end_to_end(tmp_path):
+    directory, out = tmp_path / "run", tmp_path / "report"
+    trained = run("training", "train", "--data", "digits", "--steps", "150", "--out", str(directory), *SMALL)
+    assert trained.returncode == 0, trained.stderr
+    losses = [
+        json.loads(line)["loss"] for line in (directory / "train.jsonl").read_text().splitlines() if "loss" in line
+    ]
+    # an untrained network has loss 1 or more: EDM's weight makes it so
+    assert losses[-1] < 0.75
+    done = run("analysis", "report", "--run", str(directory), "--out", str(out), *QUICK)
+    assert done.returncode == 0, done.stderr
+    _check_files(out)
+    quality = json.loads((out / "metrics.json").read_text())["quality"]
+    assert quality["data_set"]["nearest_training_ratio"] < 0.05
+    _check_page((out / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+def test_a_report_on_vectors(tmp_path):
+    directory = tmp_path / "toy"
+    trained = run(
+        "training", "train", "--data", "toy-ring", "--steps", "60", "--out", str(directory), "--channels", "16"
+    )
+    assert trained.returncode == 0, trained.stderr
+    done = run("analysis", "report", "--run", str(directory), "--out", str(directory), *QUICK)
+    assert done.returncode == 0, done.stderr
+    _check_files(directory)
+
+
+def _check_files(out: Path) -> None:
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert {"explained_variance", "path_distance", "commitment", "quality", "settings", "versions"} <= set(metrics)
+    assert {"network", "gaussian", "mixture", "data_set", "real"} <= set(metrics["quality"])
+    assert len(list((out / "figures").glob("*.png"))) >= 4
+    with np.load(out / "arrays.npz", allow_pickle=False) as arrays:
+        assert arrays["network_x"].shape[1] == len(arrays["sigma"])
+        assert all(np.isfinite(arrays[name]).all() for name in arrays.files)
+
+
+def _check_page(page: str) -> None:
+    assert page.count("data:image/png;base64,") >= 4
+    assert not re.findall(r"(?:src|href)=\"(?!data:)", page), "the page must hold everything that it shows"
+    assert "$" not in re.sub(r"base64,[^\"]*", "", page), "a placeholder was left"
+    for words in ("outline", "Gaussian", "All numbers", "How it was made", "rank correlation"):
+        assert words in page

@@ -1,0 +1,99 @@
+"""Data sets: values, splits by content, no TensorFlow, no download, clear errors."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gaussdiff as gd
+from training import data, prepared, toys
+
+HAS_MNIST = prepared.folder("mnist") is not None
+needs_mnist = pytest.mark.skipif(not HAS_MNIST, reason="TFDS_DATA_DIR holds no prepared mnist")
+
+
+def test_digits_are_images_in_range_with_labels():
+    digits = data.load("digits")
+    assert digits.shape == (8, 8, 1)
+    assert digits.train.dtype == np.float32
+    assert len(digits.train) + len(digits.held_out) == 1797
+    assert digits.train.min() == -1
+    assert digits.train.max() == 1
+    assert digits.classes == 10
+    assert digits.train_labels is not None
+    assert set(digits.train_labels) == set(range(10))
+
+
+def test_split_follows_content_and_not_order():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 3)).astype(np.float32)
+    x = np.concatenate([x, x[:100]])
+    labels = np.arange(500, dtype=np.int32) % 400
+    order = rng.permutation(500)
+    one, other = data.split(x, labels, 400, 0.2), data.split(x[order], labels[order], 400, 0.2)
+    assert one.held_out_labels is not None
+    assert other.held_out_labels is not None
+    assert sorted(one.held_out_labels) == sorted(other.held_out_labels)
+    # Copies of one sample stay on one side.
+    assert not {row.tobytes() for row in one.train} & {row.tobytes() for row in one.held_out}
+    # 400 different samples at 0.2: mean 80, standard deviation 8; 5 of them, false alarms 1e-6.
+    assert abs(len({row.tobytes() for row in one.held_out}) - 80) < 40
+
+
+@pytest.mark.parametrize("name", toys.NAMES)
+def test_toys_have_the_moments_of_their_law(name):
+    toy = data.load(name)
+    x = np.concatenate([toy.train, toy.held_out]).astype(np.float64)
+    law = toys.law(name)
+    # Against the law's own denoiser at a large noise level, where E[x0 | x] tends to the mean.
+    mean = np.asarray(law.denoise(jnp.zeros(2), gd.NoiseLevel(1.0, 1e3)))
+    assert np.abs(x.mean(0) - mean).max() < 5 * x.std() / np.sqrt(len(x)) + 1e-5
+    assert 0.5 < x.std() < 1.5
+
+
+def test_unknown_name_lists_the_known_and_the_closest():
+    with pytest.raises(ValueError, match=r"Did you mean 'digits'.*toy-gaussian") as error:
+        data.load("digit")
+    assert "mnist" in str(error.value)
+
+
+def test_missing_prepared_set_fails_at_once_and_says_what_to_do(tmp_path):
+    start = time.perf_counter()
+    with pytest.raises(FileNotFoundError, match="download_and_prepare") as error:
+        data.load("mnist", data_dir=str(tmp_path))
+    assert time.perf_counter() - start < 10
+    assert "TFDS_DATA_DIR" in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("share", [1e-9, 1 - 1e-9])
+def test_split_with_an_empty_part_is_an_error(share):
+    with pytest.raises(ValueError, match="held_out"):
+        data.split(np.zeros((3, 2), np.float32), None, None, share)
+
+
+@needs_mnist
+@pytest.mark.slow
+def test_mnist_is_read_without_tensorflow():
+    code = (
+        "import sys; from training import data; d = data.load('mnist'); "
+        "assert d.train.shape == (60000, 28, 28, 1) and d.held_out.shape == (10000, 28, 28, 1), d.train.shape; "
+        "assert d.train.min() == -1 and d.train.max() == 1 and d.classes == 10; "
+        "assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1], env=dict(os.environ))
+
+
+@pytest.mark.slow
+def test_importing_training_brings_no_heavy_packages():
+    code = (
+        "import sys, training; "
+        "heavy = {'tensorflow', 'tensorflow_datasets', 'matplotlib', 'sklearn', 'tyro'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])

@@ -1,0 +1,203 @@
+"""What holds for every law: its answers are those of the definition, and of each other by another road."""
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+import zoo
+
+import gaussdiff as gd
+
+SINGULAR = {name: case for name, case in zoo.DISTRIBUTIONS.items() if case.law.singular()}
+SMOOTH = {name: case for name, case in zoo.DISTRIBUTIONS.items() if name not in SINGULAR}
+SCALAR = {name: case for name, case in zoo.DISTRIBUTIONS.items() if case.model.shape == (1,)}
+
+
+@functools.cache
+def answers(name: str, dtype=jnp.float64) -> dict[str, dict[str, np.ndarray]]:
+    """Level by level what the law says of three samples: one compilation for a law serves all tests."""
+    function = zoo.answers_and_derivatives if dtype == jnp.float64 else zoo.answers
+    found = zoo.DISTRIBUTIONS[name].answers(dtype, function=function)
+    return {level: {k: v[i] for k, v in found.items()} for i, level in enumerate(zoo.LEVELS)}
+
+
+@zoo.over({name: name for name in zoo.DISTRIBUTIONS}, "name")
+def test_denoise_is_the_posterior_mean(name):
+    truth = zoo.DISTRIBUTIONS[name].truth("denoise", zoo.LEVELS)
+    for (level, found), expected in zip(answers(name).items(), truth, strict=True):
+        np.testing.assert_allclose(found["denoise"], expected, 1e-10, 1e-12, err_msg=level)
+
+
+@zoo.over({name: name for name in zoo.DISTRIBUTIONS}, "name")
+def test_log_prob_is_that_of_the_definition(name):
+    levels = zoo.NOISY if name in SINGULAR else zoo.LEVELS
+    for level, expected in zip(levels, zoo.DISTRIBUTIONS[name].truth("log_prob", levels), strict=True):
+        # x of size 1 resolves its distance of 1e-6 from the support to 10 digits, and the square is compared
+        tolerance = 1e-6 if level == "tiny" and name in SINGULAR else 1e-10
+        np.testing.assert_allclose(answers(name)[level]["log_prob"], expected, tolerance, 1e-10, err_msg=level)
+
+
+@zoo.over({name: name for name in zoo.DISTRIBUTIONS}, "name")
+def test_score_is_the_gradient_of_log_prob(name):
+    """Both times sigma, so that they are of size 1; (alpha x0 - x) / sigma keeps 9 digits at sigma = 1e-6."""
+    for level in zoo.NOISY:
+        found = answers(name)[level]
+        np.testing.assert_allclose(found["score"], found["gradient"], 1e-9, 4e-9, err_msg=level)
+
+
+@zoo.over({name: name for name in zoo.DISTRIBUTIONS}, "name")
+def test_the_jacobian_of_denoise_is_the_posterior_covariance(name):
+    """Cov[x0 | x] = (sigma^2 / alpha) d denoise / dx, for every law."""
+    levels = "variance_preserving", "sub_variance_preserving", "exploding"
+    for level, expected in zip(levels, zoo.DISTRIBUTIONS[name].truth("posterior_cov", levels), strict=True):
+        at = zoo.LEVELS[level]
+        found = at.sigma**2 / at.alpha * answers(name)[level]["jacobian"]
+        np.testing.assert_allclose(found, expected, 1e-9, 1e-11, err_msg=level)
+
+
+@zoo.over({name: name for name in zoo.DISTRIBUTIONS}, "name")
+def test_everything_is_finite_at_every_level(name):
+    """At alpha = 0, at sigma = 0, for zero variance: answers and gradients in x and in every parameter.
+
+    Where the clean law has no density, log_prob is by choice that on the support, or the weight of a point. The score
+    is not determined by x0 at sigma = 0.
+    """
+    for level, found in answers(name).items():
+        for question, values in found.items():
+            assert np.isfinite(values).all() or (question == "score" and level == "clean"), (level, question)
+
+
+@zoo.over({name: name for name in zoo.DISTRIBUTIONS}, "name")
+def test_float32_gives_what_float64_gives(name):
+    """A user's run: float32 leaves, level and x give a float32 answer within 1e-4 of the truth."""
+    for level, found in answers(name, jnp.float32).items():
+        assert found["denoise"].dtype == np.float32
+        assert np.isfinite(found["denoise"]).all()
+        np.testing.assert_allclose(found["denoise"], answers(name)[level]["denoise"], 1e-4, 1e-4, err_msg=level)
+
+
+@pytest.mark.parametrize(("dtype", "far"), [("float32", 1e10), ("float32", 1e20), ("float64", 1e20)])
+@zoo.over(zoo.DISTRIBUTIONS)
+def test_far_away_everything_is_finite(case, dtype, far):
+    """Also where |x|^2 overflows: 1e40 is beyond float32. Only the log density itself may then be -inf, never NaN."""
+    direction = jnp.linspace(-1, 1, case.law.means.shape[1] + 1)[1:].reshape(case.model.shape)
+    x = jnp.broadcast_to(far * direction, (len(zoo.LEVELS), 3, *case.model.shape))
+    found = case.answers(dtype, x)
+    assert np.isfinite(found["denoise"]).all()
+    assert not np.isnan(found["log_prob"]).any()
+    assert (found["log_prob"] < 1e3).all()
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.5, 5.0])
+@zoo.over(SCALAR)
+def test_quadrature_in_one_dimension(case, sigma):
+    """The density integrates to 1, and the posterior mean is a quotient of integrals over x0 or a sum over points."""
+    level = gd.NoiseLevel(0.7, sigma)
+    density = jax.jit(lambda x, level: jnp.exp(jax.vmap(case.model.log_prob, (0, None))(x[:, None], level)))
+    grid = jnp.linspace(-60.0, 60.0, 120_001)
+    assert jnp.trapezoid(density(grid, level), grid) == pytest.approx(1, abs=1e-9)
+    if case.law.singular():
+        nodes, weights = case.law.means[:, 0], case.law.weights
+    else:
+        nodes, weights = np.asarray(grid), np.asarray(density(grid, gd.NoiseLevel(1.0, 0.0)))
+    for x in (-2.0, 0.1, 3.0):
+        likelihood = weights * np.exp(-((x - 0.7 * nodes) ** 2) / 2 / sigma**2)
+        expected = (likelihood * nodes).sum() / likelihood.sum()
+        assert case.model.denoise(jnp.array([x]), level)[0] == pytest.approx(expected, abs=1e-9)
+
+
+def test_posterior_mean_of_a_scalar_mixture_by_adaptive_quadrature():
+    """The quotient of integrals over x0 written out with mpmath: nothing shared with the library."""
+    parts = [gd.Gaussian.isotropic(jnp.array([mean]), variance) for mean, variance in ((-1.0, 0.04), (2.0, 0.5))]
+    model = gd.GaussianMixture(jnp.log(jnp.array([0.3, 0.7])), parts)
+
+    def normal(x, mean, variance):
+        return mpmath.exp(-((x - mean) ** 2) / 2 / variance) / mpmath.sqrt(2 * mpmath.pi * variance)
+
+    def joint(x0):
+        return (0.3 * normal(x0, -1, 0.04) + 0.7 * normal(x0, 2, 0.5)) * normal(1.1, 0.8 * x0, 0.36)
+
+    knots = [-8, -2, -1, 0, 1, 2, 3, 10]
+    evidence = mpmath.quad(joint, knots)
+    level, x = gd.NoiseLevel(0.8, 0.6), jnp.array([1.1])
+    mean = mpmath.quad(lambda x0: x0 * joint(x0), knots) / evidence
+    assert float(model.denoise(x, level)[0]) == pytest.approx(float(mean), rel=1e-10)
+    assert float(model.log_prob(x, level)) == pytest.approx(float(mpmath.log(evidence)), rel=1e-10)
+
+
+@pytest.mark.slow
+@zoo.over(SMOOTH)
+def test_the_density_obeys_the_heat_equation(case):
+    """In the frame alpha = 1, d p / d(sigma^2 / 2) = laplace p, that is d log p / d sigma^2 = (tr H + |score|^2)/2."""
+
+    def log_density(model, flat, variance):
+        return model.log_prob(flat.reshape(model.shape), gd.NoiseLevel(1.0, jnp.sqrt(variance)))
+
+    @eqx.filter_jit
+    def sides(model, flat, variance):
+        score = jax.grad(log_density, 1)(model, flat, variance)
+        curvature = jnp.trace(jax.hessian(log_density, 1)(model, flat, variance))
+        return jax.grad(log_density, 2)(model, flat, variance), (curvature + jnp.sum(score**2)) / 2
+
+    rate, diffusion = sides(case.model, case.x(gd.NoiseLevel(1.0, 0.8))[0].ravel(), jnp.array(0.64))
+    assert rate == pytest.approx(float(diffusion), rel=1e-10)
+
+
+def test_without_a_level_log_prob_is_of_the_clean_law():
+    for name in ("gaussian_full", "mixture_full", "empirical_smooth"):
+        case = zoo.DISTRIBUTIONS[name]
+        x = case.x(gd.NoiseLevel(1.0, 0.0))[0]
+        assert case.model.log_prob(x) == case.model.log_prob(x, gd.NoiseLevel(1.0, 0.0))
+
+
+@pytest.mark.slow
+@zoo.over(zoo.DISTRIBUTIONS)
+def test_samples_have_the_mean_and_covariance_of_the_law(case):
+    """5 standard errors, for about 150 entries in all: a false alarm for one key in 10,000."""
+    count, law = 20_000, case.law
+    x = jax.jit(lambda model, keys: jax.vmap(model.sample)(keys))(
+        case.model, jax.random.split(jax.random.key(3), count)
+    ).reshape(count, -1)
+    away = np.asarray(x) - law.mean
+    for values, expected in ((away, 0 * law.mean), (away[:, :, None] * away[:, None, :], law.cov)):
+        errors = values.std(0) / np.sqrt(count)
+        assert (np.abs(values.mean(0) - expected) <= 5 * errors + 1e-12).all()
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64], ids=lambda dtype: dtype.__name__)
+@zoo.over(zoo.DISTRIBUTIONS)
+def test_the_dtype_that_comes_in_goes_out(case, dtype):
+    x, level = jnp.zeros(case.model.shape, dtype), zoo.LEVELS["variance_preserving"]
+
+    def answers(model, x, level):
+        questions = gd.noise, gd.score, gd.v_prediction
+        return [model.denoise(x, level), *(question(model, x, level) for question in questions)]
+
+    # model and level in float64, x as it comes
+    assert {answer.dtype for answer in eqx.filter_eval_shape(answers, case.model, x, level)} == {np.dtype(dtype)}
+
+
+@pytest.mark.parametrize("name", ["gaussian_full", "gaussian_low_rank", "gaussian_singular", "gaussian_isotropic"])
+def test_one_component_is_the_gaussian(name):
+    gaussian = zoo.DISTRIBUTIONS[name]
+    mixture = zoo.Case(gd.GaussianMixture(jnp.array([-3.0]), [gaussian.model]), gaussian.law).answers()
+    for i, level in enumerate(zoo.LEVELS):
+        for question in ("denoise", "log_prob"):
+            expected = answers(name)[level][question]
+            np.testing.assert_allclose(mixture[question][i], expected, 1e-12, 1e-13, err_msg=level)
+
+
+@pytest.mark.parametrize("bandwidth", [0.0, 0.3])
+def test_a_data_set_is_the_mixture_of_its_points(bandwidth):
+    points, weights = np.random.default_rng(0).normal(size=(6, 2, 2)), jnp.log(jnp.arange(1.0, 7.0))
+    law = zoo.Law(np.ones(6) / 6, points.reshape(6, 4), np.zeros((6, 4, 0)))
+    data = zoo.Case(gd.Empirical(points, bandwidth, weights, chunk=4), law).answers()
+    components = [gd.Gaussian.isotropic(jnp.asarray(y), bandwidth**2) for y in points]
+    mixture = zoo.Case(gd.GaussianMixture(weights, components), law).answers()
+    np.testing.assert_allclose(data["denoise"], mixture["denoise"], 1e-11, 1e-12)
+    levels = [i for i, level in enumerate(zoo.LEVELS.values()) if level.sigma > 0 or bandwidth]
+    np.testing.assert_allclose(data["log_prob"][levels], mixture["log_prob"][levels], 1e-8)

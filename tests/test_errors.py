@@ -1,0 +1,170 @@
+"""Bad input: every message names the argument, what was expected, what came, and the cure."""
+
+# ruff: noqa: E501  one row of the table to a line
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import zoo
+
+import gaussdiff as gd
+from gaussdiff import conversions, grids, losses, metrics
+
+NAN = float("nan")
+GAUSSIAN, MIXTURE = zoo.GAUSSIAN.model, zoo.MIXTURE.model
+X, LEVEL, KEY = jnp.ones(3), gd.NoiseLevel(0.8, 0.6), jax.random.key(0)
+GRID = grids.karras(4)
+CLEAN, PURE = gd.NoiseLevel(1.0, 0.0), gd.NoiseLevel(0.0, 1.0)
+VE = gd.VarianceExploding()
+SAMPLES = np.random.default_rng(0).normal(size=(10, 3))
+
+
+class Wrong(gd.Denoiser):
+    """Gives back another shape than it got."""
+
+    def denoise(self, x, level):
+        return x[:-1]
+
+
+# name -> (call, exception, argument, expected, got, cure): the last four stand in the message, in this order
+TABLE = {
+    # levels and schedules
+    "negative_sigma": (lambda: gd.NoiseLevel(1.0, -0.5), ValueError, "sigma", "finite and >= 0", "-0.5", "alpha x0"),
+    "nan_alpha": (lambda: gd.NoiseLevel(NAN, 0.5), ValueError, "alpha", "finite and >= 0", "nan", "alpha x0"),
+    "nothing_at_all": (lambda: gd.NoiseLevel(0.0, 0.0), ValueError, "alpha, sigma", "above 0", "both 0", "nothing"),
+    "infinite_sigma": (lambda: gd.NoiseLevel(1.0, np.inf), ValueError, "sigma", "finite", "inf", "alpha x0"),
+    "float_for_a_level": (lambda: GAUSSIAN.denoise(X, 0.5), TypeError, "level", "NoiseLevel", "float", "gd.NoiseLevel"),
+    "grid_for_a_level": (lambda: GAUSSIAN.denoise(X, GRID), ValueError, "level", "single", r"\(5,\)", "jax.vmap"),
+    "float_in_score": (lambda: gd.score(MIXTURE, X, 0.5), TypeError, "level", "NoiseLevel", "float", "gd.NoiseLevel"),
+    "float_in_log_prob": (lambda: MIXTURE.log_prob(X, 0.5), TypeError, "level", "NoiseLevel", "float", "gd.NoiseLevel"),
+    "float_in_prior": (lambda: gd.sample_prior(KEY, (3,), 80.0), TypeError, "level", "NoiseLevel", "float", "gd.Noise"),
+    "float_in_add_noise": (lambda: gd.add_noise(KEY, X, 0.5), TypeError, "level", "NoiseLevel", "float", "gd.Noise"),
+    "float_in_commitment": (lambda: gd.commitment(X, 0.5), TypeError, "level", "NoiseLevel", "float", "gd.NoiseLevel"),
+    "time_above_1": (lambda: gd.Cosine()(1.5), ValueError, "t", r"\[0, 1\]", "1.5", "Rescale"),
+    "negative_time": (lambda: VE(-1.0), ValueError, "t", r"\[0, inf\]", "-1", "Rescale"),
+    "nan_time": (lambda: gd.RectifiedFlow()(NAN), ValueError, "t", r"\[0, 1\]", "nan", "Rescale"),
+    "betas_crossed": (lambda: gd.VariancePreserving(20.0, 0.1), ValueError, "beta_min", "beta_min <=", "20", "0.1 and 20"),
+    "beta_zero": (lambda: gd.SubVariancePreserving(0.0), ValueError, "beta_min", "0 <", "0 and 20", "usual pair"),
+    "cosine_offset": (lambda: gd.Cosine(-0.1), ValueError, "offset", ">= 0", "-0.1", "0.008"),
+    "ve_sigma_max": (lambda: gd.VarianceExploding(0.0), ValueError, "sigma_max", "> 0", "got 0", "80"),
+    "table_with_1": (lambda: gd.DiscreteBetas([0.1, 1.0]), ValueError, "betas", r"\(0, 1\)", "0.1 to 1", "0.999"),
+    "empty_table": (lambda: gd.DiscreteBetas([]), ValueError, "betas", r"\(N,\)", r"\(0,\)", "0.999"),
+    "nan_table": (lambda: gd.DiscreteBetas([0.1, NAN]), ValueError, "betas", "finite", "1 NaN", "Remove"),
+    # samples of the wrong shape
+    "batch_to_denoise": (lambda: GAUSSIAN.denoise(jnp.ones((8, 3)), LEVEL), ValueError, "x", r"\(3,\)", r"\(8, 3\)", "vmap"),
+    "batch_to_mixture": (lambda: MIXTURE.denoise(jnp.ones((8, 3)), LEVEL), ValueError, "x", r"\(3,\)", r"\(8, 3\)", "vmap"),
+    "wrong_event": (lambda: GAUSSIAN.log_prob(jnp.ones(4)), ValueError, "x", r"\(3,\)", r"\(4,\)", "Reshape"),
+    "batch_to_data_set": (lambda: gd.Empirical(SAMPLES).denoise(jnp.ones((8, 3)), LEVEL), ValueError, "x", r"\(3,\)", r"\(8, 3\)", "vmap"),
+    "batch_to_flow": (lambda: gd.gaussian_flow(GAUSSIAN, jnp.ones((8, 3)), LEVEL, CLEAN), ValueError, "x", r"\(3,\)", r"\(8, 3\)", "vmap"),
+    "batch_to_sample": (lambda: gd.sample(gd.Heun(), GAUSSIAN, jnp.ones((8, 3)), GRID), ValueError, "x", r"\(3,\)", r"\(8, 3\)", "vmap"),
+    # not a model, not a sampler
+    "function_for_a_model": (lambda: gd.score(lambda x, t: x, X, LEVEL), TypeError, "model", "gd.Denoiser", "function", "gd.Preconditioned"),
+    "class_for_a_model": (lambda: gd.sample(gd.Heun(), gd.Gaussian, X, GRID), TypeError, "model", "gd.Denoiser", "got", "Wrap"),
+    "velocity_of_a_function": (lambda: gd.velocity(lambda x, t: x, VE, X, 1.0), TypeError, "model", "gd.Denoiser", "function", "Wrap"),
+    "loss_of_a_function": (lambda: losses.denoising_loss(lambda x, t: x, X, LEVEL, KEY), TypeError, "model", "gd.Denoiser", "function", "Wrap"),
+    "network_not_callable": (lambda: gd.Preconditioned(3.0), TypeError, "network", "callable", "float", "flax"),
+    "noise_network_not_callable": (lambda: gd.FromNoisePrediction(X), TypeError, "network", "callable", "got", "flax"),
+    "sigma_data": (lambda: gd.Preconditioned(lambda x, c: x, 0.0), ValueError, "sigma_data", "> 0", "0.0", "standard deviation"),
+    "network_of_another_shape": (lambda: gd.Preconditioned(lambda x, c: x[:2]).denoise(X, LEVEL), ValueError, "network", r"\(3,\)", r"\(2,\)", "last layer"),
+    "model_of_another_shape": (lambda: gd.sample(gd.Euler(), Wrong(), X, GRID), ValueError, "model", r"\(3,\)", r"\(2,\)", "one sample"),
+    "sampler_class": (lambda: gd.sample(gd.Heun, GAUSSIAN, X, GRID), TypeError, "sampler", "gd.Sampler", "Heun", "Call the class"),
+    "sampler_name": (lambda: gd.sample("heun", GAUSSIAN, X, GRID), TypeError, "sampler", "gd.Sampler", "heun", r"gd.Heun\(\)|Call"),
+    "switch_of_a_class": (lambda: gd.SwitchAt(gd.Euler, gd.Heun(), 0.0), TypeError, "first", "gd.Sampler", "Euler", "Call the class"),
+    "switch_to_a_name": (lambda: gd.SwitchAt(gd.Euler(), "heun", 0.0), TypeError, "second", "gd.Sampler", "heun", "Call the class"),
+    # laws
+    "cov_not_symmetric": (lambda: gd.Gaussian.from_moments(np.zeros(2), [[1.0, 2.0], [0.0, 1.0]]), ValueError, "cov", "symmetric", "differ by 2", r"cov \+ cov.T"),
+    "cov_negative": (lambda: gd.Gaussian.from_moments(np.zeros(2), np.diag([1.0, -0.5])), ValueError, "cov", "no negative", "-0.5", "Check"),
+    "cov_shape": (lambda: gd.Gaussian.from_moments(np.zeros((2, 2)), np.eye(2)), ValueError, "cov", r"\(4, 4\)", r"\(2, 2\)", "Flatten"),
+    "cov_nan": (lambda: gd.Gaussian.from_moments(np.zeros(1), [[NAN]]), ValueError, "cov", "finite", "1 NaN", "Remove"),
+    "mean_nan": (lambda: gd.Gaussian.from_moments([NAN], [[1.0]]), ValueError, "mean", "finite", "1 NaN", "Remove"),
+    "rank_too_large": (lambda: gd.Gaussian.from_samples(SAMPLES, rank=4), ValueError, "rank", "1 to D = 3", "got 4", "Leave it out"),
+    "rank_zero": (lambda: gd.Gaussian.from_moments(np.zeros(2), np.eye(2), rank=0), ValueError, "rank", "1 to D = 2", "got 0", "Leave it out"),
+    "samples_nan": (lambda: gd.Gaussian.from_samples(SAMPLES * NAN), ValueError, "x", "finite", "30 NaN", "Remove"),
+    "one_sample": (lambda: gd.Gaussian.from_samples(SAMPLES[:1]), ValueError, "x", "at least 2", r"\(1, 3\)", "Stack"),
+    "equal_samples": (lambda: gd.Gaussian.from_samples(np.ones((5, 2))), ValueError, "x", "differ", "equal", "isotropic"),
+    "negative_variance": (lambda: gd.Gaussian(np.zeros(2), [1.0, -1.0], np.eye(2)), ValueError, "eigvals", ">= 0", "-1", "Square roots"),
+    "negative_residual": (lambda: gd.Gaussian.isotropic(np.zeros(2), -1.0), ValueError, "residual", ">= 0", "-1", "Square roots"),
+    "eigvecs_shape": (lambda: gd.Gaussian(np.zeros(2), [1.0], np.eye(2)), ValueError, "eigvecs", r"\(2, r\)", r"\(2, 2\)", "from_moments"),
+    "eigvecs_not_orthonormal": (lambda: gd.Gaussian(np.zeros(2), [1.0, 1.0], np.ones((2, 2))), ValueError, "eigvecs", "orthonormal", "Gram", "from_moments"),
+    "weights_shape": (lambda: gd.GaussianMixture([0.0], [GAUSSIAN, GAUSSIAN]), ValueError, "log_weights", r"\(2,\)", r"\(1,\)", "one logarithm for each"),
+    "weights_nan": (lambda: gd.GaussianMixture([0.0, NAN], [GAUSSIAN, GAUSSIAN]), ValueError, "log_weights", "logarithms", "nan", "jnp.log"),
+    "weights_all_zero": (lambda: gd.GaussianMixture([-np.inf], [GAUSSIAN]), ValueError, "log_weights", "above -inf", "inf", "jnp.log"),
+    "components_unlike": (lambda: gd.GaussianMixture([0.0, 0.0], [GAUSSIAN, zoo.DISTRIBUTIONS["gaussian_isotropic"].model]), ValueError, "components", "one shape and rank", "got", "same rank"),
+    "components_none": (lambda: gd.GaussianMixture([], []), ValueError, "components", "at least one", r"got .*\[\]", "gd.Gaussian"),
+    "component_alone": (lambda: gd.GaussianMixture([0.0, 0.0, 0.0], GAUSSIAN), ValueError, "components", "leading axis", "got", "list"),
+    "too_many_components": (lambda: gd.GaussianMixture.from_samples(SAMPLES, 6, key=KEY), ValueError, "components", "1 to N/2 = 5", "got 6", "fewer"),
+    "no_components": (lambda: gd.GaussianMixture.from_samples(SAMPLES, 0, key=KEY), ValueError, "components", "1 to N/2", "got 0", "fewer"),
+    "no_points": (lambda: gd.Empirical(np.zeros((0, 3))), ValueError, "points", "N >= 1", r"\(0, 3\)", "Stack"),
+    "points_nan": (lambda: gd.Empirical(SAMPLES * NAN), ValueError, "points", "finite", "30 NaN", "Remove"),
+    "chunk_zero": (lambda: gd.Empirical(SAMPLES, chunk=0), ValueError, "chunk", ">= 1", "got 0", "memory"),
+    "negative_bandwidth": (lambda: gd.Empirical(SAMPLES, -0.1), ValueError, "bandwidth", ">= 0", "-0.1", "bare data set"),
+    "data_weights_shape": (lambda: gd.Empirical(SAMPLES, log_weights=np.zeros(3)), ValueError, "log_weights", r"\(10,\)", r"\(3,\)", "one logarithm for each"),
+    # conversions
+    "score_of_a_clean_level": (lambda: gd.score(GAUSSIAN, X, CLEAN), ValueError, "level", "sigma > 0", "sigma = 0", "jax.grad"),
+    "velocity_at_0": (lambda: gd.velocity(GAUSSIAN, VE, X, 0.0), ValueError, "level", "sigma > 0", "sigma = 0", "small t"),
+    "x0_from_noise_alone": (lambda: conversions.x0_from_noise(X, X, PURE), ValueError, "level", "alpha > 0", "alpha = 0", "v or x0"),
+    "x0_from_score_alone": (lambda: conversions.x0_from_score(X, X, PURE), ValueError, "level", "alpha > 0", "alpha = 0", "v or x0"),
+    "emergence_fraction": (lambda: gd.emergence(X, 1.5), ValueError, "fraction", r"\(0, 1\]", "1.5", "half"),
+    # grids
+    "no_steps": (lambda: grids.karras(0), ValueError, "n", ">= 1", "0", "shape of the grid"),
+    "half_a_step": (lambda: grids.uniform_log_snr(2.5), ValueError, "n", "integer", "2.5", "shape of the grid"),
+    "rho_zero": (lambda: grids.karras(5, rho=0.0), ValueError, "rho", "> 0", "got 0", "uniform_log_snr"),
+    "sigma_min_zero": (lambda: grids.karras(5, 0.0), ValueError, "sigma_min", "0 < sigma_min", "0 and 80", "final_zero"),
+    "sigmas_crossed": (lambda: grids.uniform_log_snr(5, 3.0, 1.0), ValueError, "sigma_min", "sigma_min < sigma_max", "3 and 1", "final_zero"),
+    "times_crossed": (lambda: grids.uniform_time(gd.Cosine(), 5, 0.2, 0.8), ValueError, "start", "start > end", "0.2 and 0.8", "Noise comes first"),
+    # samplers
+    "eta_above_1": (lambda: gd.DDIM(1.5), ValueError, "eta", r"\[0, 1\]", "1.5", "DDPM"),
+    "eta_negative": (lambda: gd.DDIM(-0.5), ValueError, "eta", r"\[0, 1\]", "-0.5", "deterministic"),
+    "no_key": (lambda: gd.sample(gd.DDIM(1.0), GAUSSIAN, X, GRID), ValueError, "key", "expected one", "no key", "jax.random.key"),
+    "no_key_in_a_switch": (lambda: gd.sample(gd.SwitchAt(gd.Heun(), gd.DDIM(0.5), 0.0), GAUSSIAN, X, GRID), ValueError, "key", "expected one", "no key", "jax.random.key"),
+    "nan_start": (lambda: gd.sample(gd.Heun(), GAUSSIAN, X * NAN, GRID), ValueError, "x", "finite", "NaN", "sample_prior"),
+    "rising_levels": (lambda: gd.sample(gd.Heun(), GAUSSIAN, X, GRID[::-1]), ValueError, "levels", "falling", "at index 0", "noise to data"),
+    "repeated_level": (lambda: gd.sample(gd.Heun(), GAUSSIAN, X, gd.NoiseLevel(1.0, jnp.array([2.0, 1.0, 1.0]))), ValueError, "levels", "falling", "at index 1", "noise to data"),
+    "one_level": (lambda: gd.sample(gd.Heun(), GAUSSIAN, X, LEVEL), ValueError, "levels", r"\(n\+1,\)", r"\(\)", "karras"),
+    "array_of_sigmas": (lambda: gd.sample(gd.Heun(), GAUSSIAN, X, GRID.sigma), TypeError, "levels", "NoiseLevel", "got", "karras"),
+    # the ODE
+    "one_time": (lambda: gd.probability_flow(GAUSSIAN, VE, X, [1.0]), ValueError, "times", r"\(n\+1,\)", r"\(1,\)", "start and an end"),
+    "times_that_turn": (lambda: gd.probability_flow(GAUSSIAN, VE, X, [3.0, 1.0, 2.0]), ValueError, "times", "strictly", r"\[3. 1. 2.\]", "Sort"),
+    "negative_tolerance": (lambda: gd.probability_flow(GAUSSIAN, VE, X, [3.0, 1.0], rtol=-1e-3), ValueError, "rtol", "> 0", "-0.001", "1e-5"),
+    "zero_tolerance": (lambda: gd.probability_flow(GAUSSIAN, VE, X, [3.0, 1.0], atol=0.0), ValueError, "atol", "> 0", "got 0", "1e-5"),
+    "fixed_step_solver": (lambda: gd.probability_flow(GAUSSIAN, VE, X, [3.0, 1.0], solver=diffrax.Euler()), TypeError, "solver", "adaptive", "Euler", "Tsit5"),
+    "ode_nan": (lambda: gd.probability_flow(GAUSSIAN, VE, X * NAN, [3.0, 1.0]), ValueError, "x", "finite", "NaN", "sample_prior"),
+    "ode_of_a_function": (lambda: gd.probability_flow(lambda x, t: x, VE, X, [3.0, 1.0]), TypeError, "model", "gd.Denoiser", "function", "Wrap"),
+    "level_for_a_schedule": (lambda: gd.probability_flow(GAUSSIAN, GRID, X, [3.0, 1.0]), TypeError, "schedule", "gd.Schedule", "NoiseLevel", "Call the class"),
+    "schedule_class": (lambda: gd.grids.uniform_time(gd.Cosine, 5), TypeError, "schedule", "gd.Schedule", "got", "Call the class"),
+    "reframe_to_a_level": (lambda: gd.reframe(GRID, LEVEL), TypeError, "schedule", "gd.Schedule", "NoiseLevel", "Call the class"),
+    "max_steps_zero": (lambda: gd.probability_flow(GAUSSIAN, VE, X, [3.0, 1.0], max_steps=0), ValueError, "max_steps", ">= 1", "got 0", "4096"),
+    # measures
+    "unequal_predictions": (lambda: metrics.explained_variance(SAMPLES, SAMPLES[:3]), ValueError, "prediction", r"\(10, 3\)", r"\(3, 3\)", "Pair"),
+    "constant_target": (lambda: metrics.explained_variance(np.ones((3, 2)), np.ones((3, 2))), ValueError, "target", "differ", "equal", "variance"),
+    "nan_features": (lambda: metrics.frechet_distance(SAMPLES, SAMPLES * NAN), ValueError, "b", "finite", "30 NaN", "Remove"),
+    "unequal_features": (lambda: metrics.frechet_distance(SAMPLES, SAMPLES[:, :2]), ValueError, "a, b", r"\(N, F\)", r"\(10, 2\)", "Flatten"),
+    "unequal_data": (lambda: metrics.nearest_distances(SAMPLES, SAMPLES[:, :2]), ValueError, "x, data", "one shape", r"\(10, 2\)", "Reshape"),
+    "unequal_paths": (lambda: gd.path_distance(jnp.ones((3, 2)), jnp.ones((4, 2))), ValueError, "a, b", "one shape", r"\(4, 2\)", "same levels"),
+}  # fmt: skip
+
+
+@zoo.over(TABLE, "row")
+def test_bad_input_is_named_with_its_cure(row, unchecked):
+    call, error, argument, expected, got, cure = row
+    pattern = rf"(?s)^.*\b{argument}\b.*: .*{expected}.*{got}.*({cure})"
+    with pytest.raises(error, match=pattern) as caught:
+        call()
+    message = str(caught.value)
+    assert "expected" in message
+    assert "got" in message
+    assert message.endswith(".")
+
+
+def test_no_check_stands_in_the_way_of_tracing(unchecked):
+    """What cannot be looked at inside jit is not an error there."""
+    inside = jax.jit(lambda x, sigma, eta: gd.sample(gd.DDIM(eta), GAUSSIAN, x, gd.NoiseLevel(1.0, sigma), KEY).x[-1])
+    assert np.isfinite(inside(X, GRID.sigma, 0.5)).all()
+    assert gd.sample(gd.DDIM(), GAUSSIAN, X, GRID).x.shape == (5, 3)
+
+
+def test_reversed_log_prob_arguments_do_not_pass_silently(unchecked):
+    with pytest.raises((TypeError, ValueError)):
+        GAUSSIAN.denoise(LEVEL, X)

@@ -1,0 +1,43 @@
+"""Distributions in files come back bit for bit; other files are refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gaussdiff as gd
+
+X = np.random.default_rng(2).normal(size=(20, 2, 2))
+LAWS = {
+    "gaussian": gd.Gaussian.from_samples(X, 2),
+    "single": gd.Gaussian.from_samples(X.astype(np.float32)),
+    "diagonal": gd.Diagonal.from_samples(X),
+    "mixture": gd.GaussianMixture.from_samples(X, 3, key=jax.random.key(0)),
+    "data_set": gd.Empirical(X, 0.1, jnp.arange(20.0), chunk=7),
+}
+
+
+@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+def test_what_is_saved_is_loaded(law, tmp_path):
+    gd.save(tmp_path / "law.npz", law)
+    found = gd.load(tmp_path / "law.npz")
+    assert jax.tree.structure(found) == jax.tree.structure(law)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(law), strict=True):
+        assert a.dtype == b.dtype
+        assert a.tobytes() == b.tobytes()
+
+
+def test_no_pickle_is_needed_to_read_it(tmp_path):
+    gd.save(tmp_path / "law.npz", LAWS["mixture"])
+    with np.load(tmp_path / "law.npz", allow_pickle=False) as file:
+        assert all(file[name].dtype != object for name in file.files)
+
+
+def test_other_files_are_refused(tmp_path):
+    np.savez(tmp_path / "other.npz", a=np.ones(2))
+    (tmp_path / "text.npz").write_text("not an archive")
+    for name in ("other.npz", "text.npz"):
+        with pytest.raises(ValueError, match=r"path: expected a file that gd\.save wrote"):
+            gd.load(tmp_path / name)
+    with pytest.raises(ValueError, match=r"ends in \.npz"):
+        gd.save(tmp_path / "law.txt", LAWS["gaussian"])

@@ -1,0 +1,95 @@
+"""Grids: ends exactly as asked, strictly falling for every n, and the published spacings."""
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+import zoo
+
+import gaussdiff as gd
+
+
+def ratios(levels):
+    """sigma / alpha as NumPy numbers, infinite for pure noise."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(levels.sigma) / np.asarray(levels.alpha)
+
+
+@zoo.over(zoo.GRIDS, "grid")
+def test_grids_have_n_steps_and_strictly_lose_noise(grid):
+    for n in (1, 2, 3, 10, 40):
+        levels = grid(n)
+        assert levels.alpha.shape == levels.sigma.shape == (n + 1,)
+        values = ratios(levels)
+        assert (values[1:] < values[:-1]).all(), n
+        assert not np.isnan(values).any()
+
+
+@pytest.mark.parametrize("make", [gd.grids.karras, gd.grids.uniform_log_snr])
+def test_ends_are_exactly_as_asked(make):
+    """Bit for bit, in the dtype of the numbers given, for every n."""
+    for n in (1, 2, 3, 10, 40):
+        for dtype in (jnp.float32, jnp.float64):
+            low, high = jnp.asarray(0.0031, dtype), jnp.asarray(79.3, dtype)
+            zero, kept = make(n, low, high), make(n, low, high, final_zero=False)
+            assert (zero.sigma[0], kept.sigma[0]) == (high, high)
+            assert (zero.sigma[-1], kept.sigma[-1]) == (0, low)
+            assert n == 1 or zero.sigma[-2] == low
+            assert zero.sigma.dtype == kept.sigma.dtype == dtype
+            assert (kept.sigma[:-1] > kept.sigma[1:]).all()
+            assert (zero.alpha == 1).all()
+
+
+def test_karras_is_the_published_formula():
+    """Equation 5 with 30 digits; and final_zero puts n of its levels before the 0."""
+    with mpmath.workdps(30):
+        for n, rho in ((2, 7), (10, 7), (18, 3.5), (40, 1)):
+            low, high = mpmath.mpf(0.002) ** (mpmath.mpf(1) / rho), mpmath.mpf(80) ** (mpmath.mpf(1) / rho)
+            expected = [float((high + mpmath.mpf(i) / (n - 1) * (low - high)) ** rho) for i in range(n)]
+            np.testing.assert_allclose(gd.grids.karras(n, rho=rho).sigma[:-1], expected, rtol=1e-12)
+            levels = gd.grids.karras(n - 1, rho=rho, final_zero=False)
+            np.testing.assert_allclose(levels.sigma, expected, rtol=1e-12)
+
+
+def test_uniform_log_snr_is_evenly_spaced():
+    levels = gd.grids.uniform_log_snr(12, 0.01, 50.0, final_zero=False)
+    np.testing.assert_allclose(jnp.diff(levels.log_snr), 2 * np.log(5000) / 12, rtol=1e-12)
+
+
+def test_karras_tends_to_uniform_log_snr():
+    limit = gd.grids.uniform_log_snr(9).sigma
+    np.testing.assert_allclose(gd.grids.karras(9, rho=1e6).sigma, limit, rtol=1e-4)
+
+
+@zoo.over(zoo.SCHEDULES)
+def test_uniform_time_visits_evenly_spaced_times(case):
+    """From the time of most noise to 0, or between the times asked; ends bit for bit."""
+    levels, start = gd.grids.uniform_time(case, 5), case.end
+    expected = [case(jnp.asarray(start) * (5 - i) / 5) for i in range(6)]
+    for level, other in zip(levels, expected, strict=True):
+        np.testing.assert_allclose([level.alpha, level.sigma], [other.alpha, other.sigma], rtol=1e-11, atol=1e-16)
+    part = gd.grids.uniform_time(case, 3, 0.7, 0.1)
+    np.testing.assert_allclose(case.time_at(part.log_snr), [0.7, 0.5, 0.3, 0.1], rtol=1e-9)
+    for level, t in ((part[0], 0.7), (part[-1], 0.1), (levels[0], start), (levels[-1], 0.0)):
+        np.testing.assert_allclose([level.alpha, level.sigma], [case(t).alpha, case(t).sigma], rtol=1e-15)
+
+
+@zoo.over(zoo.SCHEDULES)
+def test_reframe_keeps_the_signal_to_noise_ratio(case):
+    levels = gd.grids.karras(10, 0.01, 50.0)
+    framed = gd.reframe(levels, case)
+    np.testing.assert_allclose(framed.log_snr[:-1], levels.log_snr[:-1], atol=1e-8)
+    assert framed.sigma[-1] == pytest.approx(0, abs=1e-12)
+    t = jnp.array(0.4)
+    assert case.time_at(gd.reframe(case(t), case).log_snr) == pytest.approx(0.4)
+
+
+def test_a_grid_is_differentiable_in_its_ends_and_its_exponent():
+    def middle(low, high, rho):
+        return gd.grids.karras(6, low, high, rho).sigma[3]
+
+    point, h = (0.01, 50.0, 5.0), 1e-6
+    for i, slope in enumerate(jax.grad(middle, (0, 1, 2))(*point)):
+        up, down = (middle(*(value + sign * h * (i == j) for j, value in enumerate(point))) for sign in (1, -1))
+        assert slope == pytest.approx(float(up - down) / 2 / h, rel=1e-6)

@@ -1,0 +1,379 @@
+"""Samplers: the algorithms of their names, their measured order, their calls of the model, every grid and every n."""
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import zoo
+
+import gaussdiff as gd
+
+MEAN, VARIANCES = np.array([0.5, -1.0, 0.0, 2.0]), np.array([4.0, 1.0, 0.01, 0.0])
+DIAGONAL = gd.Gaussian(MEAN, VARIANCES, np.eye(4))
+X = np.array([1.0, -2.0, 0.7, 0.3])
+LENGTHS = 1, 2, 3, 40
+WHITE = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(jax.random.key(5), i), (4,)))
+
+
+# Independent NumPy references: one step function each, of the scalar arrays a, s (levels) and the denoiser D.
+def wiener(x, a, s):
+    return MEAN + a * VARIANCES / (a**2 * VARIANCES + s**2) * (x - a * MEAN)
+
+
+def reference_ddim(x, a, s, eta=0.0):
+    """Song et al. eq. 12 with their alpha_t = a^2, sigma_t = eta sqrt((1-a'^2)/(1-a^2)) sqrt(1 - a^2/a'^2), via VE."""
+    for i in range(len(a) - 1):
+        x0 = wiener(x, a[i], s[i])
+        y, before, after = x / a[i] if a[i] else None, s[i] / a[i] if a[i] else np.inf, s[i + 1] / a[i + 1]
+        noise = (y - x0) / before if a[i] else x / s[i]
+        kept = after * np.sqrt(1 - eta**2 * (1 - (after / before) ** 2))
+        fresh = eta * after * np.sqrt(1 - (after / before) ** 2)
+        x = a[i + 1] * (x0 + kept * noise + fresh * np.asarray(WHITE(jnp.arange(len(a))))[i])
+    return x
+
+
+def reference_heun(x, a, s):
+    """Trapezoidal rule for dx = da x0 + ds noise along the straight line between levels."""
+
+    def slope(x, i, j):
+        x0 = wiener(x, a[i], s[i])
+        return (a[j + 1] - a[j]) * x0 + (s[j + 1] - s[j]) * (x - a[i] * x0) / s[i]
+
+    for i in range(len(a) - 1):
+        first = slope(x, i, i)
+        x = x + first if s[i + 1] == 0 else x + (first + slope(x + first, i + 1, i)) / 2
+    return x
+
+
+def reference_2m(x, a, s):
+    """Lu et al., algorithm 2, in lambda = log(alpha / sigma): x = s'/s x - a' (e^-h - 1) D."""
+    previous = previous_h = None
+    for i in range(len(a) - 1):
+        x0 = wiener(x, a[i], s[i])
+        if a[i] == 0 or s[i + 1] == 0:
+            h, estimate = np.inf, x0
+        else:
+            h = np.log(a[i + 1] / s[i + 1]) - np.log(a[i] / s[i])
+            r = None if previous is None else previous_h / h
+            estimate = x0 if r is None else (1 + 1 / (2 * r)) * x0 - 1 / (2 * r) * previous
+        x = s[i + 1] / s[i] * x - a[i + 1] * np.expm1(-h) * estimate
+        previous, previous_h = x0, h
+    return x
+
+
+def reference_exact(x, a, s):
+    start, end = (np.sqrt(a[i] ** 2 * VARIANCES + s[i] ** 2) for i in (0, -1))
+    return a[-1] * MEAN + end / start * (x - a[0] * MEAN)
+
+
+REFERENCES = {
+    "euler": (gd.Euler(), reference_ddim),
+    "ddim": (gd.DDIM(), reference_ddim),
+    "ddim_half": (gd.DDIM(0.5), functools.partial(reference_ddim, eta=0.5)),
+    "ddim_ancestral": (gd.DDIM(1.0), functools.partial(reference_ddim, eta=1.0)),
+    "heun": (gd.Heun(), reference_heun),
+    "dpmpp_2m": (gd.DPMSolverPP2M(), reference_2m),
+    "gaussian_exact": (gd.GaussianExact(DIAGONAL), reference_exact),
+}
+FRAMES = {
+    "alpha_1": gd.grids.karras,
+    "alpha_1_to_sigma_min": functools.partial(gd.grids.karras, final_zero=False),
+    "variance_preserving": lambda n: gd.grids.uniform_time(gd.VariancePreserving(), n),
+    "cosine_from_pure_noise": lambda n: gd.grids.uniform_time(gd.Cosine(), n),
+    "line_from_pure_noise": lambda n: gd.grids.uniform_time(gd.RectifiedFlow(), n),
+}
+
+
+@zoo.over(FRAMES, "grid")
+@zoo.over(REFERENCES, "pair")
+def test_the_name_is_the_algorithm(pair, grid):
+    """Equal to an independent NumPy loop for n from 1 to 40."""
+    sampler, reference = pair
+    for n in LENGTHS:
+        levels = grid(n)
+        x = float(levels.sigma[0]) * X
+        got = gd.sample(sampler, DIAGONAL, x, levels, jax.random.key(5)).x[-1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            expected = reference(x, np.asarray(levels.alpha), np.asarray(levels.sigma))
+        np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-10, err_msg=f"n = {n}")
+
+
+def test_every_sampler_has_a_reference():
+    tested = {type(sampler) for sampler, _ in REFERENCES.values()} | {gd.SwitchAt}
+    assert tested == {type(sampler) for sampler in zoo.SAMPLERS.values()}
+
+
+ORDERS = {"euler": 1, "ddim": 1, "heun": 2, "dpmpp_2m": 2}
+
+
+def to_sigma_min(sampler, law, frame, n):
+    """The end of a path from sigma = 5 to 0.1 in n steps, in units of the frame."""
+    levels = gd.grids.uniform_log_snr(n, 0.1, 5.0, final_zero=False)
+    levels = gd.reframe(levels, gd.VariancePreserving()) if frame == "variance_preserving" else levels
+    x = levels.sigma[0] * jnp.array([1.0, -1.5, 0.5])
+    return gd.sample(sampler, zoo.DISTRIBUTIONS[law].model, x, levels)
+
+
+@functools.cache
+def limit(law, frame):
+    """The exact end: in closed form for the Gaussian, Heun's extrapolated from 1,024 and 2,048 steps for a mixture."""
+    if law == "gaussian_full":
+        path = to_sigma_min(gd.Euler(), law, frame, 1)
+        return gd.gaussian_flow(zoo.GAUSSIAN.model, path.x[0], path.levels[0], path.levels[-1])
+    coarse, fine = (to_sigma_min(gd.Heun(), law, frame, n) for n in (1024, 2048))
+    return fine.x[-1] + (fine.x[-1] - coarse.x[-1]) / 3
+
+
+@pytest.mark.parametrize("frame", ["alpha_1", "variance_preserving"])
+@pytest.mark.parametrize("law", ["gaussian_full", "mixture_full"])
+@pytest.mark.parametrize("name", ORDERS)
+def test_order_of_convergence(name, law, frame):
+    """log2 of the quotient of errors at n and 2n, to sigma_min = 0.1 from 5, is the order within 0.25."""
+    ends = [to_sigma_min(zoo.SAMPLERS[name], law, frame, n).x[-1] for n in (64, 128)]
+    coarse, fine = (float(jnp.linalg.norm(end - limit(law, frame))) for end in ends)
+    assert np.log2(coarse / fine) == pytest.approx(ORDERS[name], abs=0.25)
+
+
+@zoo.over(zoo.GRIDS, "grid")
+def test_euler_is_ddim_in_every_frame(grid):
+    levels = grid(7)
+    x = zoo.MIXTURE.x(levels[0])[0]
+    a, b = (gd.sample(sampler, zoo.MIXTURE.model, x, levels) for sampler in (gd.Euler(), gd.DDIM(0.0)))
+    scale = float(levels.sigma[0])
+    np.testing.assert_allclose(a.x, b.x, rtol=1e-12, atol=1e-12 * scale)
+    np.testing.assert_allclose(a.denoised, b.denoised, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("sampler", [gd.DDIM(), gd.DDIM(0.7), gd.DPMSolverPP2M(), gd.Euler()], ids=repr)
+def test_the_frame_does_not_matter(sampler):
+    """x / alpha along the same log-SNRs, in the frames VE, VP, cosine and line, noise drawn included."""
+    base = gd.grids.karras(9, 0.01, 20.0)
+    x = zoo.MIXTURE.x(base[0])[0]
+    key = jax.random.key(2)
+    expected = gd.sample(sampler, zoo.MIXTURE.model, x, base, key).x
+    for schedule in (gd.VariancePreserving(), gd.Cosine(), gd.RectifiedFlow()):
+        levels = gd.reframe(base, schedule)
+        path = gd.sample(sampler, zoo.MIXTURE.model, x * levels.alpha[0], levels, key).x
+        np.testing.assert_allclose(path / levels.alpha[:, None], expected, rtol=1e-8, atol=1e-8)
+
+
+@zoo.over(zoo.GRIDS, "grid")
+def test_gaussian_exact_is_the_flow_at_every_step(grid):
+    levels = grid(6)
+    case = zoo.GAUSSIAN
+    x = case.x(levels[0])[0]
+    path = gd.sample(gd.GaussianExact(case.model), zoo.MIXTURE.model, x, levels)
+    expected = jax.vmap(gd.gaussian_flow, (None, None, None, 0))(case.model, x, levels[0], levels)
+    np.testing.assert_allclose(path.x, expected, rtol=1e-9, atol=1e-10)
+
+
+def test_switch_is_its_two_halves_run_by_hand():
+    """The first sampler down to the last level at or before the switch, the second, fresh, from there."""
+    levels = gd.grids.karras(10, 0.01, 50.0)
+    x, model = zoo.MIXTURE.x(levels[0])[0], zoo.MIXTURE.model
+    for i in (1, 4, 9):
+        for first, second in ((gd.Euler(), gd.DPMSolverPP2M()), (gd.GaussianExact(zoo.GAUSSIAN.model), gd.Heun())):
+            joined = gd.sample(gd.SwitchAt(first, second, levels.log_snr[i]), model, x, levels)
+            head = gd.sample(first, model, x, levels[: i + 1])
+            tail = gd.sample(second, model, head.x[-1], levels[i:])
+            np.testing.assert_allclose(joined.x, jnp.concatenate([head.x, tail.x[1:]]), rtol=1e-12, atol=1e-13)
+            denoised = jnp.concatenate([head.denoised, tail.denoised])
+            np.testing.assert_allclose(joined.denoised, denoised, rtol=1e-12, atol=1e-13)
+
+
+def test_switch_beyond_the_grid_is_one_sampler_alone():
+    levels = gd.grids.karras(5)
+    x, model = zoo.MIXTURE.x(levels[0])[0], zoo.MIXTURE.model
+    for log_snr, alone in ((-jnp.inf, gd.Heun()), (jnp.inf, gd.Euler())):
+        switched = gd.sample(gd.SwitchAt(gd.Euler(), gd.Heun(), log_snr), model, x, levels)
+        np.testing.assert_allclose(switched.x, gd.sample(alone, model, x, levels).x, rtol=1e-13)
+
+
+@zoo.over(zoo.GRIDS, "grid")
+@zoo.over(zoo.SAMPLERS, "sampler")
+def test_every_path_is_finite_and_ends_near_the_data(sampler, grid):
+    """In float32, as users run it, from pure noise where the grid starts there and to sigma = 0 where it ends there."""
+    for n in (1, 2, 18):
+        levels, model, sampler = zoo.cast((grid(n), zoo.GAUSSIAN.model, sampler))
+        x = levels.sigma[0] * jnp.array([1.0, -1.5, 0.5], jnp.float32)
+        path = gd.sample(sampler, model, x, levels, jax.random.key(0))
+        assert path.x.dtype == path.denoised.dtype == jnp.float32
+        assert path.x.shape == (n + 1, 3)
+        assert path.denoised.shape == (n, 3)
+        assert np.isfinite(path.x).all(), n
+        assert np.isfinite(path.denoised).all(), n
+        if n == 18:
+            # the farthest of three standard normals seen in 10 million draws lies 6 deviations off
+            distance = (np.asarray(path.x[-1]) - zoo.GAUSSIAN.law.mean) @ np.linalg.inv(zoo.GAUSSIAN.law.cov)
+            assert distance @ (np.asarray(path.x[-1]) - zoo.GAUSSIAN.law.mean) < 36
+
+
+@zoo.over(zoo.SAMPLERS, "sampler")
+def test_the_denoised_values_are_those_of_the_model_at_x(sampler):
+    levels = gd.grids.karras(6)
+    case = zoo.GAUSSIAN
+    path = gd.sample(sampler, case.model, case.x(levels[0])[0], levels, jax.random.key(0))
+    expected = jax.vmap(case.model.denoise)(path.x[:-1], levels[:-1])
+    np.testing.assert_allclose(path.denoised, expected, rtol=1e-10, atol=1e-12)
+    np.testing.assert_array_equal(path.levels.sigma, levels.sigma)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["euler", "ddim_half", "heun", "dpmpp_2m", "switch"])
+def test_event_shapes_are_kept(name):
+    for law in ("mixture_image", "empirical_scalar"):
+        case = zoo.DISTRIBUTIONS[law]
+        sampler = gd.SwitchAt(gd.Euler(), gd.Heun(), 0.0) if name == "switch" else zoo.SAMPLERS[name]
+        path = gd.sample(sampler, case.model, jnp.ones(case.model.shape), gd.grids.karras(3), jax.random.key(0))
+        assert path.x.shape == (4, *case.model.shape)
+        assert path.denoised.shape == (3, *case.model.shape)
+
+
+def test_the_data_set_is_reproduced():
+    """Every deterministic path under the ideal denoiser of a data set ends on one of its points."""
+    case = zoo.DISTRIBUTIONS["empirical"]
+    for sampler in (gd.Euler(), gd.Heun(), gd.DPMSolverPP2M()):
+        end = gd.sample(sampler, case.model, jnp.array([70.0, -90.0, 20.0]), gd.grids.karras(20)).x[-1]
+        assert np.linalg.norm(case.law.means - np.asarray(end), axis=1).min() < 1e-9
+
+
+def test_ddim_with_eta_1_has_the_posterior_of_ddpm():
+    """q(x' | x, x0) by Bayes' rule for Gaussians, in the frame VP: its mean and its variance, 5 standard errors.
+
+    The false alarm is one key in 500,000.
+    """
+    schedule, count = gd.VariancePreserving(), 20_000
+    levels = schedule(jnp.array([0.6, 0.5]))
+    (a, s), (a2, s2) = ((float(level.alpha), float(level.sigma)) for level in levels)
+    point = gd.Gaussian.isotropic(jnp.array([0.7]), 0.0)  # knows x0 = 0.7
+    x = jnp.array([-0.4])
+    step = jax.jit(jax.vmap(lambda key: gd.sample(gd.DDIM(1.0), point, x, levels, key).x[-1][0]))
+    draws = np.asarray(step(jax.random.split(jax.random.key(0), count)))
+    forward = s**2 - (a / a2) ** 2 * s2**2  # variance of x given x' : x = (a / a2) x' + ...
+    variance = 1 / (1 / s2**2 + (a / a2) ** 2 / forward)
+    mean = variance * (a2 * 0.7 / s2**2 + (a / a2) * -0.4 / forward)
+    assert draws.mean() == pytest.approx(mean, abs=5 * np.sqrt(variance / count))
+    assert draws.var() == pytest.approx(variance, abs=5 * variance * np.sqrt(2 / count))
+
+
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+def test_the_variance_of_a_stochastic_path_is_its_recursion(eta):
+    """On a normal of variance 1.7 every step is x' = g x + b z, so V' = g^2 V + b^2. One key in 500,000 fails."""
+    lam, count = 1.7, 20_000
+    levels = gd.grids.karras(6, 0.05, 5.0)
+    gaussian = gd.Gaussian.isotropic(jnp.zeros(1), lam)
+    variance = 25.0
+    for s, t in zip(levels.sigma[:-1].tolist(), levels.sigma[1:].tolist(), strict=True):
+        kept = np.sqrt(t**2 - eta**2 * t**2 * (s**2 - t**2) / s**2)
+        gain = lam / (lam + s**2) + kept * s / (lam + s**2)
+        variance = gain**2 * variance + eta**2 * t**2 * (s**2 - t**2) / s**2
+    one = lambda key, x: gd.sample(gd.DDIM(eta), gaussian, x, levels, key).x[-1][0]  # noqa: E731
+    starts = 5 * jax.random.normal(jax.random.key(1), (count, 1))
+    ends = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), count), starts))
+    assert ends.var() == pytest.approx(variance, abs=5 * variance * np.sqrt(2 / count))
+    assert abs(ends.mean()) < 5 * np.sqrt(variance / count)
+
+
+def test_keys_matter_only_to_those_that_draw():
+    levels, x = gd.grids.karras(4), jnp.ones(3)
+    for name, sampler in zoo.SAMPLERS.items():
+        a, b = (gd.sample(sampler, zoo.GAUSSIAN.model, x, levels, jax.random.key(seed)).x[-1] for seed in (0, 1))
+        assert sampler.needs_key() == (name in ("ddim_half", "ddim_ancestral"))
+        assert bool((a == b).all()) != sampler.needs_key()
+        if not sampler.needs_key():
+            np.testing.assert_allclose(gd.sample(sampler, zoo.GAUSSIAN.model, x, levels).x[-1], a, rtol=1e-13)
+
+
+def test_a_sample_does_not_depend_on_its_batch():
+    """Sample i is the same alone and among 1, 8 or 64: the noise belongs to its own key."""
+    levels, model = gd.grids.karras(5), zoo.MIXTURE.model
+    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(jnp.arange(64))
+    starts = jax.vmap(lambda key: gd.sample_prior(key, (3,), levels[0]))(keys)
+    batch = jax.vmap(gd.sample, in_axes=(None, None, 0, None, 0))
+    whole = batch(gd.DDIM(1.0), model, starts, levels, keys).x
+    for count in (1, 8):
+        part = batch(gd.DDIM(1.0), model, starts[:count], levels, keys[:count]).x
+        np.testing.assert_allclose(part, whole[:count], rtol=1e-12)
+    alone = gd.sample(gd.DDIM(1.0), model, starts[3], levels, keys[3]).x
+    np.testing.assert_allclose(alone, whole[3], rtol=1e-12)
+
+
+class Counted(gd.Denoiser):
+    """A Gaussian that counts how often it is really asked, also inside compiled code."""
+
+    gaussian: gd.Gaussian
+    calls: list = eqx.field(static=True)
+
+    def denoise(self, x, level):
+        jax.debug.callback(lambda _: self.calls.append(1), jnp.sum(x))
+        return self.gaussian.denoise(x, level)
+
+
+class Calls(list):
+    """A list that is equal only to itself, so that it can be a static field."""
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other):
+        return self is other
+
+
+@pytest.mark.parametrize("name", ["euler", "ddim", "ddim_ancestral", "heun", "dpmpp_2m", "gaussian_exact"])
+def test_the_model_is_called_as_often_as_nfe_says(name):
+    """Alone, under jit, and for each sample of a batch with shared levels."""
+    sampler, calls = zoo.SAMPLERS[name], Calls()
+    model, key = Counted(zoo.GAUSSIAN.model, calls), jax.random.key(0)
+
+    def count(function, *arguments):
+        calls.clear()
+        jax.block_until_ready(function(*arguments))
+        jax.effects_barrier()
+        return len(calls)
+
+    run = lambda x, levels: gd.sample(sampler, model, x, levels, key).x  # noqa: E731
+    for n in (1, 3):
+        assert count(run, jnp.ones(3), gd.grids.karras(n)) == sampler.nfe(n)
+    levels = gd.grids.karras(4)
+    assert count(jax.jit(run), jnp.ones(3), levels) == sampler.nfe(4)
+    assert count(jax.vmap(run, (0, None)), jnp.ones((5, 3)), levels) == 5 * sampler.nfe(4)
+
+
+def test_a_switch_calls_only_the_sampler_in_charge():
+    """Ten steps, four of them in closed form: Heun calls 2 * 6 - 1 times, and never more than nfe says."""
+    calls, levels = Calls(), gd.grids.karras(10)
+    model, gaussian = Counted(zoo.GAUSSIAN.model, calls), gd.GaussianExact(zoo.GAUSSIAN.model)
+    sampler = gd.SwitchAt(gaussian, gd.Heun(), levels.log_snr[4])
+    jax.block_until_ready(gd.sample(sampler, model, jnp.ones(3), levels))
+    jax.effects_barrier()
+    assert len(calls) == 11
+    assert len(calls) <= sampler.nfe(10)
+
+
+@pytest.mark.slow
+@zoo.over(zoo.SAMPLERS, "sampler")
+def test_gradients_through_a_path_to_sigma_0_are_finite_and_right(sampler):
+    """In x and in sigma_max, through a grid that ends at sigma = 0: against central differences."""
+
+    def end(shift, high):
+        levels = gd.grids.karras(5, 0.02, high)
+        x = 10 * jnp.array([1.0, -1.5, 0.5]) + shift
+        return jnp.sum(gd.sample(sampler, zoo.GAUSSIAN.model, x, levels, jax.random.key(0)).x[-1] ** 2)
+
+    slopes, h = jax.jit(jax.grad(end, (0, 1)))(0.1, 11.0), 1e-5
+    for slope, (dx, dh) in zip(slopes, ((h, 0.0), (0.0, h)), strict=True):
+        expected = float(end(0.1 + dx, 11.0 + dh) - end(0.1 - dx, 11.0 - dh)) / 2 / h
+        assert slope == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+@zoo.over(zoo.DETERMINISTIC, "sampler")
+def test_gradients_from_pure_noise_are_finite(sampler):
+    levels = gd.grids.uniform_time(gd.RectifiedFlow(), 6)
+    total = lambda x, levels: jnp.sum(gd.sample(sampler, zoo.GAUSSIAN.model, x, levels).x[-1])  # noqa: E731
+    in_x, in_levels = jax.jit(jax.grad(total, (0, 1)))(jnp.ones(3), levels)
+    assert np.isfinite(in_x).all()
+    # the interior of a grid is what is optimised; log_snr has no derivative at its infinite ends
+    assert np.isfinite(in_levels.alpha[1:-1]).all()
+    assert np.isfinite(in_levels.sigma[1:-1]).all()

@@ -1,0 +1,185 @@
+"""Schedules: inverses, rates, published definitions, and the digits of float32 near the clean end."""
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+import zoo
+
+import gaussdiff as gd
+from gaussdiff.schedules import rates
+
+PRESERVING = {name: zoo.SCHEDULES[name] for name in ("variance_preserving", "cosine", "discrete_betas")}
+
+
+def linear_beta_alpha(t, beta_min=0.1, beta_max=20):
+    """exp(-1/2 integral of beta) by quadrature of the published beta(t)."""
+    beta = lambda u: mpmath.mpf(beta_min) + u * (mpmath.mpf(beta_max) - mpmath.mpf(beta_min))  # noqa: E731
+    return mpmath.exp(-mpmath.quad(beta, [0, t]) / 2)
+
+
+def cosine_pair(t, offset="0.008"):
+    """Nichol & Dhariwal: alpha^2 = f(t) / f(0), f = cos^2((t + s) / (1 + s) pi / 2)."""
+    s = mpmath.mpf(float(offset))
+    f = lambda u: mpmath.cos((u + s) / (1 + s) * mpmath.pi / 2) ** 2  # noqa: E731
+    return mpmath.sqrt(f(t) / f(0)), mpmath.sqrt(1 - f(t) / f(0))
+
+
+def discrete_pair(i):
+    """Products of 1 - beta in high precision: alpha^2 = prod (1 - beta_j)."""
+    betas = np.linspace(1e-4, 0.02, 1000)
+    product = mpmath.fprod(1 - mpmath.mpf(float(beta)) for beta in betas[:i])
+    return mpmath.sqrt(product), mpmath.sqrt(1 - product)
+
+
+# the published definitions, (alpha, sigma) at t
+DEFINITIONS = {
+    "variance_preserving": lambda t: (linear_beta_alpha(t), mpmath.sqrt(1 - linear_beta_alpha(t) ** 2)),
+    "cosine": cosine_pair,
+    "sub_variance_preserving": lambda t: (linear_beta_alpha(t), 1 - linear_beta_alpha(t) ** 2),
+    "variance_exploding": lambda t: (mpmath.mpf(1), t),
+    "rectified_flow": lambda t: (1 - t, t),
+    "discrete_betas": lambda t: discrete_pair(round(1000 * float(t))),
+}
+
+
+@pytest.fixture(autouse=True)
+def digits():
+    with mpmath.workdps(40):
+        yield
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(jnp.float64, 1e-12), (jnp.float32, 2e-6)], ids=["float64", "float32"])
+@pytest.mark.parametrize("name", zoo.SCHEDULES)
+def test_levels_are_those_of_the_publication(name, dtype, rtol):
+    """In float32 sigma keeps its digits near t = 0 too, where 1 - alpha^2 has none."""
+    times = [1e-3, 2e-3, 0.037, 0.5, 0.998]
+    levels = zoo.cast(zoo.SCHEDULES[name], dtype)(jnp.array(times, dtype))
+    assert levels.alpha.dtype == levels.sigma.dtype == dtype
+    for t, level in zip(times, levels, strict=True):
+        alpha, sigma = DEFINITIONS[name](mpmath.mpf(float(np.array(t, dtype))))
+        # where alpha = exp(-5), its relative error is 5 roundings
+        np.testing.assert_allclose([level.alpha, level.sigma], [float(alpha), float(sigma)], rtol=rtol * 5)
+
+
+@pytest.mark.parametrize("name", ["variance_preserving", "cosine", "sub_variance_preserving"])
+def test_float32_sigma_keeps_its_digits_at_a_millionth(name):
+    t = np.float32(1e-6)
+    level = zoo.cast(zoo.SCHEDULES[name])(jnp.asarray(t))
+    expected = DEFINITIONS[name](mpmath.mpf(float(t)))[1]
+    assert float(level.sigma) == pytest.approx(float(expected), rel=1e-5)
+
+
+@zoo.over(zoo.SCHEDULES)
+def test_time_at_inverts_the_schedule(case):
+    times = jnp.array([1e-5, 1e-3, 0.1, 0.37, 0.5, 0.9, 0.999])
+    np.testing.assert_allclose(case.time_at(case(times).log_snr), times, rtol=1e-9)
+    log_snr = jnp.array([-8.0, -3.0, 0.0, 2.0, 6.0])
+    np.testing.assert_allclose(case(case.time_at(log_snr)).log_snr, log_snr, atol=1e-9)
+
+
+@zoo.over(zoo.SCHEDULES)
+def test_time_at_holds_at_both_ends(case):
+    assert case.time_at(jnp.inf) == pytest.approx(0, abs=1e-12)
+    assert case.time_at(case(case.end).log_snr) == pytest.approx(float(case.end), rel=1e-9)
+
+
+@zoo.over(zoo.SCHEDULES)
+def test_time_0_is_clean_and_time_only_adds_noise(case):
+    levels = case(jnp.linspace(0.0, case.end, 201))
+    assert levels.alpha[0] == pytest.approx(1, abs=1e-15)
+    assert levels.sigma[0] == 0
+    assert (jnp.diff(levels.log_snr) < 0).all()
+    assert (jnp.diff(levels.alpha) <= 0).all()
+    assert (jnp.diff(levels.sigma) > 0).all()
+
+
+def test_the_cosine_and_the_straight_line_end_in_noise_alone():
+    for schedule in (gd.Cosine(), gd.RectifiedFlow()):
+        assert schedule(1.0).alpha == 0
+        assert schedule(1.0).sigma == pytest.approx(1, abs=1e-15)
+
+
+@zoo.over(PRESERVING)
+def test_variance_preserving_means_that_squares_add_up_to_one(case):
+    levels = case(jnp.linspace(0.0, 1.0, 101))
+    np.testing.assert_allclose(levels.alpha**2 + levels.sigma**2, 1, atol=1e-14)
+
+
+def test_sub_variance_preserving_is_the_square():
+    """Its sigma is that of the variance-preserving diffusion squared, and its variance never exceeds the latter's."""
+    t = jnp.linspace(0.01, 1.0, 30)
+    preserving, below = gd.VariancePreserving()(t), gd.SubVariancePreserving()(t)
+    np.testing.assert_allclose(below.sigma, preserving.sigma**2, rtol=1e-13)
+    np.testing.assert_allclose(below.alpha, preserving.alpha, rtol=1e-14)
+
+
+@zoo.over(zoo.SCHEDULES)
+def test_rates_are_derivatives(case):
+    """Against central differences, error O(1e-10) of step 1e-5; between the kinks of a table."""
+    t, h = jnp.array([0.0123, 0.2504, 0.7006]), 1e-5
+    level, rate = rates(case, t)
+    up, down = case(t + h), case(t - h)
+    np.testing.assert_allclose(rate.alpha, (up.alpha - down.alpha) / 2 / h, rtol=2e-6, atol=1e-9)
+    np.testing.assert_allclose(rate.sigma, (up.sigma - down.sigma) / 2 / h, rtol=2e-6, atol=1e-9)
+    np.testing.assert_allclose(level.alpha, case(t).alpha, rtol=1e-14)
+
+
+def test_the_rates_of_variance_preserving_are_those_of_its_diffusion():
+    """dx = -beta/2 x dt + sqrt(beta) dw: alpha' = -beta alpha / 2 and (sigma^2)' = beta (1 - sigma^2)."""
+    t = jnp.array([0.1, 0.5, 0.9])
+    level, rate = rates(gd.VariancePreserving(0.2, 10.0), t)
+    beta = 0.2 + 9.8 * t
+    np.testing.assert_allclose(rate.alpha, -beta * level.alpha / 2, rtol=1e-13)
+    np.testing.assert_allclose(2 * level.sigma * rate.sigma, beta * (1 - level.sigma**2), rtol=1e-12)
+
+
+def test_a_table_stands_at_its_own_times():
+    betas = np.linspace(1e-4, 0.02, 1000)
+    schedule = gd.DiscreteBetas(betas)
+    for i in (1, 2, 500, 1000):
+        alpha, sigma = discrete_pair(i)
+        level = schedule(schedule.times[i])
+        np.testing.assert_allclose([level.alpha, level.sigma], [float(alpha), float(sigma)], rtol=1e-12)
+    single = zoo.cast(schedule)
+    assert float(single(single.times[1]).sigma) == pytest.approx(0.01, rel=1e-5)
+
+
+def test_a_level_iterates_and_indexes_like_its_arrays():
+    levels = gd.NoiseLevel(1.0, jnp.array([3.0, 1.0, 0.0]))
+    assert len(levels) == 3
+    assert [float(level.sigma) for level in levels] == [3, 1, 0]
+    assert levels[1:].sigma.shape == (2,)
+    assert levels[0].log_snr == pytest.approx(-2 * np.log(3))
+    assert gd.NoiseLevel(1.0, 0.0).log_snr == jnp.inf
+    assert gd.NoiseLevel(0.0, 1.0).log_snr == -jnp.inf
+
+
+@zoo.over(zoo.SCHEDULES)
+def test_schedules_work_under_jit_and_vmap_as_arguments(case):
+    times = jnp.array([0.1, 0.5])
+    eager = case(times)
+    for levels in (jax.jit(lambda s, t: s(t))(case, times), jax.vmap(case)(times)):
+        np.testing.assert_allclose(levels.alpha, eager.alpha, rtol=1e-14)
+        np.testing.assert_allclose(levels.sigma, eager.sigma, rtol=1e-13)
+
+
+@pytest.mark.parametrize("schedule", [gd.RectifiedFlow(), gd.VariancePreserving(), gd.VarianceExploding()])
+def test_prior_samples_have_the_marginal_of_a_start(schedule):
+    """sigma times white noise: 5 standard errors, a false alarm for one key in a million."""
+    level, count = schedule(schedule.end), 20_000
+    x = gd.sample_prior(jax.random.key(0), (count,), level) / level.sigma
+    assert abs(float(x.mean())) < 5 / np.sqrt(count)
+    assert abs(float((x**2).mean()) - 1) < 5 * np.sqrt(2 / count)
+
+
+@pytest.mark.parametrize("at", ["variance_preserving", "exploding", "pure_noise", "clean"])
+def test_add_noise_is_alpha_x0_plus_sigma_noise(at):
+    """Moments over 20,000 draws within 5 standard errors, a false alarm for one key in 300,000."""
+    level, count = zoo.LEVELS[at], 20_000
+    x0 = jnp.array([1.5, -2.0])
+    x = np.asarray(jax.vmap(gd.add_noise, (0, None, None))(jax.random.split(jax.random.key(1), count), x0, level))
+    errors = float(level.sigma) / np.sqrt(count)
+    assert (np.abs(x.mean(0) - level.alpha * x0) <= 5 * errors + 1e-12).all()
+    assert (np.abs(x.var(0) - level.sigma**2) <= 5 * np.sqrt(2 / count) * level.sigma**2 + 1e-12).all()

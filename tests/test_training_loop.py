@@ -1,0 +1,214 @@
+"""Runs: continued to the bit, stopped cleanly, refused without a trace, and the commands around them."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import training
+from training import Config, checkpoint, draw
+from training.__main__ import asked_data, main
+
+ROOT = Path(__file__).parents[1]
+TINY = Config(
+    data="toy-gaussian", channels=8, blocks=1, channel_mult=(1,), attention=(), batch=16, steps=20, checkpoint_every=6,
+    log_every=3, evaluate_every=10,
+)  # fmt: skip
+FLAGS = ["--data", "toy-gaussian", "--channels", "8", "--blocks", "1", "--batch", "16"]
+
+
+def arrays(run: Path) -> dict[str, np.ndarray]:
+    found = checkpoint.latest(run)
+    assert found is not None
+    return found.arrays
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def assert_same_bits(one: Path, other: Path) -> None:
+    a, b = arrays(one), arrays(other)
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        assert value.tobytes() == b[name].tobytes(), name
+
+
+def command(*words: str | Path, **options) -> subprocess.Popen:
+    line = [sys.executable, "-m", "training", *map(str, words)]
+    return subprocess.Popen(line, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def wait_for(condition, process: subprocess.Popen, seconds: float = 120) -> None:
+    end = time.perf_counter() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.perf_counter() < end, "nothing happened"
+        time.sleep(0.02)
+
+
+def newest_step(run: Path) -> int:
+    return max((int(path.name[5:]) for path in run.glob("checkpoints/step-*")), default=0)
+
+
+@pytest.mark.slow
+def test_two_parts_equal_one_whole(tmp_path, capsys):
+    training.train(TINY, tmp_path / "whole")
+    training.train(dataclasses.replace(TINY, steps=7), tmp_path / "parts")
+    training.train(dataclasses.replace(TINY, checkpoint_every=100), tmp_path / "parts")
+    assert "from step 7" in capsys.readouterr().out
+    assert_same_bits(tmp_path / "whole", tmp_path / "parts")
+    steps = [json.loads(line)["step"] for line in (tmp_path / "parts" / "train.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 20
+
+
+@pytest.mark.slow
+def test_a_killed_run_continues_to_the_same_bits_in_a_new_process(tmp_path):
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = command("train", *FLAGS, "--steps", "1000000", "--checkpoint-every", "5", "--out", killed)
+    wait_for(lambda: newest_step(killed) >= 15, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    steps = str(newest_step(killed) + 12)
+    for run in (killed, whole):
+        process = command("train", *FLAGS, "--steps", steps, "--out", run)
+        out, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        assert ("continuing" in out) == (run == killed)
+    assert int(arrays(killed)[".step"]) == int(steps)
+    assert_same_bits(killed, whole)
+    assert not list(killed.glob("checkpoints/.writing*"))
+    journal = [json.loads(line)["step"] for line in (killed / "train.jsonl").read_text().splitlines()]
+    assert journal == sorted(set(journal))
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_and_says_how_to_continue(tmp_path):
+    process = command("train", *FLAGS, "--steps", "1000000", "--log-every", "1", "--out", tmp_path)
+    wait_for((tmp_path / "train.jsonl").exists, process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "the same command continues it" in errors
+    assert "Traceback" not in errors
+    assert newest_step(tmp_path) > 0
+
+
+def test_a_finished_run_is_reused_at_once_and_untouched(tmp_path, capsys):
+    model = training.train(dataclasses.replace(TINY, steps=2), tmp_path)
+    before = contents(tmp_path)
+    again = training.train(dataclasses.replace(TINY, steps=1), tmp_path)
+    assert "already trained to step 2" in capsys.readouterr().out
+    assert contents(tmp_path) == before
+    jax.tree.map(np.testing.assert_array_equal, model, again)
+
+
+def test_changed_settings_are_listed_and_nothing_is_touched(tmp_path):
+    training.train(dataclasses.replace(TINY, steps=1), tmp_path)
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=r"channels: 8 -> 16\n  seed: 0 -> 3\n") as error:
+        training.train(dataclasses.replace(TINY, channels=16, seed=3, steps=50), tmp_path)
+    assert "steps" not in str(error.value)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.slow
+def test_damage_is_passed_over_and_the_run_goes_on(tmp_path):
+    training.train(dataclasses.replace(TINY, steps=12), tmp_path)
+    (tmp_path / "checkpoints" / "step-00000012" / "state.npz").write_bytes(b"harm")
+    with pytest.warns(UserWarning, match="step-00000012"):
+        training.train(TINY, tmp_path)
+    training.train(TINY, tmp_path / "whole")
+    assert_same_bits(tmp_path, tmp_path / "whole")
+
+
+def test_a_diverging_run_stops_and_keeps_the_last_good_state(tmp_path):
+    wild = dataclasses.replace(TINY, learning_rate=1e30, warmup=0, checkpoint_every=1)
+    with pytest.raises(FloatingPointError, match=r"at step \d+\..*--learning-rate"):
+        training.train(wild, tmp_path)
+    assert all(np.isfinite(leaf).all() for name, leaf in arrays(tmp_path).items() if not name.startswith(".opt_state"))
+
+
+@pytest.mark.slow
+def test_the_loss_of_the_digits_falls(tmp_path):
+    config = Config(channels=16, batch=32, steps=150, warmup=20, evaluate_every=50)
+    training.train(config, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    held_out = [line["held_out_loss"] for line in lines if "held_out_loss" in line]
+    # An untrained denoiser has 1; the Gaussian of the same data has about 0.5.
+    assert held_out[-1] < 0.75
+    assert held_out[-1] < held_out[0]
+
+
+@pytest.mark.slow
+def test_commands_sample_and_evaluate(tmp_path, capsys):
+    training.train(dataclasses.replace(TINY, steps=2), tmp_path / "run")
+    run, out = str(tmp_path / "run"), tmp_path / "some" / "x.npz"
+    assert main(["sample", "--run", run, "--n", "5", "--steps", "4", "--out", str(out)]) == 0
+    with np.load(out) as file:
+        x = file["samples"]
+    assert x.shape == (5, 2)
+    # Sample i does not depend on how many are drawn.
+    np.testing.assert_allclose(draw.samples(training.load(run), 2, 4, 0), x[:2], rtol=1e-4, atol=1e-5)
+    assert main(["evaluate", "--run", run]) == 0
+    assert "held out" in capsys.readouterr().out
+    levels = json.loads((tmp_path / "run" / "evaluation.json").read_text())["levels"]
+    assert all(np.isfinite(list(row.values())).all() for row in levels)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--data", "digitz", "--out", "OUT"], "Did you mean 'digits'"),
+        (["train", "--batch", "0", "--out", "OUT"], "batch: expected an integer of at least 1, got 0"),
+        (["train", "--channels", "12", "--out", "OUT"], "groups: expected a divisor"),
+        (["train", "--data", "toy-ring", "--labels", "--out", "OUT"], "drop --labels"),
+        (["train", "--data", "mnist", "--data-dir", "OUT", "--out", "OUT"], "download_and_prepare"),
+        (["sample", "--run", "OUT", "--out", "OUT/x.npz"], "expected the folder of a run"),
+        (["evaluate", "--run", "OUT"], "expected the folder of a run"),
+    ],
+)
+def test_user_errors_are_one_message_and_exit_code_2(arguments, message, tmp_path, capfd):
+    words = [word.replace("OUT", str(tmp_path / "out")) for word in arguments]
+    assert main(words) == 2
+    errors = capfd.readouterr().err
+    assert message in " ".join(errors.split())
+    assert "Traceback" not in errors
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_data_set_chooses_the_defaults():
+    assert asked_data(["train", "--steps", "3", "--data", "mnist"]) == "mnist"
+    assert asked_data(["train", "--data=mnist"]) == "mnist"
+    assert asked_data(["train", "--data"]) == "digits"
+
+
+@pytest.mark.parametrize("word", ["train", "sample", "evaluate"])
+def test_help_is_for_people(word, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([word, "--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert ("--data" in text) if word == "train" else ("--run" in text)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_a_run_can_be_loaded(tmp_path):
+    line = [*FLAGS, "--steps", "1000000", "--checkpoint-every", "1", "--log-every", "1000"]
+    for i in range(3):
+        process = command("train", *line, "--out", tmp_path, env=dict(os.environ))
+        begin = newest_step(tmp_path)
+        wait_for(lambda begin=begin: newest_step(tmp_path) > begin, process)
+        time.sleep(0.037 * i)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        training.load(tmp_path)

@@ -1,0 +1,98 @@
+"""One step: the average of the weights, the batches, the learning rate, float32 throughout."""
+
+import dataclasses
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gaussdiff import NoiseLevel
+from training import Config
+from training.step import Examples, Trainer, average, batch_loss, learning_rate
+
+TINY = Config(data="toy-gaussian", channels=8, blocks=1, batch=16, warmup=2)
+
+
+@cache
+def advance(config, steps):
+    """The states after each of `steps` steps, on the host because a step takes its state's memory, and the losses."""
+    examples = Examples(jax.random.normal(jax.random.key(0), (50, 2), jnp.float32), None)
+    trainer = Trainer.create(config, (2,), None)
+    state = trainer.initial()
+    step = trainer.compiled_step(state, examples)
+    states, losses = [], []
+    for _ in range(steps):
+        state, loss = step(state, examples)
+        states.append(jax.tree.map(np.array, state))
+        losses.append(float(loss))
+    return states, losses
+
+
+def test_average_equals_the_weights_at_step_0_and_follows_its_recursion():
+    trainer = Trainer.create(TINY, (2,), None)
+    state = trainer.initial()
+    jax.tree.map(np.testing.assert_array_equal, state.params, state.ema)
+    states, _ = advance(TINY, 4)
+    expected = np.array(jax.tree.leaves(state.ema)[0], np.float64)
+    for n, each in enumerate(states):
+        decay = min(TINY.ema_decay, (1 + n) / (10 + n))
+        expected = decay * expected + (1 - decay) * jax.tree.leaves(each.params)[0]
+        np.testing.assert_allclose(jax.tree.leaves(each.ema)[0], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_average_of_constant_weights_is_those_weights_and_decay_has_its_ceiling():
+    params = {"w": jnp.full(3, 2.0, jnp.float32)}
+    ema = {"w": jnp.zeros(3, jnp.float32)}
+    late = average(ema, params, jnp.int32(10**6), 0.9)
+    np.testing.assert_allclose(late["w"], 0.2, rtol=1e-5)
+    np.testing.assert_array_equal(average(params, params, jnp.int32(5), 0.9)["w"], params["w"])
+
+
+def test_everything_stays_float32_and_the_step_counts():
+    states, _ = advance(TINY, 4)
+    assert int(states[-1].step) == 4
+    assert {leaf.dtype.name for leaf in jax.tree.leaves((states[-1].params, states[-1].ema))} == {"float32"}
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(states[-1].opt_state)} == {"float32", "int32"}
+
+
+def test_a_step_depends_on_seed_and_step_alone():
+    one, other = advance(TINY, 4), advance.__wrapped__(TINY, 4)
+    assert one[1] == other[1]
+    jax.tree.map(np.testing.assert_array_equal, one[0][-1], other[0][-1])
+    assert advance(dataclasses.replace(TINY, seed=1), 1)[1] != one[1][:1]
+    assert len(set(one[1])) == 4
+
+
+def test_untrained_loss_is_one_on_data_of_the_stated_scale():
+    # D = c_skip x is the Wiener filter, whose EDM-weighted error is 1 / sigma_data^2 * sigma_data^2 = 1 at every level.
+    config = dataclasses.replace(TINY, batch=4096, sigma_data=2.0)
+    trainer = Trainer.create(config, (2,), None)
+    data = Examples(2 * jax.random.normal(jax.random.key(1), (4096, 2), jnp.float32), None)
+    losses = jax.jit(lambda params, key: batch_loss(trainer, params, data, key))
+    loss = float(losses(trainer.initial().params, jax.random.key(2)))
+    # Each of 4096 terms is a mean of 2 squared normals about 1: standard error sqrt(2 / 2 / 4096) = 0.016, and the
+    # data set's own variance varies by as much; 5 of both.
+    assert abs(loss - 1) < 5 * 0.016 * np.sqrt(2)
+
+
+def test_learning_rate_rises_holds_and_falls_as_the_root():
+    config = Config(learning_rate=1.0, warmup=10, hold=90)
+    rate = [float(learning_rate(config, n)) for n in (0, 4, 9, 50, 99, 399)]
+    np.testing.assert_allclose(rate, [0.1, 0.5, 1, 1, 1, 0.5], rtol=1e-5)
+
+
+def test_labels_are_learned():
+    # Class 0 sits at -1 and class 1 at +1: after some steps the two conditional denoisers must disagree by about that.
+    config = Config(data="toy-gaussian", labels=True, channels=16, blocks=1, batch=64, warmup=5, learning_rate=1e-2)
+    labels = jnp.arange(64, dtype=jnp.int32) % 2
+    data = Examples((2.0 * labels[:, None] - 1).astype(jnp.float32) * jnp.ones((1, 2), jnp.float32), labels)
+    trainer = Trainer.create(config, (2,), 2)
+    state = trainer.initial()
+    step = trainer.compiled_step(state, data)
+    for _ in range(200):
+        state, _ = step(state, data)
+    model, level, x = trainer.model(state.ema), NoiseLevel(1.0, 2.0), jnp.zeros(2, jnp.float32)
+    low, high, both = (m.denoise(x, level) for m in (model.given(0), model.given(1), model))
+    assert np.all(np.asarray(high - low) > 1)
+    assert np.all(np.abs(np.asarray(both)) < 0.5)
