@@ -1,0 +1,45 @@
+"""Run every benchmark and print one table; --write stores it in benchmarks/RESULTS.md."""
+
+import argparse
+import importlib.metadata
+import os
+import time
+from pathlib import Path
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # before jax: leave memory to others
+
+import jax
+
+from benchmarks import empirical, exact, sampling, training_loop
+from benchmarks.timing import table
+
+HEAD = """# Benchmarks
+
+Written by `python -m benchmarks --write`. Every line sets a measured thing beside a peer or a limit that took turns
+with it in the same run. Times are medians and the ratio is the median over turns, since machines do other work too; a
+ratio below 1 is faster than the peer.
+"""
+
+
+def machine() -> str:
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "diffrax", "equinox", "flax"))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{jax.default_backend()}, {cores} CPU cores, float32; {versions}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--write", action="store_true", help="store the table in benchmarks/RESULTS.md")
+    options = parser.parse_args()
+    rows, started = [], time.perf_counter()
+    for part in (sampling, exact, empirical, training_loop):
+        rows += part.run()
+        print(f"{part.__name__.split('.')[-1]}: done after {time.perf_counter() - started:.0f} s", flush=True)
+    text = f"{HEAD}\nMachine: {machine()}.\n\n{table(rows)}\n"
+    print("\n" + text)
+    if options.write:
+        (Path(__file__).parent / "RESULTS.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The training loop beside the compiled step that it calls: what the journal, the checks and the data cost."""
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.timing import Row, row
+from training import data, loop
+from training.config import Config
+from training.step import Examples, Trainer
+
+BLOCK, BLOCKS = 10, 9
+
+
+def run() -> list[Row]:
+    config = dataclasses.replace(Config(), data="digits", steps=BLOCK * (BLOCKS + 1) + 1, log_every=BLOCK)
+    dataset = data.load(config.data)
+    examples = Examples(jnp.asarray(dataset.train), None)
+    name, bare = f"training.loop, {BLOCK} steps and a line of the journal", f"the compiled step alone, {BLOCK} times"
+    loop_seconds, bare_seconds = [], []
+    compiled = Trainer.compiled_step
+
+    def measured(trainer: Trainer, state, _) -> Callable:
+        """The compiled step; after each block of the loop, which ends with a wait for its losses, one block alone."""
+        step = compiled(trainer, state, examples)
+        alone = trainer.initial()
+        marks: list[float] = []
+        count = 0
+
+        def call(state, _):
+            nonlocal count, alone
+            if count % BLOCK == 0 and count:
+                marks.append(time.perf_counter())
+                if len(marks) > 1:
+                    loop_seconds.append(marks[-1] - marks[-2])
+                alone = _block(step, alone, examples, bare_seconds)
+                marks[-1] = time.perf_counter()
+            count += 1
+            return step(state, examples)
+
+        return call
+
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(Trainer, "compiled_step", measured):
+        loop.train(config, f"{folder}/run")
+    count = len(loop_seconds)
+    times = {name: np.array(loop_seconds), bare: np.array(bare_seconds[-count:])}
+    return [row(times, name, bare, "at most 1.05")]
+
+
+def _block(step: Callable, state, examples: Examples, seconds: list[float]):
+    jax.block_until_ready(state)
+    started = time.perf_counter()
+    for _ in range(BLOCK):
+        state, _ = step(state, examples)
+    jax.block_until_ready(state)
+    seconds.append(time.perf_counter() - started)
+    return state
