@@ -17,7 +17,8 @@ from gaussdiff.schedules import NoiseLevel, Schedule, check_level, rates
 Event = Float[Array, "*event"]
 
 
-def _need(quantity: str, value, name: str, cure: str) -> None:
+def need(quantity: str, value, name: str, cure: str) -> None:
+    """ValueError where the alpha or sigma that a quantity divides by is known to be 0."""
     if concrete(value) and float(value) == 0:
         raise ValueError(f"level: expected {name} > 0 for {quantity}, got {name} = 0. {cure}")
 
@@ -31,21 +32,21 @@ def noise_from_x0(x0: Event, x: Event, level: NoiseLevel) -> Event:
 def x0_from_noise(noise: Event, x: Event, level: NoiseLevel) -> Event:
     """x0 = (x - sigma noise) / alpha. ValueError at alpha = 0, where the noise says nothing of x0."""
     check_level(level)
-    _need("x0 from a noise prediction", level.alpha, "alpha", "Use a network that predicts v or x0 there.")
+    need("x0 from a noise prediction", level.alpha, "alpha", "Use a network that predicts v or x0 there.")
     return ((x - level.sigma * noise) / level.alpha).astype(x.dtype)
 
 
 def score_from_x0(x0: Event, x: Event, level: NoiseLevel) -> Event:
     """score = (alpha x0 - x) / sigma^2, in 1 / data units. ValueError at sigma = 0, where x0 does not determine it."""
     check_level(level)
-    _need("the score", level.sigma, "sigma", "For a distribution use jax.grad(model.log_prob)(x, level).")
+    need("the score", level.sigma, "sigma", "A distribution knows its own: model.score(x, level).")
     return ((level.alpha * x0 - x) / level.sigma / level.sigma).astype(x.dtype)
 
 
 def x0_from_score(score: Event, x: Event, level: NoiseLevel) -> Event:
     """x0 = (x + sigma^2 score) / alpha (Tweedie). ValueError at alpha = 0, where the score says nothing of x0."""
     check_level(level)
-    _need("x0 from a score", level.alpha, "alpha", "Use a network that predicts v or x0 there.")
+    need("x0 from a score", level.alpha, "alpha", "Use a network that predicts v or x0 there.")
     return ((x + level.sigma**2 * score) / level.alpha).astype(x.dtype)
 
 
@@ -63,13 +64,13 @@ def x0_from_v(v: Event, x: Event, level: NoiseLevel) -> Event:
 def velocity_from_x0(x0: Event, x: Event, schedule: Schedule, t) -> Event:
     """velocity = alpha' x0 + sigma' noise, in data units per unit of t. ValueError where sigma = 0."""
     level, rate = rates(schedule, t)
-    _need("the velocity", level.sigma, "sigma", "It is a limit there: ask at a small t > 0.")
+    need("the velocity", level.sigma, "sigma", "It is a limit there: ask at a small t > 0.")
     return (rate.alpha * x0 + rate.sigma * noise_from_x0(x0, x, level)).astype(x.dtype)
 
 
 def x0_from_velocity(velocity: Event, x: Event, schedule: Schedule, t) -> Event:
     """x0 = (sigma velocity - sigma' x) / (sigma alpha' - sigma' alpha). ValueError where sigma = 0."""
     level, rate = rates(schedule, t)
-    _need("x0 from a velocity", level.sigma, "sigma", "There x0 = x / alpha.")
+    need("x0 from a velocity", level.sigma, "sigma", "There x0 = x / alpha.")
     x0 = (level.sigma * velocity - rate.sigma * x) / (level.sigma * rate.alpha - rate.sigma * level.alpha)
     return x0.astype(x.dtype)

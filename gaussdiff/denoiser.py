@@ -41,6 +41,13 @@ class Distribution(Denoiser):
         """log density in nats of x = alpha x0 + sigma noise; without a level, of the clean law."""
 
     @abc.abstractmethod
+    def score(self, x: Event, level: NoiseLevel) -> Event:
+        """grad log p(x) of x's shape, in 1 / data units, by no small difference of large numbers.
+
+        Finite at every level: where the law has no density, it is the gradient along its support.
+        """
+
+    @abc.abstractmethod
     def sample(self, key: PRNGKeyArray) -> Event:
         """One clean sample x0."""
 
@@ -65,12 +72,22 @@ def check_sample(x, shape: tuple[int, ...] | None = None, argument: str = "x") -
 
 
 def noise(model: Denoiser, x, level: NoiseLevel) -> Event:
-    """The noise in x as the model sees it: (x - alpha x0) / sigma."""
+    """The noise in x as the model sees it: (x - alpha x0) / sigma, of a Distribution as -sigma score."""
+    if isinstance(model, Distribution):
+        x = check_sample(x)
+        return (-level.sigma * model.score(x, level)).astype(x.dtype)
     return _convert(conversions.noise_from_x0, model, x, level)
 
 
 def score(model: Denoiser, x, level: NoiseLevel) -> Event:
-    """The gradient of log p(x): (alpha x0 - x) / sigma^2 (Tweedie). ValueError at sigma = 0."""
+    """The gradient of log p(x): (alpha x0 - x) / sigma^2 (Tweedie). ValueError at sigma = 0.
+
+    At small sigma that difference loses its digits, so a Distribution is asked for its own `score`.
+    """
+    if isinstance(model, Distribution):
+        check_level(level)
+        conversions.need("the score", level.sigma, "sigma", "For the clean law call model.score(x, level).")
+        return model.score(x, level)
     return _convert(conversions.score_from_x0, model, x, level)
 
 

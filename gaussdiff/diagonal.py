@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gaussdiff.denoiser import Distribution, Event, check_sample
-from gaussdiff.gaussian import Gaussian, log_normal, wiener
+from gaussdiff.gaussian import Gaussian, log_normal, precision, wiener
 from gaussdiff.numerics import concrete, device, floating, host, safe_sqrt
 from gaussdiff.schedules import NoiseLevel, check_level, clean
 
@@ -75,6 +75,11 @@ class Diagonal(Distribution):
         check_level(level)
         centered = check_sample(x, self.shape) - level.alpha * self.mean
         return jnp.sum(log_normal(centered**2, 1, level.alpha**2 * self.variances + level.sigma**2))
+
+    def score(self, x: Event, level: NoiseLevel) -> Event:
+        check_level(level)
+        x = check_sample(x, self.shape)
+        return (-precision(self.variances, level) * (x - level.alpha * self.mean)).astype(x.dtype)
 
     def sample(self, key: PRNGKeyArray) -> Event:
         return self.mean + safe_sqrt(self.variances) * jax.random.normal(key, self.shape, self.mean.dtype)

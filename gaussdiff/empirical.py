@@ -32,7 +32,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gaussdiff.denoiser import Distribution, Event, check_sample
 from gaussdiff.mixture import normalize_log_weights
-from gaussdiff.numerics import concrete, dot, floating, host, safe_divide
+from gaussdiff.numerics import concrete, dot, floating, host, safe_divide, safe_sqrt
 from gaussdiff.schedules import NoiseLevel, check_level, clean
 from gaussdiff.softmax import Part
 
@@ -97,6 +97,15 @@ class DataSet(Distribution):
         """log density in nats of x at a level; at S = 0, where there is none, the log weight of the nearest point."""
         level = clean() if level is None else level
         return self._log_prob(self._found(check_sample(x, self.shape), level))
+
+    def score(self, x: Event, level: NoiseLevel) -> Event:
+        """grad log p(x) = sum_i w_i (alpha y_i - x) / S^2, of x's shape; 0 at S = 0, where there is no density."""
+        x = check_sample(x, self.shape)
+        found = self._found(x, level)
+        rest = found.rest.mass * found.query[0] - level.alpha * found.rest.weighted
+        away = (dot(found.weights, found.residuals) + rest).reshape(self.shape)
+        width = safe_sqrt(found.variance)
+        return -safe_divide(safe_divide(away, width), width).astype(x.dtype)
 
     def sample(self, key: PRNGKeyArray) -> Event:
         which, within = jax.random.split(key)
@@ -281,9 +290,10 @@ class Empirical(DataSet):
         count = len(points) if points.ndim else 0
         if not count:
             raise ValueError(f"points: expected shape (N, *event) with N >= 1, got {points.shape}. Stack the samples.")
-        if chunk < 1:
-            raise ValueError(f"chunk: expected an integer >= 1, got {chunk}. It bounds the memory: 1000 suits most.")
-        _check_values(points, bandwidth)
+        check_chunk(chunk)
+        if concrete(points):
+            host(points, "points")
+        check_bandwidth(bandwidth)
         self.chunk = min(chunk, count)
         self.mean = _mean(points)
         self.bandwidth = jnp.asarray(bandwidth, points.dtype)
@@ -383,15 +393,11 @@ def _mean(points) -> Array:
     return jnp.mean(points, axis=0)
 
 
-def _on_host(points) -> np.ndarray:
-    """Floating points that stay on the host until they are split over devices."""
-    points = np.asarray(points)
-    floats = np.issubdtype(points.dtype, np.floating)
-    return points.astype(jax.dtypes.canonicalize_dtype(points.dtype if floats else float), copy=False)
+def check_chunk(chunk: int) -> None:
+    if chunk < 1:
+        raise ValueError(f"chunk: expected an integer >= 1, got {chunk}. It bounds the memory: 1000 suits most.")
 
 
-def _check_values(points, bandwidth) -> None:
-    if concrete(points):
-        host(points, "points")
+def check_bandwidth(bandwidth) -> None:
     if concrete(bandwidth) and not 0 <= float(bandwidth) < np.inf:
         raise ValueError(f"bandwidth: expected >= 0, in data units, got {float(bandwidth):g}. 0 is the bare data set.")

@@ -5,6 +5,7 @@ level (alpha, sigma) every mode k has standard deviation S_k = sqrt(alpha^2 lam_
 mu:
 
     denoise    mu + U diag(alpha lam / S^2) U^T xt, and alpha residual / S_res^2 on the rest of xt   (the Wiener filter)
+    score      -U diag(1 / S^2) U^T xt, and -1 / S_res^2 on the rest of xt
     log_prob   -1/2 [sum_k log S_k^2 + (u_k . xt)^2 / S_k^2, the same for the D - r residual directions, + D log 2 pi]
 
 Every map here is diagonal in U: O(D r), never a D x D inverse.
@@ -146,6 +147,11 @@ class Gaussian(Distribution):
         residual = log_normal(rest_power, rest, level.alpha**2 * self.residual + level.sigma**2)
         return jnp.sum(modes) + (residual if rest else 0)
 
+    def score(self, x: Event, level: NoiseLevel) -> Event:
+        x, centered = self.center(x, level)
+        gains, residual_gain = (precision(lam, level) for lam in (self.eigvals, self.residual))
+        return -self.spectral_map(gains, residual_gain, centered).reshape(self.shape).astype(x.dtype)
+
     def sample(self, key: PRNGKeyArray) -> Event:
         white = jax.random.normal(key, (self.mean.size,), self.mean.dtype)
         x0 = self.spectral_map(safe_sqrt(self.eigvals), safe_sqrt(self.residual), white)
@@ -176,6 +182,11 @@ class Gaussian(Distribution):
 def wiener(variance: Array, level: NoiseLevel) -> Array:
     """alpha lam / (alpha^2 lam + sigma^2), 0 for a mode without variance."""
     return safe_divide(level.alpha * variance, level.alpha**2 * variance + level.sigma**2)
+
+
+def precision(variance: Array, level: NoiseLevel) -> Array:
+    """1 / (alpha^2 lam + sigma^2), 0 for a mode without variance."""
+    return safe_divide(jnp.ones_like(variance), level.alpha**2 * variance + level.sigma**2)
 
 
 def log_normal(power: Array, count: int, variance: Array) -> Array:

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from gaussdiff.clusters import Progress, group_gaussian, k_means
 from gaussdiff.denoiser import Distribution, Event, check_sample
 from gaussdiff.diagonal import Diagonal
-from gaussdiff.gaussian import Gaussian, check_rank, log_normal, stack, wiener
+from gaussdiff.gaussian import Gaussian, check_rank, log_normal, precision, stack, wiener
 from gaussdiff.numerics import concrete, dot, floating, host, safe_divide
 from gaussdiff.schedules import NoiseLevel, Schedule, check_level, clean, rates
 
@@ -97,13 +97,8 @@ class GaussianMixture(Distribution):
     def denoise(self, x: Event, level: NoiseLevel) -> Event:
         x, parts = self._split(x, level)
         w = self._responsibilities(x, parts, level)
-        g = self.components
-        gains, residual = wiener(g.eigvals, level), wiener(g.residual, level)
-        full = g.rank == parts.size  # nothing is left outside the modes but rounding, which must not be amplified
-        rest = jnp.zeros_like(w) if full else w * residual
-        modes = w[:, None] * (gains if full else gains - residual[:, None]) * parts.modes
-        flat = _sum_expanded(g, modes) + (jnp.sum(rest) * parts.x - level.alpha * dot(rest, parts.means))
-        return (dot(w, g.mean.reshape(len(w), -1)) + flat).reshape(self.shape).astype(x.dtype)
+        means = dot(w, self.components.mean.reshape(len(w), -1))
+        return (means + self._mapped(w, parts, wiener, level)).reshape(self.shape).astype(x.dtype)
 
     def responsibilities(self, x: Event, level: NoiseLevel) -> Float[Array, " K"]:
         """w_i = P(component i | x) = softmax_i(log pi_i + log N_i); at sigma = 0 the limit, for flat components too."""
@@ -140,23 +135,23 @@ class GaussianMixture(Distribution):
     def score(self, x: Event, level: NoiseLevel) -> Event:
         """grad log p(x) = -sum_i w_i C_i^-1 (x - alpha mean_i), of x's shape; finite at sigma = 0 too.
 
-        gd.score gives the same by Tweedie's formula, which divides by sigma^2. Directions of zero variance at sigma = 0
-        are left out: it is the gradient along the support.
+        Directions of zero variance at sigma = 0 are left out: it is the gradient along the support.
         """
-        views = self._views(x, level)
-        return views.score.reshape(self.shape).astype(floating(x).dtype)
+        x, parts = self._split(x, level)
+        w = self._responsibilities(x, parts, level)
+        return -self._mapped(w, parts, precision, level).reshape(self.shape).astype(x.dtype)
 
     def score_jacobian(self, x: Event, level: NoiseLevel, v: Event) -> Event:
         """The Hessian of log p(x) applied to v: sum_i w_i (-C_i^-1 v + (s_i - s) (s_i - s).v), of x's shape."""
         views = self._views(x, level)
         v = check_sample(v, self.shape, "v")
         spread = dot(views.w * dot(views.scores, v.reshape(-1)), views.scores)
-        return (spread.reshape(self.shape) - self._mean_map(views.w, _precision, level, v)).astype(v.dtype)
+        return (spread.reshape(self.shape) - self._mean_map(views.w, precision, level, v)).astype(v.dtype)
 
     def score_divergence(self, x: Event, level: NoiseLevel) -> Float[Array, ""]:
         """The Laplacian of log p(x): sum_i w_i (|s_i - s|^2 - tr C_i^-1), in 1 / squared data units."""
         views = self._views(x, level)
-        return dot(views.w, jnp.sum(views.scores**2, 1) - self._traces(_precision, level))
+        return dot(views.w, jnp.sum(views.scores**2, 1) - self._traces(precision, level))
 
     def denoise_divergence(self, x: Event, level: NoiseLevel) -> Float[Array, ""]:
         """tr(d denoise / dx) = sum_i w_i (tr(alpha Sigma_i C_i^-1) + (D_i - D).(s_i - s))."""
@@ -171,7 +166,7 @@ class GaussianMixture(Distribution):
         level, rate = rates(schedule, t)
         views = self._views(x, level)
         both = rate.alpha * views.denoised - rate.sigma * level.sigma * views.scores
-        traces = rate.alpha * self._traces(wiener, level) + rate.sigma * level.sigma * self._traces(_precision, level)
+        traces = rate.alpha * self._traces(wiener, level) + rate.sigma * level.sigma * self._traces(precision, level)
         return dot(views.w, traces + jnp.sum(both * views.scores, 1))
 
     def _split(self, x, level: NoiseLevel) -> tuple[Array, "_Parts"]:
@@ -202,6 +197,15 @@ class GaussianMixture(Distribution):
     def _responsibilities(self, x: Array, parts: "_Parts", level: NoiseLevel) -> Float[Array, " K"]:
         return jax.nn.softmax(self._log_joint(parts, _resolved(x, self.components.mean, level)))
 
+    def _mapped(self, w: Array, parts: "_Parts", function, level: NoiseLevel) -> Float[Array, " D"]:
+        """sum_i w_i function(Sigma_i) (x - alpha mean_i): of a batch, one matrix product for all components."""
+        g = self.components
+        gains, residual = function(g.eigvals, level), function(g.residual, level)
+        full = g.rank == parts.size  # nothing is left outside the modes but rounding, which must not be amplified
+        rest = jnp.zeros_like(w) if full else w * residual
+        modes = w[:, None] * (gains if full else gains - residual[:, None]) * parts.modes
+        return _sum_expanded(g, modes) + (jnp.sum(rest) * parts.x - level.alpha * dot(rest, parts.means))
+
     def _views(self, x, level: NoiseLevel) -> "_Views":
         """Denoised vectors and scores of all components, from their means."""
         x, parts = self._split(x, level)
@@ -212,9 +216,8 @@ class GaussianMixture(Distribution):
             gains, residual = function(self.components.eigvals, level), function(self.components.residual, level)
             return jax.vmap(lambda h, g, r, v: h.spectral_map(g, r, v))(self.components, gains, residual, centered)
 
-        denoised, scores = parts.means + map_each(wiener), -map_each(_precision)
-        score = dot(w, scores)
-        return _Views(w, denoised - dot(w, denoised)[None], scores - score[None], score)
+        denoised, scores = parts.means + map_each(wiener), -map_each(precision)
+        return _Views(w, denoised - dot(w, denoised)[None], scores - dot(w, scores)[None])
 
     def _mean_map(self, w: Array, function, level: NoiseLevel, v: Array) -> Array:
         """sum_i w_i function(Sigma_i) v."""
@@ -263,12 +266,11 @@ class _Parts(NamedTuple):
 
 
 class _Views(NamedTuple):
-    """Responsibilities, D_i - D, s_i - s, and s."""
+    """Responsibilities, D_i - D and s_i - s."""
 
     w: Float[Array, " K"]
     denoised: Float[Array, "K D"]
     scores: Float[Array, "K D"]
-    score: Float[Array, " D"]
 
 
 def _sum_expanded(components: Gaussian | Diagonal, modes: Float[Array, "K r"]) -> Float[Array, " D"]:
@@ -277,11 +279,6 @@ def _sum_expanded(components: Gaussian | Diagonal, modes: Float[Array, "K r"]) -
     project = lambda v: jax.vmap(lambda h: h.coefficients(v).astype(modes.dtype))(components)  # noqa: E731
     (total,) = jax.linear_transpose(project, zero)(modes)
     return total
-
-
-def _precision(variance: Array, level: NoiseLevel) -> Array:
-    """1 / (alpha^2 lam + sigma^2), 0 for a direction without variance."""
-    return safe_divide(jnp.ones_like(variance), level.alpha**2 * variance + level.sigma**2)
 
 
 def _posterior_variance(variance: Array, level: NoiseLevel) -> Array:

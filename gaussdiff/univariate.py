@@ -80,6 +80,12 @@ class Separable(Distribution):
         x = check_sample(x, self.shape).reshape(-1)
         return jnp.sum(self._each(lambda law, x: law.log_prob(x[None], level), x))
 
+    def score(self, x: Event, level: NoiseLevel) -> Event:
+        check_level(level)
+        x = check_sample(x, self.shape)
+        slopes = self._each(lambda law, x: law.score(x[None], level)[0], x.reshape(-1))
+        return slopes.reshape(self.shape).astype(x.dtype)
+
     def sample(self, key: PRNGKeyArray) -> Event:
         keys = jax.random.split(key, math.prod(self.shape))
         return self._each(lambda law, key: law.sample(key)[0], keys).reshape(self.shape)

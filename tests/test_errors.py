@@ -102,7 +102,7 @@ TABLE = {
     "negative_bandwidth": (lambda: gd.Empirical(SAMPLES, -0.1), ValueError, "bandwidth", ">= 0", "-0.1", "bare data set"),
     "data_weights_shape": (lambda: gd.Empirical(SAMPLES, log_weights=np.zeros(3)), ValueError, "log_weights", r"\(10,\)", r"\(3,\)", "one logarithm for each"),
     # conversions
-    "score_of_a_clean_level": (lambda: gd.score(GAUSSIAN, X, CLEAN), ValueError, "level", "sigma > 0", "sigma = 0", "jax.grad"),
+    "score_of_a_clean_level": (lambda: gd.score(GAUSSIAN, X, CLEAN), ValueError, "level", "sigma > 0", "sigma = 0", "model.score"),
     "velocity_at_0": (lambda: gd.velocity(GAUSSIAN, VE, X, 0.0), ValueError, "level", "sigma > 0", "sigma = 0", "small t"),
     "x0_from_noise_alone": (lambda: conversions.x0_from_noise(X, X, PURE), ValueError, "level", "alpha > 0", "alpha = 0", "v or x0"),
     "x0_from_score_alone": (lambda: conversions.x0_from_score(X, X, PURE), ValueError, "level", "alpha > 0", "alpha = 0", "v or x0"),

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import gaussdiff as gd
+from gaussdiff.conversions import score_from_x0
 
 
 def over(table: dict, name: str = "case"):
@@ -49,12 +50,13 @@ def answers(model: gd.Distribution, x, level: gd.NoiseLevel) -> dict:
 
 
 def answers_and_derivatives(model: gd.Distribution, x, level: gd.NoiseLevel) -> dict:
-    """The same with the score by both roads, and the gradients in x and in every parameter as one vector."""
+    """The same with the score by three roads, and the gradients in x and in every parameter as one vector."""
     power = lambda model, x: jnp.sum(model.denoise(x, level) ** 2)  # noqa: E731
     log_prob = lambda model, x: model.log_prob(x, level)  # noqa: E731
     gradients = [jax.grad(scalar, (0, 1))(model, x) for scalar in (power, log_prob)]
     return answers(model, x, level) | {
-        "score": level.sigma * gd.score(model, x, level),
+        "score": level.sigma * model.score(x, level),
+        "tweedie": level.sigma * score_from_x0(model.denoise(x, level), x, level),
         "gradient": level.sigma * gradients[1][1],
         "jacobian": jax.jacfwd(model.denoise)(x, level),
         "gradients": jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(gradients)]),
