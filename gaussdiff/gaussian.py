@@ -125,7 +125,7 @@ class Gaussian(Distribution):
 
     @property
     def variances(self) -> Float[Array, " D"]:
-        """All D variances, the residual one repeated."""
+        """All variances (D,), the residual one repeated."""
         return jnp.concatenate([self.eigvals, jnp.full(self.mean.size - self.rank, self.residual)])
 
     def denoise(self, x: Event, level: NoiseLevel) -> Event:
@@ -158,11 +158,11 @@ class Gaussian(Distribution):
         return self.mean + x0.reshape(self.shape)
 
     def coefficients(self, v: Float[Array, " D"]) -> Float[Array, " r"]:
-        """U^T v: the coordinates of v along the modes."""
+        """U^T v: the coordinates (r,) of v (D,) along the modes."""
         return dot(self.eigvecs.T, v)
 
     def expand(self, coefficients: Float[Array, " r"]) -> Float[Array, " D"]:
-        """U c: the vector with these coordinates along the modes."""
+        """U c: the vector (D,) with these coordinates (r,) along the modes."""
         return dot(self.eigvecs, coefficients)
 
     def spectral_map(self, gains: Float[Array, " r"], residual_gain, v: Float[Array, " D"]) -> Float[Array, " D"]:
@@ -173,7 +173,7 @@ class Gaussian(Distribution):
         return dot(self.eigvecs, (gains - residual_gain) * coefficients) + residual_gain * v
 
     def center(self, x, level: NoiseLevel) -> tuple[Array, Float[Array, " D"]]:
-        """x checked as one sample (*event), and x - alpha mu as a vector (D,)."""
+        """x checked as one sample (*event), and x - alpha mu as a vector (D,); ValueError for another shape."""
         check_level(level)
         x = check_sample(x, self.shape)
         return x, (x - level.alpha * self.mean).reshape(-1)
@@ -197,8 +197,13 @@ def log_normal(power: Array, count: int, variance: Array) -> Array:
     """
     held = variance > 0
     variance = jnp.where(held, variance, 1)
-    exponent = jnp.minimum(power / variance, jnp.finfo(variance.dtype).max / 2**20)
-    return jnp.where(held, -(exponent + count * jnp.log(2 * jnp.pi * variance)) / 2, 0)
+    return jnp.where(held, -(bounded(power / variance) + count * jnp.log(2 * jnp.pi * variance)) / 2, 0)
+
+
+def bounded(exponent: Array) -> Array:
+    """The exponent held to numbers of which a million can be added."""
+    most = jnp.finfo(exponent.dtype).max / 2**20
+    return jnp.clip(exponent, -most, most)
 
 
 def check_rank(rank: int, size: int) -> int:

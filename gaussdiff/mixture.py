@@ -25,9 +25,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from gaussdiff.clusters import Progress, group_gaussian, k_means
 from gaussdiff.denoiser import Distribution, Event, check_sample
 from gaussdiff.diagonal import Diagonal
-from gaussdiff.gaussian import Gaussian, check_rank, log_normal, precision, stack, wiener
+from gaussdiff.gaussian import Gaussian, bounded, check_rank, log_normal, precision, stack, wiener
 from gaussdiff.numerics import concrete, dot, floating, host, safe_divide
 from gaussdiff.schedules import NoiseLevel, Schedule, check_level, clean, rates
+
+BLOCK = 2**20  # numbers, of all components in a block together
 
 
 class GaussianMixture(Distribution):
@@ -101,7 +103,7 @@ class GaussianMixture(Distribution):
         return (means + self._mapped(w, parts, wiener, level)).reshape(self.shape).astype(x.dtype)
 
     def responsibilities(self, x: Event, level: NoiseLevel) -> Float[Array, " K"]:
-        """w_i = P(component i | x) = softmax_i(log pi_i + log N_i); at sigma = 0 the limit, for flat components too."""
+        """w_i = P(component i | x) = softmax_i(log pi_i + log N_i), (K,); at sigma = 0 the limit, even of flat ones."""
         x, parts = self._split(x, level)
         return self._responsibilities(x, parts, level)
 
@@ -120,7 +122,7 @@ class GaussianMixture(Distribution):
         """Cov[x0 | x] v = sum_i w_i (sigma^2 Sigma_i C_i^-1 v + (D_i - D) (D_i - D).v), for v of x's shape.
 
         In squared data units times v's. Finite at every level: at alpha = 0 the clean law's covariance, at sigma = 0
-        that of the components which x cannot tell apart.
+        that of the components which x cannot tell apart. ValueError for a v of another shape.
         """
         views = self._views(x, level)
         v = check_sample(v, self.shape, "v")
@@ -142,7 +144,10 @@ class GaussianMixture(Distribution):
         return -self._mapped(w, parts, precision, level).reshape(self.shape).astype(x.dtype)
 
     def score_jacobian(self, x: Event, level: NoiseLevel, v: Event) -> Event:
-        """The Hessian of log p(x) applied to v: sum_i w_i (-C_i^-1 v + (s_i - s) (s_i - s).v), of x's shape."""
+        """The Hessian of log p(x) applied to v: sum_i w_i (-C_i^-1 v + (s_i - s) (s_i - s).v), of x's shape.
+
+        In v's units / squared data units. ValueError for a v of another shape.
+        """
         views = self._views(x, level)
         v = check_sample(v, self.shape, "v")
         spread = dot(views.w * dot(views.scores, v.reshape(-1)), views.scores)
@@ -172,8 +177,10 @@ class GaussianMixture(Distribution):
     def _split(self, x, level: NoiseLevel) -> tuple[Array, "_Parts"]:
         """x as an array, and what it is to every component.
 
-        Of a batch, U^T x is one matrix product for all components: so the means are projected apart from x, both from a
-        common origin so that neither loses digits to an offset.
+        Of a batch, U^T x is one matrix product for a block of components: so the means are projected apart from x, both
+        from a common origin so that neither loses digits to an offset. What the modes leave of x is subtracted
+        before it is squared, since |x|^2 - |U^T x|^2 would keep few of its digits; block by block, so that a batch of B
+        needs memory O(B D block) for it and not O(B D K).
         """
         check_level(level)
         x = check_sample(x, self.shape)
@@ -182,11 +189,16 @@ class GaussianMixture(Distribution):
         origin = jax.lax.stop_gradient(dot(jnp.exp(self.log_weights), means))
         means = means - origin[None]
         flat = x.reshape(-1) - level.alpha * origin
-        modes = jax.vmap(lambda h, m: h.coefficients(flat) - level.alpha * h.coefficients(m))(g, means)
-        centered = flat[None] - level.alpha * means
         full = g.rank == flat.size
-        rest = centered[:, :0] if full else centered - jax.vmap(lambda h, c: h.expand(c))(g, modes)
-        return x, _Parts(flat, origin, means, modes, jnp.sum(rest**2, 1))
+
+        def compare(component: Gaussian | Diagonal, mean: Array) -> tuple[Array, Array]:
+            """The coordinates of x - alpha mean along the modes, and the power of what they leave of it."""
+            modes = component.coefficients(flat) - level.alpha * component.coefficients(mean)
+            rest = flat[:0] if full else flat - level.alpha * mean - component.expand(modes)
+            return modes, jnp.sum(rest**2)
+
+        modes, rest_power = jax.lax.map(lambda pair: compare(*pair), (g, means), batch_size=_block(g))
+        return x, _Parts(flat, origin, means, modes, rest_power)
 
     def _log_joint(self, parts: "_Parts", level: NoiseLevel) -> Float[Array, " K"]:
         g, outside = self.components, parts.size - self.components.rank
@@ -195,7 +207,33 @@ class GaussianMixture(Distribution):
         return self.log_weights + jnp.sum(modes, 1) + (rest if outside else 0)
 
     def _responsibilities(self, x: Array, parts: "_Parts", level: NoiseLevel) -> Float[Array, " K"]:
-        return jax.nn.softmax(self._log_joint(parts, _resolved(x, self.components.mean, level)))
+        level = _resolved(x, self.components.mean, level)
+        leading = jnp.argmax(self._log_joint(parts, level))
+        return jax.nn.softmax(self._log_ratios(parts, level, leading))
+
+    def _log_ratios(self, parts: "_Parts", level: NoiseLevel, leading: Array) -> Float[Array, " K"]:
+        """log pi_i N_i(x) less that of the leading component, without what is common to both.
+
+        That is |x|^2 / T for T the largest of all variances, which far from the data outweighs every difference. In
+        c^2 / S^2 = c^2 / T + c^2 alpha^2 (lam_max - lam) / (S^2 T)  only differences of means stay of the first term.
+        """
+        g, outside, held = self.components, parts.size - self.components.rank, self.log_weights > -jnp.inf
+        each = jnp.maximum(jnp.max(g.eigvals, axis=1, initial=0), g.residual if outside else 0)
+        largest = jnp.max(each, where=held, initial=0)
+        total = level.alpha**2 * largest + level.sigma**2
+
+        def power(squares, variance, count):
+            own = level.alpha**2 * variance + level.sigma**2
+            excess = safe_divide(safe_divide(level.alpha**2 * (largest - variance), own), total)
+            return bounded(bounded(squares) * excess) + count * jnp.log(jnp.where(own > 0, own, 1))
+
+        powers = jnp.sum(power(parts.modes**2, g.eigvals, 1), 1)
+        powers += power(parts.rest_power, g.residual, outside) if outside else 0
+        apart = parts.means[leading][None] - parts.means
+        middle = 2 * parts.x[None] - level.alpha * (parts.means + parts.means[leading][None])
+        powers += bounded(safe_divide(level.alpha * jnp.sum(apart * middle, 1), total))
+        exponents = self.log_weights - powers / 2
+        return exponents - exponents[leading]
 
     def _mapped(self, w: Array, parts: "_Parts", function, level: NoiseLevel) -> Float[Array, " D"]:
         """sum_i w_i function(Sigma_i) (x - alpha mean_i): of a batch, one matrix product for all components."""
@@ -273,11 +311,19 @@ class _Views(NamedTuple):
     scores: Float[Array, "K D"]
 
 
+def _block(components: Gaussian | Diagonal) -> int:
+    """How many components are held against x at a time: as many as a processor's cache holds."""
+    leaves = jax.tree.leaves(components)
+    return max(1, BLOCK * len(leaves[0]) // sum(leaf.size for leaf in leaves))
+
+
 def _sum_expanded(components: Gaussian | Diagonal, modes: Float[Array, "K r"]) -> Float[Array, " D"]:
-    """sum_i U_i modes_i as one product over (K, r): the transpose of the product that takes x to its coordinates."""
-    zero = jnp.zeros(components.mean[0].size, modes.dtype)
-    project = lambda v: jax.vmap(lambda h: h.coefficients(v).astype(modes.dtype))(components)  # noqa: E731
-    (total,) = jax.linear_transpose(project, zero)(modes)
+    """sum_i U_i modes_i, block by block: the transpose of the products that take x to its coordinates."""
+
+    def project(v):
+        return jax.lax.map(lambda h: h.coefficients(v).astype(modes.dtype), components, batch_size=_block(components))
+
+    (total,) = jax.linear_transpose(project, jnp.zeros(components.mean[0].size, modes.dtype))(modes)
     return total
 
 
