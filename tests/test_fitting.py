@@ -10,6 +10,7 @@ import gaussdiff as gd
 
 RNG = np.random.default_rng(4)
 X = RNG.normal(size=(60, 2, 3)) * np.arange(1.0, 4.0) + 100
+FULL, LOW = (gd.GaussianMixture(jnp.zeros(1), [gd.Gaussian.from_samples(X, rank)]) for rank in (6, 2))
 
 
 def test_moments_do_not_depend_on_how_the_samples_are_cut():
@@ -61,10 +62,9 @@ def test_expectation_maximization_never_lowers_the_likelihood():
 
 def test_with_one_component_it_stays_at_the_maximum():
     """Probabilistic PCA has the closed form that from_samples gives: a fixed point."""
-    law = gd.GaussianMixture(jnp.zeros(1), [gd.Gaussian.from_samples(X, 2)])
-    fitted, trace = gd.expectation_maximization(law, X, 3, tolerance=-1.0)
+    fitted, trace = gd.expectation_maximization(LOW, X, 3, tolerance=-1.0)
     np.testing.assert_allclose(trace, trace[0], rtol=1e-10)
-    np.testing.assert_allclose(fitted.components.eigvals, law.components.eigvals, rtol=1e-8)
+    np.testing.assert_allclose(fitted.components.eigvals, LOW.components.eigvals, rtol=1e-8)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,11 @@ def test_with_one_component_it_stays_at_the_maximum():
         (lambda: gd.Moments.of(np.ones((3, 2))).gaussian(), "x: expected 2 or more samples that differ"),
         (lambda: gd.ledoit_wolf(X[:1]), "x: expected at least 2"),
         (lambda: gd.shrink(gd.Gaussian.from_samples(X), 2.0), "shrinkage: expected 0 to 1"),
+        (lambda: gd.expectation_maximization(FULL, X), "mixture: expected Gaussians of rank 1 to D - 1"),
+        (lambda: gd.expectation_maximization(LOW, X[0]), "x: expected samples"),
+        (lambda: gd.expectation_maximization(LOW, X[:1]), "x: expected samples"),
+        (lambda: gd.expectation_maximization(LOW, np.full((4, 2, 3), np.nan)), "x: expected finite"),
+        (lambda: gd.expectation_maximization(LOW, np.ones((4, 2, 3))), "x: expected samples that differ"),
     ],
 )
 def test_bad_input_is_refused(make, message):
