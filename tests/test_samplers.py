@@ -10,12 +10,13 @@ import pytest
 import zoo
 
 import gaussdiff as gd
+from gaussdiff.samplers.brownian import step_noise
 
 MEAN, VARIANCES = np.array([0.5, -1.0, 0.0, 2.0]), np.array([4.0, 1.0, 0.01, 0.0])
 DIAGONAL = gd.Gaussian(MEAN, VARIANCES, np.eye(4))
 X = np.array([1.0, -2.0, 0.7, 0.3])
 LENGTHS = 1, 2, 3, 40
-WHITE = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(jax.random.key(5), i), (4,)))
+KEY = jax.random.key(5)
 
 
 # Independent NumPy references: one step function each, of the scalar arrays a, s (levels) and the denoiser D.
@@ -23,19 +24,19 @@ def wiener(x, a, s):
     return MEAN + a * VARIANCES / (a**2 * VARIANCES + s**2) * (x - a * MEAN)
 
 
-def reference_ddim(x, a, s, eta=0.0):
+def reference_ddim(x, a, s, noise, eta=0.0):
     """Song et al. eq. 12 with their alpha_t = a^2, sigma_t = eta sqrt((1-a'^2)/(1-a^2)) sqrt(1 - a^2/a'^2), via VE."""
     for i in range(len(a) - 1):
         x0 = wiener(x, a[i], s[i])
         y, before, after = x / a[i] if a[i] else None, s[i] / a[i] if a[i] else np.inf, s[i + 1] / a[i + 1]
-        noise = (y - x0) / before if a[i] else x / s[i]
+        direction = (y - x0) / before if a[i] else x / s[i]
         kept = after * np.sqrt(1 - eta**2 * (1 - (after / before) ** 2))
         fresh = eta * after * np.sqrt(1 - (after / before) ** 2)
-        x = a[i + 1] * (x0 + kept * noise + fresh * np.asarray(WHITE(jnp.arange(len(a))))[i])
+        x = a[i + 1] * (x0 + kept * direction + fresh * noise[i, 0])
     return x
 
 
-def reference_heun(x, a, s):
+def reference_heun(x, a, s, noise):
     """Trapezoidal rule for dx = da x0 + ds noise along the straight line between levels."""
 
     def slope(x, i, j):
@@ -48,7 +49,7 @@ def reference_heun(x, a, s):
     return x
 
 
-def reference_2m(x, a, s):
+def reference_2m(x, a, s, noise):
     """Lu et al., algorithm 2, in lambda = log(alpha / sigma): x = s'/s x - a' (e^-h - 1) D."""
     previous = previous_h = None
     for i in range(len(a) - 1):
@@ -64,7 +65,7 @@ def reference_2m(x, a, s):
     return x
 
 
-def reference_exact(x, a, s):
+def reference_exact(x, a, s, noise):
     start, end = (np.sqrt(a[i] ** 2 * VARIANCES + s[i] ** 2) for i in (0, -1))
     return a[-1] * MEAN + end / start * (x - a[0] * MEAN)
 
@@ -95,9 +96,10 @@ def test_the_name_is_the_algorithm(pair, grid):
     for n in LENGTHS:
         levels = grid(n)
         x = float(levels.sigma[0]) * X
-        got = gd.sample(sampler, DIAGONAL, x, levels, jax.random.key(5)).x[-1]
+        noise = np.asarray(step_noise(KEY, levels, (1, 4), float))
+        got = gd.sample(sampler, DIAGONAL, x, levels, KEY).x[-1]
         with np.errstate(divide="ignore", invalid="ignore"):
-            expected = reference(x, np.asarray(levels.alpha), np.asarray(levels.sigma))
+            expected = reference(x, np.asarray(levels.alpha), np.asarray(levels.sigma), noise)
         np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-10, err_msg=f"n = {n}")
 
 
@@ -281,9 +283,9 @@ def test_keys_matter_only_to_those_that_draw():
     levels, x = gd.grids.karras(4), jnp.ones(3)
     for name, sampler in zoo.SAMPLERS.items():
         a, b = (gd.sample(sampler, zoo.GAUSSIAN.model, x, levels, jax.random.key(seed)).x[-1] for seed in (0, 1))
-        assert sampler.needs_key() == (name in ("ddim_half", "ddim_ancestral"))
-        assert bool((a == b).all()) != sampler.needs_key()
-        if not sampler.needs_key():
+        assert sampler.draws() == (name in ("ddim_half", "ddim_ancestral"))
+        assert bool((a == b).all()) != bool(sampler.draws())
+        if not sampler.draws():
             np.testing.assert_allclose(gd.sample(sampler, zoo.GAUSSIAN.model, x, levels).x[-1], a, rtol=1e-13)
 
 
@@ -355,7 +357,10 @@ def test_a_switch_calls_only_the_sampler_in_charge():
 @pytest.mark.slow
 @zoo.over(zoo.SAMPLERS, "sampler")
 def test_gradients_through_a_path_to_sigma_0_are_finite_and_right(sampler):
-    """In x and in sigma_max, through a grid that ends at sigma = 0: against central differences."""
+    """In x and in sigma_max, through a grid that ends at sigma = 0: against central differences.
+
+    Noise along a Brownian path has no derivative in the grid: samplers that draw are asked for that in x alone.
+    """
 
     def end(shift, high):
         levels = gd.grids.karras(5, 0.02, high)
@@ -363,7 +368,8 @@ def test_gradients_through_a_path_to_sigma_0_are_finite_and_right(sampler):
         return jnp.sum(gd.sample(sampler, zoo.GAUSSIAN.model, x, levels, jax.random.key(0)).x[-1] ** 2)
 
     slopes, h = jax.jit(jax.grad(end, (0, 1)))(0.1, 11.0), 1e-5
-    for slope, (dx, dh) in zip(slopes, ((h, 0.0), (0.0, h)), strict=True):
+    moves = ((h, 0.0), (0.0, h))[: 1 if sampler.draws() else 2]
+    for slope, (dx, dh) in zip(slopes, moves, strict=False):
         expected = float(end(0.1 + dx, 11.0 + dh) - end(0.1 - dx, 11.0 - dh)) / 2 / h
         assert slope == pytest.approx(expected, rel=1e-5, abs=1e-6)
 

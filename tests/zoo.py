@@ -192,14 +192,14 @@ def _mixture(shape, weights, rank: int | None = None, residual: float = 0.0) -> 
     return Case(model, Law(weights, *(np.concatenate([case.law[i] for case in cases]) for i in (1, 2))))
 
 
-def _empirical(shape, count: int, bandwidth: float, chunk: int, weights=None) -> Case:
+def _empirical(shape, count: int, bandwidth: float, chunk: int, weights=None, kind=gd.Empirical) -> Case:
     points = 2 * _rng.normal(size=(count, *shape))
     log_weights = None if weights is None else np.log(weights)
     weights = np.full(count, 1 / count) if weights is None else np.array(weights)
     flat = points.reshape(count, -1)
     factor = bandwidth * np.eye(flat.shape[1])[:, : flat.shape[1] if bandwidth else 0]
     law = Law(weights, flat, np.broadcast_to(factor, (count, *factor.shape)))
-    return Case(gd.Empirical(points, bandwidth, log_weights, chunk), law)
+    return Case(kind(points, bandwidth, log_weights, chunk), law)
 
 
 def _separable(shape, weights) -> Case:
@@ -236,6 +236,7 @@ DISTRIBUTIONS = GAUSSIANS | {
     "empirical_scalar": _empirical((1,), 5, 0.0, 2),
     "empirical_smooth": _empirical((3,), 7, 0.4, 4),
     "empirical_weighted": _empirical((3,), 4, 0.0, 3, (0.1, 0.2, 0.3, 0.4)),
+    "streamed": _empirical((3,), 7, 0.4, 3, kind=gd.Streamed),
     "separable": _separable((2, 1), (0.3, 0.7)),
 }
 
@@ -286,4 +287,4 @@ SAMPLERS = {
     "gaussian_exact": gd.GaussianExact(GAUSSIAN.model),
     "switch": gd.SwitchAt(gd.GaussianExact(GAUSSIAN.model), gd.Heun(), 0.0),
 }
-DETERMINISTIC = {name: sampler for name, sampler in SAMPLERS.items() if not sampler.needs_key()}
+DETERMINISTIC = {name: sampler for name, sampler in SAMPLERS.items() if not sampler.draws()}

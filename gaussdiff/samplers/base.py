@@ -11,12 +11,16 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from gaussdiff.denoiser import Denoiser, Event, check_model, check_sample
 from gaussdiff.numerics import concrete
+from gaussdiff.samplers.brownian import step_noise
 from gaussdiff.schedules import NoiseLevel
 from gaussdiff.trajectory import Trajectory
 
 
 class Step(eqx.Module):
-    """What one step gives: the next sample, the denoised value computed at its start, and the next state."""
+    """What one step gives: the next sample, the denoised value computed at its start, and the next state.
+
+    x, denoised: (*event).
+    """
 
     x: Float[Array, "*event"]
     denoised: Float[Array, "*event"]
@@ -27,8 +31,8 @@ class Sampler(eqx.Module):
     """A rule that carries one sample from a level to the next, from any frame to any frame."""
 
     @abc.abstractmethod
-    def needs_key(self) -> bool:
-        """Whether its steps draw noise."""
+    def draws(self) -> int:
+        """How many standard normals of x's shape a step takes: 0 for a deterministic sampler."""
 
     @abc.abstractmethod
     def nfe(self, n: int) -> int:
@@ -40,7 +44,13 @@ class Sampler(eqx.Module):
 
     @abc.abstractmethod
     def step(
-        self, model: Denoiser, x: Event, state: Any, level: NoiseLevel, next_level: NoiseLevel, key: PRNGKeyArray | None
+        self,
+        model: Denoiser,
+        x: Event,
+        state: Any,
+        level: NoiseLevel,
+        next_level: NoiseLevel,
+        noise: Float[Array, "draws *event"],
     ) -> Step:
         """One step of one sample x (*event) from level to next_level, which has less noise."""
 
@@ -48,8 +58,8 @@ class Sampler(eqx.Module):
 class OneStep(Sampler):
     """A sampler without memory and without noise of its own."""
 
-    def needs_key(self) -> bool:
-        return False
+    def draws(self) -> int:
+        return 0
 
     def init(self, x: Event, level: NoiseLevel) -> None:
         return None
@@ -59,8 +69,10 @@ def sample(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel, key: PRNGKe
     """Carry one sample x (*event) at levels[0] down the grid `levels` (n+1,), and keep the whole path.
 
     Returns the Trajectory: levels, x (n+1, *event), and denoised (n, *event), the values the sampler itself computed;
-    the model is called no more often than the sampler needs. key: only for samplers that draw noise; step i uses
-    fold_in(key, i). For a batch: jax.vmap(gd.sample, in_axes=(None, None, 0, None))(sampler, model, x, levels).
+    the model is called no more often than the sampler needs. key: only for samplers that draw noise; it stands for one
+    Brownian path, whose increments are the noise of every grid: more steps refine the same sample. For a batch:
+    jax.vmap(gd.sample, in_axes=(None, None, 0, None, 0))(sampler, model, x, levels, keys), without the last 0 and keys
+    for a deterministic sampler.
 
     TypeError for a sampler, model or levels of the wrong kind; ValueError for a NaN in x, levels that do not lose noise
     at every step, or a missing key.
@@ -74,7 +86,7 @@ def sample(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel, key: PRNGKe
     if concrete(x) and not np.isfinite(np.asarray(x)).all():
         raise ValueError("x: expected finite numbers, got NaN or infinity. Draw a start with gd.sample_prior.")
     check_grid(levels)
-    if key is None and sampler.needs_key():
+    if key is None and sampler.draws():
         raise ValueError(
             f"key: expected one, since {type(sampler).__name__} draws noise, got no key. Pass key=jax.random.key(seed)."
         )
@@ -84,15 +96,19 @@ def sample(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel, key: PRNGKe
 @eqx.filter_jit
 def _sample(sampler: Sampler, model: Denoiser, x: Array, levels: NoiseLevel, key: PRNGKeyArray | None) -> Trajectory:
     n = len(levels) - 1
-    keys = None if key is None else jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(n))
+    shape = (sampler.draws(), *x.shape)
+    if key is None or not sampler.draws():
+        noise = jnp.zeros((n, *shape), x.dtype)
+    else:
+        noise = step_noise(key, levels, shape, x.dtype)
 
     def body(carry, inputs):
         x, state = carry
-        level, next_level, key = inputs
-        step = sampler.step(model, x, state, level, next_level, key)
+        level, next_level, noise = inputs
+        step = sampler.step(model, x, state, level, next_level, noise)
         return (step.x, step.state), (step.x, step.denoised)
 
-    _, (xs, denoised) = jax.lax.scan(body, (x, sampler.init(x, levels[0])), (levels[:-1], levels[1:], keys))
+    _, (xs, denoised) = jax.lax.scan(body, (x, sampler.init(x, levels[0])), (levels[:-1], levels[1:], noise))
     return Trajectory(levels, jnp.concatenate([x[None], xs]), denoised)
 
 

@@ -7,9 +7,8 @@ with noise = (x - alpha x0) / sigma and z ~ N(0, I). eta = 0 is the ODE, eta = 1
 logarithm and no division by alpha, so it starts at alpha = 0 and ends at sigma = 0 exactly.
 """
 
-import jax
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from gaussdiff.conversions import noise_from_x0
 from gaussdiff.denoiser import Denoiser, Event
@@ -19,7 +18,10 @@ from gaussdiff.schedules import NoiseLevel
 
 
 class DDIM(Sampler):
-    """DDIM with noise eta in [0, 1]: order 1, one model call a step. Song et al., arXiv 2010.02502, eq. 12, 16."""
+    """DDIM with noise eta in [0, 1]: order 1, one model call a step.
+
+    ValueError for eta outside [0, 1]. Song et al., arXiv 2010.02502, eqs. 12 and 16.
+    """
 
     eta: Float[Array, ""]
 
@@ -28,8 +30,8 @@ class DDIM(Sampler):
         if concrete(self.eta) and not 0 <= float(self.eta) <= 1:
             raise ValueError(f"eta: expected in [0, 1], got {float(self.eta):g}. 0 is deterministic, 1 is DDPM.")
 
-    def needs_key(self) -> bool:
-        return not (concrete(self.eta) and np.asarray(self.eta) == 0)
+    def draws(self) -> int:
+        return 0 if concrete(self.eta) and np.asarray(self.eta) == 0 else 1
 
     def nfe(self, n: int) -> int:
         return n
@@ -44,14 +46,14 @@ class DDIM(Sampler):
         state: None,
         level: NoiseLevel,
         next_level: NoiseLevel,
-        key: PRNGKeyArray | None,
+        noise: Array,
     ) -> Step:
         x0 = denoise(model, x, level)
-        noise = noise_from_x0(x0, x, level)
-        if key is not None:
+        direction = noise_from_x0(x0, x, level)
+        if self.draws():
             ratio = level.alpha * next_level.sigma / (next_level.alpha * level.sigma)
             # sums of squares: 1 - eta^2 (1 - r^2) can round to below 0 where r is small
             kept = safe_sqrt((1 - self.eta) * (1 + self.eta) + (self.eta * ratio) ** 2)
             fresh = self.eta * safe_sqrt((1 - ratio) * (1 + ratio))
-            noise = kept * noise + fresh * jax.random.normal(key, x.shape, x.dtype)
-        return Step((next_level.alpha * x0 + next_level.sigma * noise).astype(x.dtype), x0)
+            direction = kept * direction + fresh * noise[0]
+        return Step((next_level.alpha * x0 + next_level.sigma * direction).astype(x.dtype), x0)

@@ -7,7 +7,7 @@ so is the step after one from alpha = 0.
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array
 
 from gaussdiff.denoiser import Denoiser, Event
 from gaussdiff.numerics import safe_divide
@@ -18,8 +18,8 @@ from gaussdiff.schedules import NoiseLevel
 class DPMSolverPP2M(Sampler):
     """DPM-Solver++(2M), the same in every frame: one model call a step. Lu et al., arXiv 2211.01095, algorithm 2."""
 
-    def needs_key(self) -> bool:
-        return False
+    def draws(self) -> int:
+        return 0
 
     def nfe(self, n: int) -> int:
         return n
@@ -35,7 +35,7 @@ class DPMSolverPP2M(Sampler):
         state: tuple[Array, Array],
         level: NoiseLevel,
         next_level: NoiseLevel,
-        key: PRNGKeyArray | None,
+        noise: Array,
     ) -> Step:
         previous, h_previous = state
         x0 = denoise(model, x, level)

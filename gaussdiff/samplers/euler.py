@@ -5,7 +5,7 @@ is then DDIM in every frame, which the tests hold it to; in the frame alpha = 1 
 x0) / sigma.
 """
 
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array
 
 from gaussdiff.conversions import noise_from_x0
 from gaussdiff.denoiser import Denoiser, Event
@@ -26,7 +26,7 @@ class Euler(OneStep):
         state: None,
         level: NoiseLevel,
         next_level: NoiseLevel,
-        key: PRNGKeyArray | None,
+        noise: Array,
     ) -> Step:
         x0 = denoise(model, x, level)
         return Step((x + displacement(x, x0, level, level, next_level)).astype(x.dtype), x0)

@@ -1,6 +1,6 @@
 """The closed-form flow of a Gaussian as a sampler: no model calls, no error, any step size."""
 
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array
 
 from gaussdiff.denoiser import Denoiser, Event
 from gaussdiff.exact import gaussian_flow
@@ -10,7 +10,10 @@ from gaussdiff.schedules import NoiseLevel
 
 
 class GaussianExact(OneStep):
-    """gaussian_flow as a step, whatever the model: the first part of a teleported path (see SwitchAt)."""
+    """gaussian_flow as a step, whatever the model: the first part of a teleported path (see SwitchAt).
+
+    Wang & Vastola, arXiv 2412.09726.
+    """
 
     gaussian: Gaussian
 
@@ -24,6 +27,6 @@ class GaussianExact(OneStep):
         state: None,
         level: NoiseLevel,
         next_level: NoiseLevel,
-        key: PRNGKeyArray | None,
+        noise: Array,
     ) -> Step:
         return Step(gaussian_flow(self.gaussian, x, level, next_level), self.gaussian.denoise(x, level))

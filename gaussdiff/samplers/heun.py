@@ -4,7 +4,7 @@ The last step to sigma = 0 stays an Euler step, since no direction exists there.
 """
 
 import jax
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array
 
 from gaussdiff.denoiser import Denoiser, Event
 from gaussdiff.samplers.base import OneStep, Step, denoise
@@ -28,7 +28,7 @@ class Heun(OneStep):
         state: None,
         level: NoiseLevel,
         next_level: NoiseLevel,
-        key: PRNGKeyArray | None,
+        noise: Array,
     ) -> Step:
         x0 = denoise(model, x, level)
         first = displacement(x, x0, level, level, next_level)

@@ -5,7 +5,7 @@ the closed form replaces the network. Wang & Vastola, arXiv 2412.09726.
 """
 
 import jax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event
 from gaussdiff.numerics import floating
@@ -14,7 +14,10 @@ from gaussdiff.schedules import NoiseLevel
 
 
 class SwitchAt(Sampler):
-    """`first` for every step that ends at or before log_snr, `second` from the next step on."""
+    """`first` for every step that ends at or before log_snr, `second` from the next step on.
+
+    TypeError unless both are samplers. Wang & Vastola, arXiv 2412.09726.
+    """
 
     first: Sampler
     second: Sampler
@@ -28,8 +31,8 @@ class SwitchAt(Sampler):
                 )
         self.first, self.second, self.log_snr = first, second, floating(log_snr)
 
-    def needs_key(self) -> bool:
-        return self.first.needs_key() or self.second.needs_key()
+    def draws(self) -> int:
+        return max(self.first.draws(), self.second.draws())
 
     def nfe(self, n: int) -> int:
         """At most this many: the count of the costlier sampler, since the switch depends on the grid."""
@@ -45,14 +48,14 @@ class SwitchAt(Sampler):
         state: tuple,
         level: NoiseLevel,
         next_level: NoiseLevel,
-        key: PRNGKeyArray | None,
+        noise: Array,
     ) -> Step:
         def early() -> Step:
-            step = self.first.step(model, x, state[0], level, next_level, key)
+            step = self.first.step(model, x, state[0], level, next_level, noise[: self.first.draws()])
             return Step(step.x, step.denoised, (step.state, state[1]))
 
         def late() -> Step:
-            step = self.second.step(model, x, state[1], level, next_level, key)
+            step = self.second.step(model, x, state[1], level, next_level, noise[: self.second.draws()])
             return Step(step.x, step.denoised, (state[0], step.state))
 
         return jax.lax.cond(next_level.log_snr <= self.log_snr, early, late)
