@@ -4,13 +4,14 @@ BIN := .venv/bin
 STEPS ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check bench notebooks address clean
+.PHONY: help demo test test-fast check bench notebooks address api clean
 
 help:
 	@echo "make demo       train a U-Net on handwritten digits, compare it with its closed-form twins (runs/demo/report.html)"
 	@echo "make test       the whole test suite      make test-fast  the part that takes under three minutes"
 	@echo "make check      lint, format, types, texts in step   make bench      benchmarks, each a ratio"
 	@echo "make notebooks  run the tutorials         make address    write the public address into every text"
+	@echo "make api        write docs/api.md, the list of public names, from the docstrings"
 
 .venv/.programs: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -37,6 +38,7 @@ check: .venv/.tests
 	$(BIN)/pyright
 	$(BIN)/python tools/address.py --check
 	$(BIN)/python tools/notebooks.py --check
+	$(BIN)/python tools/api.py --check
 
 bench: .venv/.tests
 	$(BIN)/python -m benchmarks
@@ -46,6 +48,9 @@ notebooks: .venv/.tests
 
 address:
 	$(PYTHON) tools/address.py
+
+api:
+	$(PYTHON) tools/api.py
 
 clean:
 	rm -rf .venv build dist runs

@@ -43,7 +43,8 @@ class Observed(eqx.Module):
     def posterior(self, y) -> Gaussian | GaussianMixture:
         """The law of x0 given y (m,): a Gaussian of a Gaussian, a mixture of a mixture, its weights times the evidence.
 
-        Its .sample draws from the posterior and its .denoise is the exact conditional denoiser.
+        Its .sample draws from the posterior and its .denoise is the exact conditional denoiser. ValueError for a y of
+        another shape.
         """
         y = self._scaled(y)
 
@@ -58,7 +59,10 @@ class Observed(eqx.Module):
         return jax.tree.map(lambda leaf: leaf[0], components)
 
     def log_evidence(self, y) -> Float[Array, ""]:
-        """log p(y) in nats, y (m,). At observation_std = 0 a direction that A x0 cannot take is left out."""
+        """log p(y) in nats, y (m,). At observation_std = 0 a direction that A x0 cannot take is left out.
+
+        ValueError for a y of another shape.
+        """
         y = self._scaled(y)
         return jax.nn.logsumexp(self.log_weights + self._log_evidences(y)) - jnp.sum(jnp.log(self.scales))
 
@@ -80,7 +84,8 @@ def observe(model: Gaussian | Diagonal | GaussianMixture, matrix, observation_st
     min(r + m, D) and the same residual; full stays full; diagonal and isotropic components become such Gaussians.
 
     ValueError for NaN, wrong shapes, a negative std; and where observation_std = 0 and a component of a mixture has no
-    variance in an observed direction, since such components have no densities to compare.
+    variance in an observed direction, since such components have no densities to compare. TypeError for other models.
+    Bishop 2006, eqs. 2.113 to 2.117.
     """
     if not isinstance(model, Gaussian | Diagonal | GaussianMixture):
         raise TypeError(f"model: expected a Gaussian, Diagonal or GaussianMixture, got {type(model).__name__}.")

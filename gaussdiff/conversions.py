@@ -11,20 +11,17 @@ it) a ValueError says so; inside jit, where the level cannot be looked at, the r
 
 from jaxtyping import Array, Float
 
-from gaussdiff.numerics import concrete, safe_divide
-from gaussdiff.schedules import NoiseLevel, Schedule, check_level, rates
+from gaussdiff.numerics import safe_divide
+from gaussdiff.schedules import NoiseLevel, Schedule, check_level, check_nonzero, rates
 
 Event = Float[Array, "*event"]
 
 
-def need(quantity: str, value, name: str, cure: str) -> None:
-    """ValueError where the alpha or sigma that a quantity divides by is known to be 0."""
-    if concrete(value) and float(value) == 0:
-        raise ValueError(f"level: expected {name} > 0 for {quantity}, got {name} = 0. {cure}")
-
-
 def noise_from_x0(x0: Event, x: Event, level: NoiseLevel) -> Event:
-    """noise = (x - alpha x0) / sigma; at sigma = 0 its limit for a smooth law, 0."""
+    """noise = (x - alpha x0) / sigma; at sigma = 0 its limit for a smooth law, 0.
+
+    ValueError for an array of levels.
+    """
     check_level(level)
     return safe_divide(x - level.alpha * x0, level.sigma).astype(x.dtype)
 
@@ -32,45 +29,51 @@ def noise_from_x0(x0: Event, x: Event, level: NoiseLevel) -> Event:
 def x0_from_noise(noise: Event, x: Event, level: NoiseLevel) -> Event:
     """x0 = (x - sigma noise) / alpha. ValueError at alpha = 0, where the noise says nothing of x0."""
     check_level(level)
-    need("x0 from a noise prediction", level.alpha, "alpha", "Use a network that predicts v or x0 there.")
+    check_nonzero("x0 from a noise prediction", level.alpha, "alpha", "Use a network that predicts v or x0 there.")
     return ((x - level.sigma * noise) / level.alpha).astype(x.dtype)
 
 
 def score_from_x0(x0: Event, x: Event, level: NoiseLevel) -> Event:
     """score = (alpha x0 - x) / sigma^2, in 1 / data units. ValueError at sigma = 0, where x0 does not determine it."""
     check_level(level)
-    need("the score", level.sigma, "sigma", "A distribution knows its own: model.score(x, level).")
+    check_nonzero("the score", level.sigma, "sigma", "A distribution knows its own: model.score(x, level).")
     return ((level.alpha * x0 - x) / level.sigma / level.sigma).astype(x.dtype)
 
 
 def x0_from_score(score: Event, x: Event, level: NoiseLevel) -> Event:
     """x0 = (x + sigma^2 score) / alpha (Tweedie). ValueError at alpha = 0, where the score says nothing of x0."""
     check_level(level)
-    need("x0 from a score", level.alpha, "alpha", "Use a network that predicts v or x0 there.")
+    check_nonzero("x0 from a score", level.alpha, "alpha", "Use a network that predicts v or x0 there.")
     return ((x + level.sigma**2 * score) / level.alpha).astype(x.dtype)
 
 
 def v_from_x0(x0: Event, x: Event, level: NoiseLevel) -> Event:
-    """v = alpha noise - sigma x0, finite at every level."""
+    """v = alpha noise - sigma x0, finite at every level. Salimans & Ho, arXiv 2202.00512, appendix D."""
     return (level.alpha * noise_from_x0(x0, x, level) - level.sigma * x0).astype(x.dtype)
 
 
 def x0_from_v(v: Event, x: Event, level: NoiseLevel) -> Event:
-    """x0 = (alpha x - sigma v) / (alpha^2 + sigma^2), finite at every level and in every frame."""
+    """x0 = (alpha x - sigma v) / (alpha^2 + sigma^2), finite at every level and in every frame.
+
+    v as in v_from_x0. ValueError for an array of levels.
+    """
     check_level(level)
     return ((level.alpha * x - level.sigma * v) / (level.alpha**2 + level.sigma**2)).astype(x.dtype)
 
 
 def velocity_from_x0(x0: Event, x: Event, schedule: Schedule, t) -> Event:
-    """velocity = alpha' x0 + sigma' noise, in data units per unit of t. ValueError where sigma = 0."""
+    """velocity = alpha' x0 + sigma' noise, in data units per unit of t. ValueError where sigma = 0.
+
+    Song et al., arXiv 2011.13456, eq. 13.
+    """
     level, rate = rates(schedule, t)
-    need("the velocity", level.sigma, "sigma", "It is a limit there: ask at a small t > 0.")
+    check_nonzero("the velocity", level.sigma, "sigma", "It is a limit there: ask at a small t > 0.")
     return (rate.alpha * x0 + rate.sigma * noise_from_x0(x0, x, level)).astype(x.dtype)
 
 
 def x0_from_velocity(velocity: Event, x: Event, schedule: Schedule, t) -> Event:
     """x0 = (sigma velocity - sigma' x) / (sigma alpha' - sigma' alpha). ValueError where sigma = 0."""
     level, rate = rates(schedule, t)
-    need("x0 from a velocity", level.sigma, "sigma", "There x0 = x / alpha.")
+    check_nonzero("x0 from a velocity", level.sigma, "sigma", "There x0 = x / alpha.")
     x0 = (level.sigma * velocity - rate.sigma * x) / (level.sigma * rate.alpha - rate.sigma * level.alpha)
     return x0.astype(x.dtype)

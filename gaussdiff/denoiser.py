@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from gaussdiff import conversions
 from gaussdiff.numerics import concrete, floating
-from gaussdiff.schedules import NoiseLevel, Schedule, check_level, check_schedule
+from gaussdiff.schedules import NoiseLevel, Schedule, check_level, check_nonzero, check_schedule
 
 Event = Float[Array, "*event"]
 Network = Callable[[Array, Array], Array]
@@ -38,7 +38,7 @@ class Distribution(Denoiser):
 
     @abc.abstractmethod
     def log_prob(self, x: Event, level: NoiseLevel | None = None) -> Float[Array, ""]:
-        """log density in nats of x = alpha x0 + sigma noise; without a level, of the clean law."""
+        """log density in nats of x = alpha x0 + sigma noise, (*event); without a level, of the clean law."""
 
     @abc.abstractmethod
     def score(self, x: Event, level: NoiseLevel) -> Event:
@@ -49,7 +49,7 @@ class Distribution(Denoiser):
 
     @abc.abstractmethod
     def sample(self, key: PRNGKeyArray) -> Event:
-        """One clean sample x0."""
+        """One clean sample x0, (*event)."""
 
 
 def check_model(model) -> None:
@@ -72,7 +72,10 @@ def check_sample(x, shape: tuple[int, ...] | None = None, argument: str = "x") -
 
 
 def noise(model: Denoiser, x, level: NoiseLevel) -> Event:
-    """The noise in x as the model sees it: (x - alpha x0) / sigma, of a Distribution as -sigma score."""
+    """The noise in x (*event) as the model sees it: (x - alpha x0) / sigma, of a Distribution as -sigma score.
+
+    TypeError unless model is a Denoiser, ValueError for an array of levels.
+    """
     if isinstance(model, Distribution):
         x = check_sample(x)
         return (-level.sigma * model.score(x, level)).astype(x.dtype)
@@ -82,22 +85,30 @@ def noise(model: Denoiser, x, level: NoiseLevel) -> Event:
 def score(model: Denoiser, x, level: NoiseLevel) -> Event:
     """The gradient of log p(x): (alpha x0 - x) / sigma^2 (Tweedie). ValueError at sigma = 0.
 
-    At small sigma that difference loses its digits, so a Distribution is asked for its own `score`.
+    x: (*event); in 1 / data units. At small sigma that difference loses its digits, so a Distribution is asked for its
+    own `score`. TypeError unless model is a Denoiser. Efron 2011, eq. 2.8.
     """
     if isinstance(model, Distribution):
         check_level(level)
-        conversions.need("the score", level.sigma, "sigma", "For the clean law call model.score(x, level).")
+        check_nonzero("the score", level.sigma, "sigma", "For the clean law call model.score(x, level).")
         return model.score(x, level)
     return _convert(conversions.score_from_x0, model, x, level)
 
 
 def v_prediction(model: Denoiser, x, level: NoiseLevel) -> Event:
-    """v = alpha noise - sigma x0 (Salimans & Ho, arXiv 2202.00512)."""
+    """v = alpha noise - sigma x0, of the shape of x (*event).
+
+    TypeError unless model is a Denoiser, ValueError for an array of levels. Salimans & Ho, arXiv 2202.00512.
+    """
     return _convert(conversions.v_from_x0, model, x, level)
 
 
 def velocity(model: Denoiser, schedule: Schedule, x, t) -> Event:
-    """dx/dt of the probability flow under a schedule: alpha' x0 + sigma' noise. ValueError where sigma = 0."""
+    """dx/dt of the probability flow under a schedule: alpha' x0 + sigma' noise. ValueError where sigma = 0.
+
+    x: (*event), t: (); in data units per unit of t. TypeError for a model or schedule of another kind. Song et al.,
+    arXiv 2011.13456, eq. 13.
+    """
     check_model(model)
     check_schedule(schedule)
     x = check_sample(x)
@@ -112,14 +123,20 @@ def _convert(conversion, model: Denoiser, x, level: NoiseLevel) -> Event:
 
 
 def add_noise(key: PRNGKeyArray, x0, level: NoiseLevel) -> Event:
-    """x = alpha x0 + sigma noise with fresh noise, of x0's shape and dtype."""
+    """x = alpha x0 + sigma noise with fresh noise, of the shape and dtype of x0 (*event).
+
+    ValueError for an array of levels.
+    """
     check_level(level)
     x0 = check_sample(x0, argument="x0")
     return (level.alpha * x0 + level.sigma * jax.random.normal(key, x0.shape, x0.dtype)).astype(x0.dtype)
 
 
 def sample_prior(key: PRNGKeyArray, shape: tuple[int, ...], level: NoiseLevel) -> Event:
-    """x ~ N(0, sigma^2 I) of the given shape: where sampling starts; the true marginal where alpha = 0."""
+    """x ~ N(0, sigma^2 I) of the given shape: where sampling starts; the true marginal where alpha = 0.
+
+    ValueError for an array of levels.
+    """
     check_level(level)
     return level.sigma * jax.random.normal(key, shape, level.sigma.dtype)
 
@@ -171,7 +188,8 @@ class Preconditioned(NetworkDenoiser):
 class FromNoisePrediction(NetworkDenoiser):
     """A network(x, level) that predicts the noise, as a denoiser: x0 = (x - sigma noise) / alpha.
 
-    At alpha = 0 the noise says nothing of x0 and denoise raises: predict v or x0 there.
+    At alpha = 0 the noise says nothing of x0 and denoise raises ValueError: predict v or x0 there.
+    Ho et al., arXiv 2006.11239, eq. 4 solved for x0. TypeError where the network is not callable.
     """
 
     network: Callable[[Array, NoiseLevel], Array]
@@ -182,7 +200,10 @@ class FromNoisePrediction(NetworkDenoiser):
 
 
 class FromScore(NetworkDenoiser):
-    """A network(x, level) that predicts the score, as a denoiser: x0 = (x + sigma^2 score) / alpha; raises at 0."""
+    """A network(x, level) that predicts the score, as a denoiser: x0 = (x + sigma^2 score) / alpha.
+
+    Tweedie's formula (Efron 2011, eq. 2.8). ValueError at alpha = 0, TypeError where the network is not callable.
+    """
 
     network: Callable[[Array, NoiseLevel], Array]
 
@@ -192,7 +213,11 @@ class FromScore(NetworkDenoiser):
 
 
 class FromVPrediction(NetworkDenoiser):
-    """A network(x, level) that predicts v = alpha noise - sigma x0, as a denoiser, at every level."""
+    """A network(x, level) that predicts v = alpha noise - sigma x0, as a denoiser, at every level.
+
+    x0 = (alpha x - sigma v) / (alpha^2 + sigma^2). Salimans & Ho, arXiv 2202.00512. TypeError where the network is not
+    callable.
+    """
 
     network: Callable[[Array, NoiseLevel], Array]
 
@@ -203,7 +228,9 @@ class FromVPrediction(NetworkDenoiser):
 class FromVelocity(NetworkDenoiser):
     """A network(x, t) trained to the velocity of a schedule (flow matching), as a denoiser in any frame.
 
-    The sample is carried to the schedule's own frame at the same log_snr, where x0 follows from the velocity.
+    The sample is carried to the schedule's own frame at the same log_snr, where x0 follows from the velocity:
+    x0 = (sigma velocity - sigma' x) / (sigma alpha' - sigma' alpha). ValueError where sigma = 0, TypeError where the
+    network is not callable.
     """
 
     network: Network

@@ -85,11 +85,11 @@ class Diagonal(Distribution):
         return self.mean + safe_sqrt(self.variances) * jax.random.normal(key, self.shape, self.mean.dtype)
 
     def coefficients(self, v: Float[Array, " D"]) -> Float[Array, " D"]:
-        """v itself: the modes are the entries."""
+        """v (D,) itself: the modes are the entries."""
         return v
 
     def expand(self, coefficients: Float[Array, " D"]) -> Float[Array, " D"]:
-        """The vector with these entries: itself."""
+        """The vector (D,) with these entries: itself."""
         return coefficients
 
     def spectral_map(self, gains: Float[Array, " D"], residual_gain, v: Float[Array, " D"]) -> Float[Array, " D"]:

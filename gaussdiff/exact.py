@@ -268,7 +268,8 @@ def components_for_share(spectrum: Float[Array, " points"], share=0.99) -> Array
 def gaussian_marginal(gaussian: Gaussian, level: NoiseLevel) -> Gaussian:
     """The law of x = alpha x0 + sigma noise at a level, as a Gaussian: N(alpha mu, alpha^2 Sigma + sigma^2 I).
 
-    In the same modes, with residual alpha^2 residual + sigma^2. Song et al., arXiv 2011.13456, eq. 29.
+    In the same modes, with residual alpha^2 residual + sigma^2. ValueError for an array of levels. Song et al.,
+    arXiv 2011.13456, eq. 29.
     """
     check_level(level)
     eigvals, residual = _each(gaussian, lambda lam: marginal_std(lam, level) ** 2)
@@ -280,7 +281,8 @@ def flow_from_prior(gaussian: Gaussian, level: NoiseLevel, next_level: NoiseLeve
 
     Variance of a mode (S' sigma / S)^2, at the clean end lam sigma^2 / (alpha^2 lam + sigma^2); mean alpha' mu -
     alpha U diag(S'/S) U^T mu. next_level: clean by default. Its distance from gaussian_marginal(gaussian, next_level),
-    by gaussian_w2 or gaussian_kl, is the start error of a finite prior; 0 where alpha = 0.
+    by gaussian_w2 or gaussian_kl, is the start error of a finite prior; 0 where alpha = 0. ValueError for arrays of
+    levels. A consequence of arXiv 2303.02490, section 3.
     """
     next_level = clean() if next_level is None else next_level
     mean = gaussian_flow(gaussian, jnp.zeros_like(gaussian.mean), level, next_level)
@@ -292,7 +294,7 @@ def flow_log_det(gaussian: Gaussian, level: NoiseLevel, next_level: NoiseLevel) 
     """log |det dx'/dx| of gaussian_flow, in nats: sum_k log(S_k'/S_k) + (D - r) log(S_res'/S_res).
 
     The integral of the divergence along the flow, with its sign, in closed form. -inf where next_level flattens a mode
-    (sigma' = 0 and lam = 0); +inf where level holds it flat and next_level does not.
+    (sigma' = 0 and lam = 0); +inf where level holds it flat and next_level does not. ValueError for arrays of levels.
     """
     check_level(level)
     check_level(next_level, "next_level")

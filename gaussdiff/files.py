@@ -25,7 +25,7 @@ CLASSES = (Gaussian, Diagonal, GaussianMixture, Empirical)
 def save(path, distribution: Distribution) -> None:
     """Write a Gaussian, Diagonal, GaussianMixture or Empirical to `path`, an .npz, bit for bit.
 
-    TypeError for any other class, ValueError for a path that does not end in .npz.
+    Arrays keep their shapes and dtypes. TypeError for any other class, ValueError for a path that does not end in .npz.
     """
     path = Path(path)
     if path.suffix != ".npz":

@@ -48,7 +48,7 @@ class FiniteDataDenoiser(Denoiser):
     """The average denoiser of Gaussians fitted to `count` samples of `gaussian` each, with the mean known to them.
 
     mu + U diag(gain) U^T (x - alpha mu), where gain is expected_gain. At count = inf it is the Gaussian's own denoiser.
-    ValueError unless count > 0.
+    ValueError unless count > 0. Sources as for effective_noise.
     """
 
     gaussian: Gaussian

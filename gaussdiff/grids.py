@@ -31,7 +31,7 @@ def karras(n: int, sigma_min=0.002, sigma_max=80.0, rho=7.0, final_zero: bool = 
 def uniform_log_snr(n: int, sigma_min=0.002, sigma_max=80.0, final_zero: bool = True) -> NoiseLevel:
     """Levels evenly spaced in log_snr, that is in log sigma: (n+1,) levels with alpha = 1; errors as karras.
 
-    Lu et al., arXiv 2206.00927, section 3.4.
+    Lu et al., arXiv 2206.00927.
     """
     low, high = _bounds(n, sigma_min, sigma_max)
     return _spaced(n, low, high, jnp.log, jnp.exp, final_zero)
@@ -40,7 +40,7 @@ def uniform_log_snr(n: int, sigma_min=0.002, sigma_max=80.0, final_zero: bool = 
 def uniform_time(schedule: Schedule, n: int, start=None, end=0.0) -> NoiseLevel:
     """The schedule's levels at n+1 evenly spaced times, from `start` (by default its time of most noise) to `end`.
 
-    ValueError unless n >= 1 and start > end >= 0.
+    ValueError unless n >= 1 and start > end >= 0, TypeError unless schedule is a Schedule.
     """
     check_schedule(schedule)
     _check_steps(n)
@@ -53,7 +53,10 @@ def uniform_time(schedule: Schedule, n: int, start=None, end=0.0) -> NoiseLevel:
 
 
 def reframe(levels: NoiseLevel, schedule: Schedule) -> NoiseLevel:
-    """The same log-SNRs in the schedule's own frame: schedule(schedule.time_at(levels.log_snr))."""
+    """The same log-SNRs in the schedule's own frame: schedule(schedule.time_at(levels.log_snr)).
+
+    levels: of any shape. TypeError unless schedule is a Schedule.
+    """
     check_schedule(schedule)
     return schedule(schedule.time_at(levels.log_snr))
 

@@ -42,20 +42,25 @@ class Learning(eqx.Module):
 
     @abc.abstractmethod
     def weight(self, variances, level: NoiseLevel, time) -> Modes:
-        """w: the gain of modes of clean variances lam (*k) in D at the level, after the time tau = steps of descent."""
+        """w: the gain of modes of clean variances lam (*k) in D at the level, after the time tau = steps of descent.
+
+        ValueError for an array of levels.
+        """
 
     @abc.abstractmethod
     def log_gain(self, variances, sigma, next_sigma, time) -> Modes:
         """log of what the probability flow multiplies a mode by, from sigma to next_sigma (alpha = 1), as trained.
 
-        d log x / d log sigma = 1 - w(sigma). At next_sigma = 0 it is -inf where the mode has not been learned.
+        d log x / d log sigma = 1 - w(sigma). variances: lam (*k), in squared data units, sigmas in data units. At
+        next_sigma = 0 it is -inf where the mode has not been learned.
         """
 
 
 class OneLayer(Learning):
     """D = W x from W = start I, each noise level trained by itself with learning rate `rate` (eta).
 
-    Wang & Pehlevan, arXiv 2503.03206, with the sign of its integral and of its lemma 4.1 put right.
+    w = w* + (start - w*) exp(-2 eta tau S^2). ValueError unless rate > 0. Wang & Pehlevan, arXiv 2503.03206, with the
+    sign of its integral and of its lemma 4.1 put right.
     """
 
     rate: Float[Array, ""]
@@ -83,7 +88,10 @@ class OneLayer(Learning):
         return (ein(speed * (lam + a)) - ein(speed * (lam + b)) + unlearned) / 2
 
     def time_to_learn(self, variances, level: NoiseLevel, fraction=0.5) -> Modes:
-        """The time tau = -log(1 - fraction) / (2 eta S^2) at which w has gone that fraction of its way to w*."""
+        """The time tau = -log(1 - fraction) / (2 eta S^2) at which w has gone that fraction of its way to w*.
+
+        variances: lam (*k). ValueError unless 0 < fraction < 1.
+        """
         _, power = _optimum(floating(variances), level)
         return -jnp.log1p(-_fraction(fraction)) / (2 * self.rate * power)
 
@@ -91,7 +99,8 @@ class OneLayer(Learning):
 class TwoLayers(Learning):
     """D = P P^T x from P P^T = start I, each noise level trained by itself with learning rate `rate` (eta).
 
-    It learns nothing from start = 0. Wang & Pehlevan, arXiv 2503.03206 (symmetric two-layer network).
+    w = start / (e^-c + 8 eta tau S^2 start (1 - e^-c) / c), c = 8 eta alpha lam tau. It learns nothing from start = 0.
+    ValueError unless rate > 0 and start >= 0. Wang & Pehlevan, arXiv 2503.03206 (symmetric two-layer network).
     """
 
     rate: Float[Array, ""]
@@ -119,7 +128,8 @@ class TwoLayers(Learning):
     def time_to_learn(self, variances, level: NoiseLevel, fraction=0.5) -> Modes:
         """The time tau = log(fraction (w* - w0) / (w0 (1 - fraction))) / (8 eta alpha lam) at which w = fraction w*.
 
-        Negative where it starts beyond that; infinite for a mode without variance.
+        variances: lam (*k). Negative where it starts beyond that; infinite for a mode without variance. ValueError
+        unless 0 < fraction < 1.
         """
         lam, fraction = floating(variances), _fraction(fraction)
         optimum, _ = _optimum(lam, level)
@@ -136,9 +146,11 @@ class TwoLayers(Learning):
 class PreconditionedLayer(Learning):
     """The preconditioned D = c_skip x + c_out F with a linear F, 0 at first, trained on the loss of F at every level.
 
-    rate: eta. sigma_data: as in Preconditioned. The generated variance then moves one way only. Small modes, lam below
-    sigma_data^2, are learned at tau near sigma_data^2 / (eta lam): as lam^-1, like those of the plain layer.
-    Preconditioning of Karras et al., arXiv 2206.00364, table 1; Wang & Pehlevan, arXiv 2503.03206.
+    w = w* + (c_skip - w*) exp(-2 eta tau rho). rate: eta. sigma_data: as in Preconditioned. The generated variance then
+    moves one way only, over a wide range of sigma from sigma_data^2 to lam. Of a small mode it is within a factor 2 of
+    lam at tau = 0.2 sigma_data^2 / (eta lam), as lam^-1, like that of the plain layer; half of the way, in log
+    variance, at 0.28 sigma_data / (eta sqrt(lam)). ValueError unless rate and sigma_data are above 0. Preconditioning
+    of Karras et al., arXiv 2206.00364, table 1; Wang & Pehlevan, arXiv 2503.03206.
     """
 
     rate: Float[Array, ""]
@@ -162,7 +174,10 @@ class PreconditionedLayer(Learning):
         return (jnp.log(scales[0] / scales[1]) + after - before) / 2
 
     def time_to_learn(self, variances, level: NoiseLevel, fraction=0.5) -> Modes:
-        """The time tau = -log(1 - fraction) / (2 eta rho) at which w has gone that fraction of its way to w*."""
+        """The time tau = -log(1 - fraction) / (2 eta rho) at which w has gone that fraction of its way to w*.
+
+        variances: lam (*k). ValueError unless 0 < fraction < 1.
+        """
         _, power = _optimum(floating(variances), level)
         scale = level.alpha**2 * self.sigma_data**2 + level.sigma**2
         return -jnp.log1p(-_fraction(fraction)) * scale / (2 * self.rate * power)
@@ -173,7 +188,7 @@ def generated_variance(learning: Learning, variances, sigma_max, sigma_min, time
 
     In the frame alpha = 1, along the probability flow of the denoiser as it is at time tau; it tends to
     sigma_max^2 (lam + sigma_min^2) / (lam + sigma_max^2). variances: lam (*k), in squared data units, sigmas in data
-    units.
+    units. Wang & Pehlevan, arXiv 2503.03206.
     """
     return jnp.square(sigma_max) * jnp.exp(2 * learning.log_gain(variances, sigma_max, sigma_min, time))
 
@@ -193,7 +208,10 @@ class AffineLearning(eqx.Module):
 
     @classmethod
     def from_gaussian(cls, gaussian: Gaussian, level: NoiseLevel, rate, weight=None, bias=None) -> "AffineLearning":
-        """For data of this Gaussian, from W = weight (D, D) and b = bias (D,), 0 by default; float64 on the host."""
+        """For data of this Gaussian, from W = weight (D, D) and b = bias (D,), 0 by default; float64 on the host.
+
+        ValueError unless rate > 0, for NaN, or for an array of levels.
+        """
         check_level(level)
         _rate(rate)
         alpha, sigma, size = float(level.alpha), float(level.sigma), gaussian.mean.size
@@ -212,11 +230,11 @@ class AffineLearning(eqx.Module):
         return cls(*(device(value, gaussian.mean) for value in (optimum, gap, basis, rates)))
 
     def at(self, time) -> tuple[Float[Array, "D D"], Float[Array, " D"]]:
-        """W and b at time tau of the gradient flow."""
+        """W (D, D) and b (D,) at time tau of the gradient flow."""
         return self._with(jnp.exp(-self.rates * time))
 
     def after(self, steps) -> tuple[Float[Array, "D D"], Float[Array, " D"]]:
-        """W and b after `steps` of gradient descent; it converges only for eta < 1 / S^2 of the largest eigenvalue."""
+        """W (D, D) and b (D,) after `steps` of gradient descent, which converges only for eta < 1 / (largest S^2)."""
         return self._with((1 - self.rates) ** steps)
 
     def _with(self, decay: Array) -> tuple[Array, Array]:

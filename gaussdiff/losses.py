@@ -26,6 +26,7 @@ def denoising_loss(
     """weight(level) times the mean over entries of (denoise(x, level) - x0)^2, one x0 (*event) noised with `key`.
 
     weight: one of the functions below, or any level -> scalar; 1 where left out. Use jax.vmap and the mean for a batch.
+    TypeError unless model is a Denoiser, ValueError for an array of levels.
     """
     check_model(model)
     x0 = check_sample(x0, argument="x0")
@@ -34,20 +35,26 @@ def denoising_loss(
 
 
 def noise_weight(level: NoiseLevel) -> Float[Array, ""]:
-    """alpha^2 / sigma^2: the error of the noise prediction."""
+    """alpha^2 / sigma^2, of the level's shape: the error of the noise. Ho et al., arXiv 2006.11239, eq. 14."""
     return (level.alpha / level.sigma) ** 2
 
 
 def v_weight(level: NoiseLevel) -> Float[Array, ""]:
-    """(alpha^2 + sigma^2)^2 / sigma^2: the error of the v prediction."""
+    """(alpha^2 + sigma^2)^2 / sigma^2: the error of the v prediction. Salimans & Ho, arXiv 2202.00512."""
     return ((level.alpha**2 + level.sigma**2) / level.sigma) ** 2
 
 
 def edm_weight(level: NoiseLevel, sigma_data=0.5) -> Float[Array, ""]:
-    """(sigma^2 + alpha^2 sigma_data^2) / (sigma sigma_data)^2: equal weight on all levels for gd.Preconditioned."""
+    """(sigma^2 + alpha^2 sigma_data^2) / (sigma sigma_data)^2: the error of the network in gd.Preconditioned.
+
+    Karras et al., arXiv 2206.00364, table 1.
+    """
     return 1 / sigma_data**2 + (level.alpha / level.sigma) ** 2
 
 
 def edm_level(key: PRNGKeyArray, mean=-1.2, std=1.2, shape: tuple[int, ...] = ()) -> NoiseLevel:
-    """Levels with alpha = 1 and log sigma ~ N(mean, std^2): where EDM spends its training."""
+    """Levels (shape) with alpha = 1 and log sigma ~ N(mean, std^2): where EDM spends its training.
+
+    Karras et al., arXiv 2206.00364, table 1.
+    """
     return NoiseLevel(1.0, jnp.exp(mean + std * jax.random.normal(key, shape)))

@@ -46,7 +46,10 @@ def _root(matrix: np.ndarray) -> np.ndarray:
 
 
 def nearest_distances(x, data, chunk: int = 256) -> np.ndarray:
-    """Euclidean distance (N,) from each sample x (N, *event) to its nearest point of data (M, *event)."""
+    """Euclidean distance (N,) from each sample x (N, *event) to its nearest point of data (M, *event).
+
+    ValueError for NaN, unlike shapes, or no data.
+    """
     x, data = host(x, "x"), host(data, "data")
     if x.shape[1:] != data.shape[1:] or not len(data):
         raise ValueError(

@@ -18,8 +18,8 @@ from gaussdiff.schedules import NoiseLevel, check_level
 def marginal_std(variances, level: NoiseLevel) -> Float[Array, "*k"]:
     """The standard deviation S = sqrt(alpha^2 lam + sigma^2), in data units, of a mode of clean variance lam.
 
-    variances: lam (*k), in squared data units. Without overflow or underflow of the squares. Song et al., arXiv
-    2011.13456, eq. 29.
+    variances: lam (*k), in squared data units. Without overflow or underflow of the squares. ValueError for an
+    array of levels. Song et al., arXiv 2011.13456, eq. 29.
     """
     check_level(level)
     signal = level.alpha * safe_sqrt(floating(variances))
@@ -31,7 +31,7 @@ def commitment(variances, level: NoiseLevel) -> Float[Array, "*k"]:
     """The fraction f = alpha sqrt(lam) / S in [0, 1] of its final value that a mode has in the denoised image.
 
     variances: lam (*k). f does not depend on the start, and f^2 is the share of the mode's variance that x resolves:
-    Var[x0_k | x] = lam (1 - f^2). 0 for lam = 0. Wang & Vastola, arXiv 2303.02490.
+    Var[x0_k | x] = lam (1 - f^2). 0 for lam = 0. ValueError for an array of levels. Wang & Vastola, arXiv 2303.02490.
     """
     check_level(level)
     variances = floating(variances)
@@ -42,6 +42,7 @@ def commitment_speed(variances, level: NoiseLevel) -> Float[Array, "*k"]:
     """How fast a mode commits, -df / dlog(sigma / alpha) = f (1 - f^2) = f sigma^2 / S^2, per unit of log noise scale.
 
     variances: lam (*k). The peak, 2 / sqrt(27), is at (sigma / alpha)^2 = 2 lam; 0 for lam = 0, alpha = 0 or sigma = 0.
+    ValueError for an array of levels. A consequence of arXiv 2303.02490, section 3.
     """
     check_level(level)
     variances = floating(variances)
@@ -53,6 +54,7 @@ def emergence(variances, fraction=0.5) -> Float[Array, "*k"]:
     """The noise scale sigma / alpha = sqrt(lam (fraction^-2 - 1)) at which a mode reaches that fraction of its end.
 
     variances: lam (*k) in squared data units. ValueError unless 0 < fraction <= 1. At 1/2 it is sqrt(3 lam).
+    A consequence of arXiv 2303.02490, section 3.
     """
     if concrete(fraction) and not 0 < float(fraction) <= 1:
         raise ValueError(f"fraction: expected in (0, 1], got {float(fraction):g}. One half is the usual choice.")
@@ -63,7 +65,8 @@ def information(variances, level: NoiseLevel) -> Float[Array, "*k"]:
     """What x tells of a mode, in nats: log(1 + snr) / 2, with snr = alpha^2 lam / sigma^2.
 
     variances: lam (*k). Their sum over all modes is the mutual information of x0 and x (the Gaussian channel, Shannon
-    1948). 0 for lam = 0; +inf at sigma = 0 for lam > 0, where x tells a real number exactly.
+    1948). 0 for lam = 0; +inf at sigma = 0 for lam > 0, where x tells a real number exactly. ValueError for an array of
+    levels.
     """
     check_level(level)
     signal = level.alpha * safe_sqrt(floating(variances))
@@ -79,8 +82,8 @@ def rotation_residual(variances, level: NoiseLevel) -> Float[Array, "*k"]:
 
     variances: lam (*k). For a path that is one standard deviation out along the mode; the residual of any path is the
     sum of this times z_k u_k (gaussian_rotation). Never positive, and never more than sigma or alpha sqrt(lam); as a
-    share of S the worst mode is alpha sqrt(lam) = sigma, which loses (sqrt 2 - 1) S = (2 - sqrt 2) sigma. Wang &
-    Vastola, arXiv 2303.02490, section 3.
+    share of S the worst mode is alpha sqrt(lam) = sigma, which loses (sqrt 2 - 1) S = (2 - sqrt 2) sigma.
+    ValueError for an array of levels. Wang & Vastola, arXiv 2303.02490, section 3.
     """
     check_level(level)
     variances = floating(variances)

@@ -21,6 +21,7 @@ class Moments:
     """The moments of `count` samples: their mean (*event), and the scatter (D, D), sum (x - mean)(x - mean)^T.
 
     `a + b` are the moments of both sets together, so parts can be made apart and merged. Host float64; D x D numbers.
+    ValueError for event shapes that differ. Chan, Golub & LeVeque 1983.
     """
 
     count: int
@@ -87,7 +88,7 @@ def ledoit_wolf(x) -> float:
 
     min(b, d) / d with d = |S - m I|^2, m = tr S / D, b = (sum_n |x_n x_n^T - S|^2) / N^2, for centred x_n and S their
     covariance over N. Through the smaller of N and D. ValueError for NaN or fewer than 2 samples. Ledoit & Wolf 2004,
-    A well-conditioned estimator for large-dimensional covariance matrices, section 3.2.
+    A well-conditioned estimator for large-dimensional covariance matrices, section 3.
     """
     samples = host(x, "x")
     if samples.ndim < 1 or len(samples) < 2:

@@ -30,7 +30,10 @@ class PosteriorCovariance(eqx.Module):
         return (self._scale() * moved).astype(self.x.dtype)
 
     def trace(self, chunk: int = 64) -> Float[Array, ""]:
-        """The total variance left, sum_i Var[x0_i | x], by D derivatives, `chunk` at a time (at least 1)."""
+        """The total variance left, sum_i Var[x0_i | x], by D derivatives, `chunk` at a time.
+
+        ValueError for a chunk below 1.
+        """
         _check_count("chunk", chunk)
         size = self.x.size
 
@@ -40,9 +43,10 @@ class PosteriorCovariance(eqx.Module):
         return jnp.sum(jax.lax.map(diagonal, jnp.arange(size), batch_size=min(chunk, size)))
 
     def estimate_trace(self, key: PRNGKeyArray, probes: int = 32) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """The trace from random signs v, as mean and standard error of v . Cov v over the probes (two or more).
+        """The trace from random signs v, as mean and standard error of v . Cov v over the probes.
 
-        One derivative a probe, however large D. Unbiased; exact where the covariance is diagonal. Hutchinson 1990.
+        One derivative a probe, however large D. Unbiased; exact where the covariance is diagonal. ValueError for fewer
+        than 2 probes. Hutchinson 1990.
         """
         _check_count("probes", probes, 2)
         signs = jax.random.rademacher(key, (probes, self.x.size), self.x.dtype)
@@ -79,7 +83,7 @@ class PosteriorCovariance(eqx.Module):
         return values, vectors.reshape(k, *self.x.shape)
 
     def dense(self) -> Float[Array, "D D"]:
-        """All entries, by D derivatives; for small D."""
+        """All entries (D, D), by D derivatives; for small D."""
         return jax.vmap(self._flat)(jnp.eye(self.x.size, dtype=self.x.dtype)).T
 
     def _denoise(self, x: Event) -> Event:

@@ -67,6 +67,12 @@ def _check_pair(alpha: np.ndarray, sigma: np.ndarray) -> None:
         raise ValueError("alpha, sigma: expected at least one above 0, got a level with both 0. It holds nothing.")
 
 
+def check_nonzero(quantity: str, value, name: str, cure: str) -> None:
+    """ValueError where the alpha or sigma that a quantity divides by is known to be 0."""
+    if concrete(value) and float(value) == 0:
+        raise ValueError(f"level: expected {name} > 0 for {quantity}, got {name} = 0. {cure}")
+
+
 def check_level(level, argument: str = "level") -> None:
     """TypeError unless `level` is a NoiseLevel, ValueError unless it is a single one."""
     if not isinstance(level, NoiseLevel):
@@ -154,6 +160,7 @@ class VariancePreserving(UnitTimeSchedule):
     """Linear-beta diffusion: alpha = exp(-t (t (beta_max - beta_min) + 2 beta_min) / 4), sigma = sqrt(1 - alpha^2).
 
     Song et al., arXiv 2011.13456, eq. 33. Libraries differ in what "VP" means: this is the continuous one, t in [0, 1].
+    ValueError unless 0 < beta_min <= beta_max.
     """
 
     beta_min: Float[Array, ""]
@@ -174,6 +181,7 @@ class SubVariancePreserving(UnitTimeSchedule):
     """The sub-VP diffusion: alpha as in VariancePreserving, sigma = 1 - alpha^2.
 
     Song et al., arXiv 2011.13456, eq. 29 and appendix B. Its inverse uses -log alpha = asinh(sigma / (2 alpha)).
+    ValueError unless 0 < beta_min <= beta_max.
     """
 
     beta_min: Float[Array, ""]
@@ -196,7 +204,8 @@ class Cosine(UnitTimeSchedule):
     """The cosine diffusion: alpha = cos(phi(t)) / cos(phi(0)), sigma = sqrt(1 - alpha^2).
 
     phi(t) = (t + offset) / (1 + offset) pi/2. Nichol & Dhariwal, arXiv 2102.09672, eq. 17. alpha is exactly 0 at t = 1.
-    Written with sines of 1 - t and of phi differences, so that both ends keep their digits.
+    Written with sines of 1 - t and of phi differences, so that both ends keep their digits. ValueError for a negative
+    offset.
     """
 
     offset: Float[Array, ""]
@@ -227,7 +236,8 @@ class Cosine(UnitTimeSchedule):
 class VarianceExploding(Schedule):
     """The frame of EDM: alpha = 1, sigma = t, so that time is the noise scale in data units.
 
-    sigma_max is where sampling starts by default. Karras et al., arXiv 2206.00364, table 1.
+    sigma_max is where sampling starts by default; ValueError unless it is above 0. Karras et al., arXiv 2206.00364,
+    table 1.
     """
 
     sigma_max: Float[Array, ""]
@@ -266,8 +276,7 @@ class DiscreteBetas(UnitTimeSchedule):
     """A trained network's own table: log alpha(i/N) = sum_{j<=i} log(1 - betas_j) / 2, sigma^2 = 1 - alpha^2.
 
     betas: (N,) in (0, 1). t = i/N is the table's step i (counted from 1), t = 0 is clean; log alpha is linear in
-    between. The sum is taken in float64.
-    Ho et al., arXiv 2006.11239, eq. 4.
+    between. The sum is taken in float64. ValueError for other shapes or values. Ho et al., arXiv 2006.11239, eq. 4.
     """
 
     log_alphas: Float[Array, " points"]
@@ -283,7 +292,7 @@ class DiscreteBetas(UnitTimeSchedule):
 
     @property
     def times(self) -> Float[Array, " points"]:
-        """The times 0, 1/N, ..., 1 at which the table stands."""
+        """The times 0, 1/N, ..., 1 at which the table stands, (N+1,)."""
         return jnp.linspace(0.0, 1.0, len(self.log_alphas), dtype=self.log_alphas.dtype)
 
     def __call__(self, t) -> NoiseLevel:

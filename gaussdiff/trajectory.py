@@ -20,7 +20,10 @@ class Trajectory(eqx.Module):
 
 
 def path_distance(a: Float[Array, "steps *event"], b: Float[Array, "steps *event"]) -> Float[Array, " steps"]:
-    """Root mean square difference per entry of two paths at each step, in data units: sqrt(mean (a - b)^2)."""
+    """Root mean square difference per entry of two paths at each step, in data units: sqrt(mean (a - b)^2).
+
+    a, b: (n, *event), the answer (n,). ValueError for different shapes.
+    """
     if a.shape != b.shape:
         raise ValueError(
             f"a, b: expected paths of one shape, got {a.shape} and {b.shape}. Use the same levels for both."
@@ -31,8 +34,8 @@ def path_distance(a: Float[Array, "steps *event"], b: Float[Array, "steps *event
 def chord_deviation(path: Float[Array, "steps *event"]) -> Float[Array, " steps"]:
     """Distance of each state from the line between the path's ends: |d - (d . u) u|.
 
-    d = path - end, u the unit chord. In data units (Euclidean norm); 0 along a straight path. Chen et al., arXiv
-    2305.19947, section 4.
+    path: (n, *event), d = path - end, u the unit chord. In data units (Euclidean norm); 0 along a straight path. Chen
+    et al., arXiv 2305.19947.
     """
     flat = path.reshape(len(path), -1)
     away = flat - flat[-1:]

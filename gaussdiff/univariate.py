@@ -74,7 +74,7 @@ class Separable(Distribution):
         return x0.reshape(self.shape).astype(x.dtype)
 
     def log_prob(self, x: Event, level: NoiseLevel | None = None) -> Float[Array, ""]:
-        """The sum over coordinates of the log densities of their mixtures, in nats; the clean law by default."""
+        """The sum over coordinates of x (*event) of their log densities, in nats; the clean law by default."""
         level = clean() if level is None else level
         check_level(level)
         x = check_sample(x, self.shape).reshape(-1)
@@ -137,7 +137,7 @@ def scalar_flow(model: Distribution, x, level: NoiseLevel, next_level: NoiseLeve
 def separable_flow(model: Separable, x, level: NoiseLevel, next_level: NoiseLevel) -> Event:
     """The exact probability-flow solution of a product of one-dimensional laws, x (*event), coordinate by coordinate.
 
-    x'_d = F'_d^-1(F_d(x_d)), as in scalar_flow.
+    x'_d = F'_d^-1(F_d(x_d)), as in scalar_flow. ValueError for an x of another shape.
     """
     check_level(level)
     check_level(next_level, "next_level")

@@ -93,6 +93,13 @@ def test_the_address_is_in_step_everywhere():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_list_of_public_names_is_in_step():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "api.py"), "--check"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.fixture
 def copy(tmp_path) -> Path:
     """The files that show the address, copied; the repository itself is not touched."""

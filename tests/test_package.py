@@ -31,7 +31,7 @@ FORBIDDEN = {
 READING_ORDER = [
     *("numerics", "schedules", "conversions", "denoiser", "posterior", "spectra", "gaussian", "diagonal"),
     *("modes", "trajectory", "exact", "divergence", "clusters", "mixture", "moments", "em", "conditioning"),
-    *("softmax", "empirical", "neighbours", "local", "univariate", "finite_data", "learning", "grids"),
+    *("softmax", "empirical", "streamed", "neighbours", "local", "univariate", "finite_data", "learning", "grids"),
     *("samplers.base", "samplers.ddim", "samplers.euler", "samplers.heun", "samplers.dpmsolverpp"),
     *("samplers.gaussian_exact", "samplers.switch", "samplers", "integrate", "losses", "metrics", "files"),
 ]
