@@ -78,6 +78,7 @@ from gaussdiff.schedules import (
     VarianceExploding,
     VariancePreserving,
 )
+from gaussdiff.streamed import Streamed
 from gaussdiff.trajectory import Trajectory, chord_deviation, path_distance
 from gaussdiff.univariate import Separable, collinear_flow, log_cdf, scalar_flow, separable_flow
 
