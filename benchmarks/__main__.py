@@ -4,13 +4,12 @@ import argparse
 import importlib.metadata
 import os
 import time
-from pathlib import Path
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # before jax: leave memory to others
 
 import jax
 
-from benchmarks import empirical, exact, sampling, training_loop
+from benchmarks import empirical, exact, growth, mixture, neighbours, sampling, streamed, training_loop
 from benchmarks.timing import table
 
 HEAD = """# Benchmarks
@@ -32,13 +31,15 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="store the table in benchmarks/RESULTS.md")
     options = parser.parse_args()
     rows, started = [], time.perf_counter()
-    for part in (sampling, exact, empirical, training_loop):
+    for part in (sampling, exact, empirical, neighbours, mixture, streamed, training_loop):
         rows += part.run()
         print(f"{part.__name__.split('.')[-1]}: done after {time.perf_counter() - started:.0f} s", flush=True)
     text = f"{HEAD}\nMachine: {machine()}.\n\n{table(rows)}\n"
-    print("\n" + text)
+    curves = growth.run()
+    print(f"\n{text}\n{growth.section(curves)}")
     if options.write:
-        (Path(__file__).parent / "RESULTS.md").write_text(text)
+        growth.RESULTS.write_text(text)
+        growth.write(curves)
 
 
 if __name__ == "__main__":

@@ -78,6 +78,15 @@ from gaussdiff.schedules import (
     VarianceExploding,
     VariancePreserving,
 )
+from gaussdiff.spectral import (
+    SolverError,
+    generated,
+    injected_variance,
+    kl_divergence,
+    solver_error,
+    transfer,
+    wasserstein2,
+)
 from gaussdiff.streamed import Streamed
 from gaussdiff.trajectory import Trajectory, chord_deviation, path_distance
 from gaussdiff.univariate import Separable, collinear_flow, log_cdf, scalar_flow, separable_flow

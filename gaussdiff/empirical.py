@@ -42,9 +42,9 @@ LEADING = 16
 class Posterior(eqx.Module):
     """What a data set says of one noisy x: its denoised value, and which of its points that came from.
 
-    x0: E[x0 | x]. log_prob: log density of x in nats. entropy: that of the responsibilities w_i, in nats.
+    x0: E[x0 | x], (*event). log_prob: log density of x in nats. entropy: that of the responsibilities w_i, in nats.
     participation: 1 / sum_i w_i^2, from 1 to N. variance: trace of Cov[x0 | x], in squared data units.
-    indices, weights, distances: the likeliest points in falling order, their w_i and |x - alpha y_i|; with equal
+    indices, weights, distances: (k,), the likeliest points in falling order, their w_i and |x - alpha y_i|; with equal
     log_weights the first is the nearest neighbour.
     """
 

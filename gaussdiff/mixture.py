@@ -29,7 +29,7 @@ from gaussdiff.gaussian import Gaussian, bounded, check_rank, log_normal, precis
 from gaussdiff.numerics import concrete, dot, floating, host, safe_divide
 from gaussdiff.schedules import NoiseLevel, Schedule, check_level, clean, rates
 
-BLOCK = 2**20  # numbers, of all components in a block together
+BLOCK = 2**19  # numbers in a block of components: 2 MB in float32, what a core's cache holds
 
 
 class GaussianMixture(Distribution):
@@ -197,7 +197,7 @@ class GaussianMixture(Distribution):
             rest = flat[:0] if full else flat - level.alpha * mean - component.expand(modes)
             return modes, jnp.sum(rest**2)
 
-        modes, rest_power = jax.lax.map(lambda pair: compare(*pair), (g, means), batch_size=_block(g))
+        modes, rest_power = _over_blocks(compare, g, means)
         return x, _Parts(flat, origin, means, modes, rest_power)
 
     def _log_joint(self, parts: "_Parts", level: NoiseLevel) -> Float[Array, " K"]:
@@ -311,17 +311,20 @@ class _Views(NamedTuple):
     scores: Float[Array, "K D"]
 
 
-def _block(components: Gaussian | Diagonal) -> int:
-    """How many components are held against x at a time: as many as a processor's cache holds."""
+def _over_blocks(function, components: Gaussian | Diagonal, *others):
+    """jax.vmap(function)(components, *others), as many components at a time as a processor's cache holds."""
     leaves = jax.tree.leaves(components)
-    return max(1, BLOCK * len(leaves[0]) // sum(leaf.size for leaf in leaves))
+    block = max(1, BLOCK * len(leaves[0]) // sum(leaf.size for leaf in leaves))
+    if block >= len(leaves[0]) or components.rank == 0:  # jax.lax.map fails where results have no entries
+        return jax.vmap(function)(components, *others)
+    return jax.lax.map(lambda each: function(*each), (components, *others), batch_size=block)
 
 
 def _sum_expanded(components: Gaussian | Diagonal, modes: Float[Array, "K r"]) -> Float[Array, " D"]:
     """sum_i U_i modes_i, block by block: the transpose of the products that take x to its coordinates."""
 
     def project(v):
-        return jax.lax.map(lambda h: h.coefficients(v).astype(modes.dtype), components, batch_size=_block(components))
+        return _over_blocks(lambda h: h.coefficients(v).astype(modes.dtype), components)
 
     (total,) = jax.linear_transpose(project, jnp.zeros(components.mean[0].size, modes.dtype))(modes)
     return total

@@ -1,25 +1,39 @@
 """The data set's denoiser at small noise, from a few candidates, with a bound on what the others could change.
 
-Let P project on r leading principal directions of the centred points and Q on the rest. Since |Q a - Q b| is at least
-| |Q a| - |Q b| |, the r + 1 numbers (P y, |Q y|) give a lower bound of every distance by one thin matrix product:
+Take x and the points y from their mean, let P project on r leading principal directions and Q on the rest. The r + 1
+numbers k(y) = (P y, |Q y|) have |k(y)| = |y| and k(x) . k(y) >= x . y: one thin matrix product bounds every distance,
 
-    |x - alpha y|^2 >= |P x - alpha P y|^2 + (|Q x| - alpha |Q y|)^2
+    |x - alpha y|^2 >= (1 - s) |x|^2 - 2 E(y),     E(y) = alpha k(x) . k(y) - (1 - s) alpha^2 |y|^2 / 2
 
-The m points of smallest bound are the candidates, whose distances are then computed. All others together hold at most
-the share q = N exp(u - l) of the softmax, where u is the largest exponent that a bound leaves to any of them, rounding
-included, and l the candidates' log sum. Leaving them out moves the denoised value by at most
+Here s covers rounding, of unit u. A dot product of D terms is off by at most D u times both norms, in any order of
+summation. So |y|^2 and |x|^2 are off by D u of themselves, both parts of k(x) and k(y) by sqrt(r) (D + r + 2) u of the
+norm (the second by D u more), and k(x) . k(y) by their sum and (r + 4) u for the product itself, of |x| |y|. Since
+2 alpha |x| |y| <= |x|^2 + alpha^2 |y|^2, all of it is less than s (|x|^2 + alpha^2 |y|^2) with
 
-    (sigma^2 / S^2) q (|y_candidates - mean| + max_i |y_i - mean|)
+    s = 3 (sqrt(r) + 2) (D + r + 16) u
 
-Where this is above the tolerance, the answer is the full sum.
+Let R be the largest |y|, d the nearest distance |x - alpha y| and S^2 = alpha^2 bandwidth^2 + sigma^2. Points with
+|x - alpha y|^2 >= b hold at most the share q = N exp((d^2 - b) / 2 S^2) of the softmax. The denoised value is
+(sigma^2 / S^2) times the weighted mean of the points, plus a multiple of x: leaving those points out moves it by
+
+    (sigma^2 / S^2) q |mean of them - mean of the others| <= (sigma^2 / S^2) q (R + |mean of the others|)
+
+With R for the last norm, this is the tolerance at b = d^2 + 2 S^2 log(2 N R (sigma^2 / S^2) / tolerance). Any point's
+distance is a ceiling on d. So the search drops groups of points, then points, whose bound is above that b, computes the
+distances of the rest, and keeps the nearest m as candidates; b is then the least that was seen to bound what was not
+kept. The groups, of 16, come from halving the points along their widest axis again and again: few of them are left.
+Groups are bounded with r directions, points with 2 r, for which s is taken.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.custom_batching import custom_vmap
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from gaussdiff.denoiser import Distribution, Event, check_sample
 from gaussdiff.empirical import Empirical
@@ -27,38 +41,52 @@ from gaussdiff.numerics import device, dot, safe_divide
 from gaussdiff.schedules import NoiseLevel, check_level
 
 GROUP = 16
+# how many groups and points a sample may look at: for a first ceiling, as a rule, and where that was not enough
+FIRST, NARROW, WIDE = (2, 2), (96, 96), (1024, 512)
+SHARE = 8  # one sample in so many may look wide
+BLOCK = 128  # of points or groups looked at together
 
 
 class Truncated(Distribution):
     """An `Empirical` whose denoise sums over candidates only, wherever that is certain to stay within the tolerance.
 
     tolerance: the largest Euclidean distance from the full sum, in data units, beside rounding. rank: r, the principal
-    directions that bound distances, at most D. candidates: m. The bound is computed for every x and level. In a batch
-    of which any sample misses it, the full sum is computed for all and used for those that miss it, inside jit and vmap
-    too. Densities are the full sum's. Gradients are those of the branch taken. ValueError for a tolerance <= 0, no
-    candidates or unequal weights, TypeError for anything but an Empirical on one device.
+    directions that bound groups of points; 2 r bound single ones. candidates: m, the points summed over. The bound is
+    computed for every x and level. In a batch of which any sample misses it, the full sum is computed for all and used
+    for those that miss it, inside jit and vmap too. Densities and scores are the full sum's. Gradients are those of the
+    branch taken. Beside the Empirical it keeps N (3 r + 5) numbers; a batch of B samples needs
+    O(B (N / 16 + candidates D)) more. ValueError for a tolerance <= 0, no candidates or unequal weights, TypeError for
+    anything but an Empirical on one device.
     """
 
     full: Empirical
     tolerance: Float[Array, ""]
-    basis: Float[Array, "D r"]
-    keys: Float[Array, "groups group r+1"]
-    exponents: Float[Array, "groups group"]  # -|key|^2 / 2; -inf where there is no point
+    basis: Float[Array, "D 2r"]
+    keys: Float[Array, "group groups r+2"]  # k(y) and -(1 - s) |y|^2 / 2
+    fine: Float[Array, "groups group 2r+2"]  # the same with twice the directions
+    rows: Int[Array, "groups group"]  # of the full's points; -1 where there is none
+    slack: Float[Array, ""]  # s
     candidates: int = eqx.field(static=True)
 
-    def __init__(self, full: Empirical, tolerance=1e-6, rank: int = 64, candidates: int = 64):
+    def __init__(self, full: Empirical, tolerance=1e-6, rank: int = 64, candidates: int = 16):
         _check(full, tolerance, candidates)
         self.full, self.tolerance = full, jnp.asarray(tolerance, full.offsets.dtype)
-        count = int(np.isfinite(np.asarray(full.log_weights)).sum())
-        offsets = np.asarray(full.offsets)[:count]
-        rank = min(rank, offsets.shape[1])
-        self.basis = device(_principal_directions(offsets, rank), full.offsets)
-        keys = _keys(full.offsets[:count], self.basis)
-        self.candidates = min(candidates, count)
-        padding = -count % GROUP
-        exponents = jnp.pad(-jnp.sum(keys**2, axis=1) / 2, (0, padding), constant_values=-jnp.inf)
-        self.keys = jnp.pad(keys, ((0, padding), (0, 0))).reshape(-1, GROUP, keys.shape[1])
-        self.exponents = exponents.reshape(-1, GROUP)
+        held = np.flatnonzero(np.isfinite(np.asarray(full.log_weights)))
+        offsets = np.asarray(full.offsets, np.float64)[held]
+        size, rank = offsets.shape[1], min(2 * rank, *offsets.shape)
+        basis = _principal_directions(offsets, rank)
+        slack = 3 * (rank**0.5 + 2) * (size + rank + 16) * np.finfo(full.offsets.dtype).eps / 2
+        along = offsets @ basis
+        rest = np.linalg.norm(offsets - along @ basis.T, axis=1)
+        halves = -(1 - slack) * np.sum(offsets**2, axis=1) / 2
+        groups = _groups(along[:, : max(rank // 2, 1)])
+        fine = np.column_stack([along, rest, halves])
+        # a place without a point has the key of its neighbour, so that it bounds nothing else
+        fine = fine[np.where(groups < 0, groups[:, :1], groups)]
+        self.basis, self.fine, self.slack = (device(value, full.offsets) for value in (basis, fine, np.float64(slack)))
+        self.keys = jnp.swapaxes(_coarse(self.fine), 0, 1)
+        self.rows = jnp.asarray(np.where(groups < 0, -1, held[groups]))
+        self.candidates = min(candidates, len(held))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -77,73 +105,188 @@ class Truncated(Distribution):
     def log_prob(self, x: Event, level: NoiseLevel | None = None) -> Float[Array, ""]:
         return self.full.log_prob(x, level)
 
+    def score(self, x: Event, level: NoiseLevel) -> Event:
+        return self.full.score(x, level)
+
     def sample(self, key: PRNGKeyArray) -> Event:
         return self.full.sample(key)
 
     def bounded(self, x: Event, level: NoiseLevel) -> tuple[Event, Float[Array, ""]]:
-        """The sum over the candidates alone, and a bound on its Euclidean distance from the full sum.
-
-        Memory for a batch of B samples is O(B (N + candidates D)).
-        """
+        """The sum over the candidates alone, and a bound on its Euclidean distance from the full sum."""
         check_level(level)
         x = check_sample(x, self.shape)
         full, alpha = self.full, level.alpha
         centered = (x - alpha * full.mean).reshape(-1)
         variance = alpha**2 * full.bandwidth**2 + level.sigma**2
-        key = _keys(centered[None], self.basis)[0]
-        chosen, held, left = self._chosen(key, alpha)
-        points = full.offsets[chosen]
-        residuals = centered[None] - alpha * points
-        squares = jnp.where(held, jnp.sum(residuals**2, axis=1), jnp.inf)
-        nearest = jnp.min(squares)
-        # one dot product of D terms has a relative rounding of D eps at most, and the key has two
-        radius = jnp.sqrt(2 * jnp.max(full.half_norms))
-        eps = jnp.finfo(squares.dtype).eps
-        slack = 2 * (x.size + 8) * eps * (jnp.linalg.norm(centered) + alpha * radius) ** 2
-        beyond = jnp.sum(centered**2) - 2 * left - slack  # |x - alpha y|^2 of any other point is no less
-        width = 2 * jnp.maximum(variance, jnp.finfo(squares.dtype).tiny / jnp.finfo(squares.dtype).eps)
-        weights = jnp.exp(-(squares - nearest) / width)
-        mass = jnp.sum(weights)
-        share = full.offsets.shape[0] * jnp.exp(jnp.minimum((nearest - beyond) / width, 60)) / mass
-        offset = dot(weights, points) / mass
         gain = safe_divide(level.sigma**2, variance, 1.0)
+        width = jnp.maximum(variance, jnp.finfo(variance.dtype).tiny / jnp.finfo(variance.dtype).eps)
+        most, radius = full.offsets.shape[0], jnp.sqrt(2 * jnp.max(full.half_norms))
+        reach = 2 * width * jnp.maximum(jnp.log(2 * most * radius * gain / self.tolerance), 0)
+        queries = jax.lax.stop_gradient((self, centered[None], alpha[None], reach[None]))
+        rows, squares, beyond = (found[0] for found in _nearest(*queries))
+        points = full.offsets[rows]
+        # relative to the nearest and linear in x, as the full sum does it: the rounding is that of x itself
+        middle = centered[None] - alpha * (points + points[:1]) / 2
+        exponents = alpha * jnp.sum((points - points[:1]) * middle, axis=1) / width
+        weights = jax.nn.softmax(jnp.where(jnp.isfinite(squares), exponents, -jnp.inf))
+        offset = dot(weights, points)
         point = full.mean + offset.reshape(self.shape)
         pull = safe_divide(alpha * full.bandwidth**2, variance)
-        bound = gain * jnp.minimum(share, 1) * (jnp.linalg.norm(offset) + radius)
-        bound = jnp.where(left > -jnp.inf, bound, 0)
+        gap = beyond - (1 + self.slack) * squares[0]
+        share = jnp.minimum(most * jnp.exp(-jnp.maximum(gap, 0) / (2 * width)), 1)
+        bound = gain * share * (radius + jnp.linalg.norm(offset))
         return (point + pull * (x - alpha * point)).astype(x.dtype), jax.lax.stop_gradient(bound)
 
-    def _chosen(self, key: Array, alpha: Array) -> tuple[Array, Array, Array]:
-        """The candidates' indices, whether they exist, and the most that a bound leaves to any other.
 
-        The measure is alpha y . x - alpha^2 |y|^2 / 2, which falls as the distance grows.
-        """
-        energies = alpha * dot(self.keys.reshape(-1, key.size), key).reshape(-1, GROUP) + alpha**2 * self.exponents
-        energies = jnp.where(jnp.isfinite(self.exponents), energies, -jnp.inf)
-        best = jnp.max(energies, axis=1)
-        # one more than is wanted: the first of those left out bounds the others
-        most = min(self.candidates + 1, len(best))
-        # without the barrier a slice of the result turns it into a sort of everything on the CPU
-        _, groups = jax.lax.optimization_barrier(jax.lax.top_k(best, most))
-        others = jnp.where(most > self.candidates, best[groups[-1]], -jnp.inf)
-        groups = groups[: self.candidates]
-        inside = energies[groups].reshape(-1)
-        wanted = min(self.candidates + 1, len(inside))
-        found, order = jax.lax.optimization_barrier(jax.lax.top_k(inside, wanted))
-        chosen = (groups[order // GROUP] * GROUP + order % GROUP)[: self.candidates]
-        last = found[-1] if wanted > self.candidates else -jnp.inf
-        return chosen, found[: self.candidates] > -jnp.inf, jnp.maximum(others, last)
+class _Query(NamedTuple):
+    """A batch of samples, and the groups' largest energies."""
+
+    centered: Float[Array, "B D"]
+    alpha: Float[Array, " B"]
+    key: Float[Array, "B r+2"]
+    energies: Float[Array, "B groups"]
 
 
-def _keys(offsets: Array, basis: Array) -> Array:
-    """(P y, |Q y|) of points (n, D)."""
-    along = dot(offsets, basis)
-    rest = jnp.sum((offsets - dot(along, basis.T)) ** 2, axis=1)
-    return jnp.concatenate([along, jnp.sqrt(rest)[:, None]], axis=1)
+class _Seen(NamedTuple):
+    """The nearest points that a search has seen, and the largest energy of any that it passed over though wanted."""
+
+    rows: Int[Array, "B m"]
+    closeness: Float[Array, "B m"]  # -|x - alpha y|^2, -inf where there is no point
+    missed: Float[Array, " B"]
+
+
+@custom_vmap
+@jax.jit
+def _nearest(model: Truncated, centered: Array, alpha: Array, reach: Array) -> tuple[Array, Array, Array]:
+    """Rows and squared distances (B, m) of the candidates, rising, inf where there is none; b (B,) of all others.
+
+    reach: how much farther than the nearest a squared distance still matters.
+    """
+    query = _query(model, centered, alpha)
+    everything = jnp.full(len(centered), -jnp.inf, centered.dtype)
+    ceiling = -_search(model, query, everything, *FIRST, 1).closeness[:, 0]
+    square = jnp.sum(centered**2, axis=1)
+    square, rounding = (1 - model.slack) * square, 8 * jnp.finfo(square.dtype).eps * square
+    floor = (square - (1 + model.slack) * ceiling - reach) / 2 - rounding
+    seen = _search(model, query, floor, *NARROW, model.candidates)
+    seen = _widened(model, query, floor, seen)
+    beyond = square - 2 * jnp.maximum(floor, seen.missed)
+    beyond = jnp.minimum(beyond, -(1 - model.slack) * seen.closeness[:, -1])
+    return seen.rows, -seen.closeness, beyond
+
+
+@_nearest.def_vmap
+def _(size, in_batched, model, *queries):
+    """All batches as one; other models, one after the other."""
+
+    def whole(leaf, batched):
+        return leaf if batched else jnp.broadcast_to(leaf, (size, *leaf.shape))
+
+    queries = jax.tree.map(whole, queries, tuple(in_batched[1:]))
+    if any(jax.tree.leaves(in_batched[0])):
+        models = jax.tree.map(whole, model, in_batched[0])
+        found = jax.lax.map(lambda each: _nearest(*each), (models, *queries))
+    else:
+        found = _nearest(model, *(leaf.reshape(-1, *leaf.shape[2:]) for leaf in queries))
+        found = jax.tree.map(lambda leaf: leaf.reshape(size, -1, *leaf.shape[1:]), found)
+    return found, (True, True, True)
+
+
+def _query(model: Truncated, centered: Array, alpha: Array) -> _Query:
+    along = dot(centered, model.basis)
+    rest = jnp.linalg.norm(centered - dot(along, model.basis.T), axis=1)
+    scale = alpha[:, None]
+    key = jnp.concatenate([scale * along, scale * rest[:, None], scale**2], axis=1)
+    coarse = _coarse(key)
+
+    def add(largest, keys):
+        return jnp.maximum(largest, dot(keys, coarse.T)), None
+
+    none = jnp.full((model.keys.shape[1], len(key)), -jnp.inf, key.dtype)
+    return _Query(centered, alpha, key, jax.lax.scan(add, none, model.keys, unroll=4)[0].T)
+
+
+def _search(model: Truncated, query: _Query, floor: Array, groups: int, points: int, kept: int) -> _Seen:
+    """Look at the groups of most energy, at most so many, and in these at the points of most energy above the floor."""
+
+    def energies(group, key):
+        return jnp.where(model.rows[group] < 0, -jnp.inf, dot(model.fine[group], key))
+
+    def closeness(row, centered, alpha):
+        return -jnp.sum((centered - alpha * model.full.offsets[row]) ** 2)
+
+    group, wanted, missed = _leading(query.energies, floor, max(groups, kept))
+    found = _where(wanted, energies, group, query.key).reshape(len(floor), -1)
+    rows = model.rows[group].reshape(found.shape)
+    order, wanted, passed = _leading(found, floor, max(points, kept))
+    rows = jnp.take_along_axis(rows, order, axis=1)
+    near = _where(wanted, closeness, rows, query.centered, query.alpha)
+    near, order = jax.lax.top_k(near, kept)
+    return _Seen(jnp.take_along_axis(rows, order, axis=1), near, jnp.maximum(missed, passed))
+
+
+def _widened(model: Truncated, query: _Query, floor: Array, seen: _Seen) -> _Seen:
+    """The same search again for those that missed something, unless they are too many."""
+    many = -(-len(floor) // SHARE)
+    missed = jnp.sum(seen.missed > floor)
+
+    def wide():
+        again = jax.lax.top_k(seen.missed - floor, many)[1]
+        found = _search(model, jax.tree.map(lambda leaf: leaf[again], query), floor[again], *WIDE, model.candidates)
+        return jax.tree.map(lambda before, after: before.at[again].set(after), seen, found)
+
+    return jax.lax.cond((missed > 0) & (missed <= many), wide, lambda: seen)
+
+
+def _leading(energies: Array, floor: Array, most: int) -> tuple[Array, Array, Array]:
+    """Places of the largest above the floor, at most so many, whether each is one, and what any other can have."""
+    most = min(most, energies.shape[1])
+    # without the barrier a slice of the result turns it into a sort of everything on the CPU
+    found = jax.lax.top_k(jnp.where(energies >= floor[:, None], energies, -jnp.inf), most)
+    found, order = jax.lax.optimization_barrier(found)
+    missed = jnp.full_like(floor, -jnp.inf) if most == energies.shape[1] else found[:, -1]
+    return order, found > -jnp.inf, missed
+
+
+def _where(wanted: Bool[Array, "B n"], function: Callable, items: Int[Array, "B n"], *queries: Array) -> Array:
+    """function(item, *its sample's queries) where wanted, -inf elsewhere: computed in blocks of wanted ones alone."""
+    size, each = wanted.size, wanted.shape[1]
+    places = jnp.nonzero(wanted.reshape(-1), size=size + BLOCK, fill_value=size)[0]
+    shape = jax.eval_shape(function, items[0, 0], *(query[0] for query in queries)).shape
+
+    def block(k, values):
+        place = jax.lax.dynamic_slice(places, (k * BLOCK,), (BLOCK,))
+        found = jax.vmap(function)(items.reshape(-1)[place], *(query[place // each] for query in queries))
+        return values.at[place].set(found, mode="drop")
+
+    none = jnp.full((size, *shape), -jnp.inf, queries[0].dtype)
+    return jax.lax.fori_loop(0, -(-jnp.sum(wanted) // BLOCK), block, none).reshape(*wanted.shape, *shape)
+
+
+def _coarse(keys: Array) -> Array:
+    """Keys with half the directions: the others go into the norm of the rest."""
+    rank = (keys.shape[-1] - 2) // 2
+    rest = jnp.linalg.norm(keys[..., rank:-1], axis=-1, keepdims=True)
+    return jnp.concatenate([keys[..., :rank], rest, keys[..., -1:]], axis=-1)
+
+
+def _groups(along: np.ndarray) -> np.ndarray:
+    """Indices (GROUP, groups) of points that lie close together in each column, -1 in the places left over."""
+
+    def halved(members: np.ndarray) -> list[np.ndarray]:
+        if len(members) <= GROUP:
+            return [members]
+        half = -(-len(members) // (2 * GROUP)) * GROUP
+        values = along[members]
+        widest = values[:, np.argmax(np.var(values, axis=0))]
+        first, second = np.split(members[np.argpartition(widest, half - 1)], [half])
+        return halved(first) + halved(second)
+
+    order = np.concatenate(halved(np.arange(len(along))))
+    return np.pad(order, (0, -len(order) % GROUP), constant_values=-1).reshape(-1, GROUP)
 
 
 def _principal_directions(offsets: np.ndarray, rank: int) -> np.ndarray:
-    offsets = offsets.astype(np.float64)
     if len(offsets) < offsets.shape[1]:
         return np.linalg.svd(offsets, full_matrices=False)[2][:rank].T
     return np.linalg.eigh(offsets.T @ offsets)[1][:, ::-1][:, :rank]
@@ -171,4 +314,4 @@ def _check(full, tolerance, candidates: int) -> None:
     if not 0 < float(tolerance) < np.inf:
         raise ValueError(f"tolerance: expected > 0, in data units, got {float(tolerance):g}. 1e-6 is usual.")
     if candidates < 1:
-        raise ValueError(f"candidates: expected an integer >= 1, got {candidates}. 64 suits most.")
+        raise ValueError(f"candidates: expected an integer >= 1, got {candidates}. 16 suits most.")

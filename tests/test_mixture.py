@@ -107,6 +107,23 @@ def test_the_divergence_carries_the_density_along_the_flow():
     assert -along == pytest.approx(float(model.velocity_divergence(schedule, X, t)), rel=1e-10)
 
 
+@zoo.over(MIXTURES, "model")
+@pytest.mark.parametrize("numbers", [1, 50])
+def test_blocks_of_components_change_nothing(model, numbers, monkeypatch):
+    """One component at a time, or two and then the third, against all at once; derivatives both ways too."""
+
+    def answers(x):
+        level = LEVELS["variance_preserving"]
+        jacobian = jax.jacfwd(model.denoise)(x, level)
+        return model.denoise(x, level), model.score(x, level), jax.grad(model.log_prob)(x, level), jacobian
+
+    x = jnp.stack([X, V])
+    expected = jax.vmap(answers)(x)
+    monkeypatch.setattr(gd.mixture, "BLOCK", numbers)
+    for a, b in zip(jax.vmap(answers)(x), expected, strict=True):
+        np.testing.assert_allclose(a, b, 1e-12, 1e-12)
+
+
 def test_diagonal_components_are_gaussians_whose_modes_are_not_written_down():
     parts = _components(None, 0.0)
     short = gd.GaussianMixture(jnp.zeros(COUNT), parts)

@@ -32,8 +32,8 @@ READING_ORDER = [
     *("numerics", "schedules", "conversions", "denoiser", "posterior", "spectra", "gaussian", "diagonal"),
     *("modes", "trajectory", "exact", "divergence", "clusters", "mixture", "moments", "em", "conditioning"),
     *("softmax", "empirical", "streamed", "neighbours", "local", "univariate", "finite_data", "learning", "grids"),
-    *("samplers.base", "samplers.ddim", "samplers.euler", "samplers.heun", "samplers.dpmsolverpp"),
-    *("samplers.gaussian_exact", "samplers.switch", "samplers", "integrate", "losses", "metrics", "files"),
+    *("samplers.brownian", "samplers.base", "samplers.ddim", "samplers.euler", "samplers.heun", "samplers.dpmsolverpp"),
+    *("samplers.gaussian_exact", "samplers.switch", "samplers", "spectral", "integrate", "losses", "metrics", "files"),
 ]
 
 # What only the programs need; the wheel has to work where none of it is installed.

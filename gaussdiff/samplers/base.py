@@ -77,10 +77,7 @@ def sample(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel, key: PRNGKe
     TypeError for a sampler, model or levels of the wrong kind; ValueError for a NaN in x, levels that do not lose noise
     at every step, or a missing key.
     """
-    if not isinstance(sampler, Sampler):
-        raise TypeError(
-            f"sampler: expected a gd.Sampler such as gd.Heun(), got {sampler!r}. Call the class to make one."
-        )
+    check_sampler(sampler)
     check_model(model)
     x = check_sample(x)
     if concrete(x) and not np.isfinite(np.asarray(x)).all():
@@ -95,12 +92,20 @@ def sample(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel, key: PRNGKe
 
 @eqx.filter_jit
 def _sample(sampler: Sampler, model: Denoiser, x: Array, levels: NoiseLevel, key: PRNGKeyArray | None) -> Trajectory:
-    n = len(levels) - 1
-    shape = (sampler.draws(), *x.shape)
     if key is None or not sampler.draws():
-        noise = jnp.zeros((n, *shape), x.dtype)
+        noise = quiet(sampler, x, levels)
     else:
-        noise = step_noise(key, levels, shape, x.dtype)
+        noise = step_noise(key, levels, (sampler.draws(), *x.shape), x.dtype)
+    return follow(sampler, model, x, levels, noise)
+
+
+def quiet(sampler: Sampler, x: Array, levels: NoiseLevel) -> Float[Array, "n draws *event"]:
+    """Noise of 0 for every step."""
+    return jnp.zeros((len(levels) - 1, sampler.draws(), *x.shape), x.dtype)
+
+
+def follow(sampler: Sampler, model: Denoiser, x: Array, levels: NoiseLevel, noise: Array) -> Trajectory:
+    """The path of one sample with the noise of its steps given, (n, draws, *event); nothing is checked."""
 
     def body(carry, inputs):
         x, state = carry
@@ -120,6 +125,14 @@ def denoise(model: Denoiser, x: Event, level: NoiseLevel) -> Event:
             f"model: expected denoise to give shape {x.shape}, got {x0.shape}. It maps one sample to one sample."
         )
     return x0.astype(x.dtype)
+
+
+def check_sampler(sampler, argument: str = "sampler") -> None:
+    """TypeError unless `sampler` is a Sampler."""
+    if not isinstance(sampler, Sampler):
+        raise TypeError(
+            f"{argument}: expected a gd.Sampler such as gd.Heun(), got {sampler!r}. Call the class to make one."
+        )
 
 
 def check_grid(levels) -> None:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event
 from gaussdiff.numerics import floating
-from gaussdiff.samplers.base import Sampler, Step
+from gaussdiff.samplers.base import Sampler, Step, check_sampler
 from gaussdiff.schedules import NoiseLevel
 
 
@@ -24,11 +24,8 @@ class SwitchAt(Sampler):
     log_snr: Float[Array, ""]
 
     def __init__(self, first: Sampler, second: Sampler, log_snr):
-        for name, sampler in (("first", first), ("second", second)):
-            if not isinstance(sampler, Sampler):
-                raise TypeError(
-                    f"{name}: expected a gd.Sampler such as gd.Heun(), got {sampler!r}. Call the class to make one."
-                )
+        check_sampler(first, "first")
+        check_sampler(second, "second")
         self.first, self.second, self.log_snr = first, second, floating(log_snr)
 
     def draws(self) -> int:
