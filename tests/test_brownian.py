@@ -57,6 +57,7 @@ def test_levels_beyond_its_reach_and_equal_ones_give_no_noise():
     assert (step_noise(jax.random.key(0), same, (3,), jnp.float64) == 0).all()
 
 
+@pytest.mark.slow
 def test_more_steps_refine_the_same_sample():
     """Strong convergence: the ends at n and 2n steps come closer as n grows, for every sample."""
     model = zoo.MIXTURE.model

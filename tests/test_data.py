@@ -45,6 +45,7 @@ def test_split_follows_content_and_not_order():
     assert abs(len({row.tobytes() for row in one.held_out}) - 80) < 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", toys.NAMES)
 def test_toys_have_the_moments_of_their_law(name):
     toy = data.load(name)

@@ -33,6 +33,7 @@ def brute_force(points, x, level, bandwidth=0.0, weights=None) -> dict[str, np.n
     return {name: np.asarray(value, float) for name, value in found.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS, ids=lambda level: f"{level.alpha}-{level.sigma}")
 @pytest.mark.parametrize(("bandwidth", "weighted"), [(0.0, False), (0.5, True)], ids=["bare", "smooth_weighted"])
 def test_a_posterior_is_the_plain_sum_over_all_points(level, bandwidth, weighted):
@@ -86,6 +87,7 @@ def test_neither_the_order_of_points_nor_the_chunk_changes_an_answer():
             np.testing.assert_allclose(getattr(other, name), getattr(first, name), 1e-12, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [1e-3, 1e-2, 0.1])
 @pytest.mark.parametrize("alpha", [1.0, 0.5])
 def test_clusters_far_from_the_mean_keep_their_digits_in_float32(alpha, sigma):
@@ -126,6 +128,7 @@ def test_the_limit_of_no_noise_is_the_nearest_neighbour():
     assert found.distances[0] == pytest.approx(1e-3 * np.sqrt(6))
 
 
+@pytest.mark.slow
 def test_classes_are_data_sets_of_their_own():
     labels = np.array([0] * 5 + [1] * 28 + [2] * 7)
     stack = gd.Empirical.from_labels(POINTS, labels, bandwidth=0.2, chunk=10)

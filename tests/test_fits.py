@@ -65,6 +65,7 @@ def test_the_low_rank_fit_has_the_largest_likelihood():
     assert all(total(other) < total(best) for other in others)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
 def test_fits_keep_the_dtype_of_the_samples(dtype):
     """Under x64 too: float32 samples make a float32 law, from NumPy as from JAX."""

@@ -48,6 +48,7 @@ def test_a_randomised_fit_has_the_leading_modes_and_the_total_variance():
     assert float(law.eigvals.sum() + law.residual * 1095) == pytest.approx(exact.sum(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_expectation_maximization_never_lowers_the_likelihood():
     law = gd.GaussianMixture.from_samples(X, 2, 2, key=jax.random.key(0))
     seen = []

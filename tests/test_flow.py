@@ -134,6 +134,7 @@ def test_marginal_std_is_that_of_the_marginal(step):
     np.testing.assert_allclose(gd.marginal_std(variances, level), expected, rtol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["down", "up"])
 @zoo.over(zoo.SCHEDULES)
 def test_tsit5_equals_the_exact_flow(case, direction):

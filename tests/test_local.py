@@ -43,6 +43,7 @@ def denoise(model, x=X, level=LEVEL):
     return jax.jit(lambda model, x, level: model.denoise(x, level))(model, x, level)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("borders", ["clip", "wrap"])
 @pytest.mark.parametrize("equivariant", [False, True], ids=["ls", "els"])
 @pytest.mark.parametrize("size", [1, 3])

@@ -133,6 +133,7 @@ def test_path_distance_is_the_root_mean_square_per_entry():
     np.testing.assert_allclose(gd.path_distance(jnp.asarray(a), jnp.asarray(b)), expected, rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_the_denoised_path_carries_the_curvature_of_the_sampling_path():
     """dD/dsigma = -sigma d^2x/dsigma^2 in the frame alpha = 1, along the exact path of a Gaussian."""
     g, start = zoo.GAUSSIAN.model, gd.NoiseLevel(1.0, 3.0)

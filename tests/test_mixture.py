@@ -68,6 +68,7 @@ def test_second_derivatives_are_those_of_autodiff(model, level):
         np.testing.assert_allclose(closed, expected, 1e-10, 1e-11)
 
 
+@pytest.mark.slow
 @zoo.over(MIXTURES, "model")
 def test_second_derivatives_in_float32_and_at_pure_noise(model):
     for level in (zoo.LEVELS["pure_noise"], zoo.LEVELS["tiny"], zoo.LEVELS["huge"]):
@@ -79,6 +80,7 @@ def test_second_derivatives_in_float32_and_at_pure_noise(model):
         np.testing.assert_allclose(a, b, 1e-4, 1e-4)
 
 
+@pytest.mark.slow
 def test_at_alpha_0_the_posterior_covariance_is_that_of_the_law():
     model = MIXTURES["low_rank"]
     x = jnp.stack([jax.vmap(model.sample)(jax.random.split(jax.random.key(i), 20_000)) for i in range(2)])
@@ -90,6 +92,7 @@ def test_at_alpha_0_the_posterior_covariance_is_that_of_the_law():
     assert (np.abs(products.mean(0) - found) < 5 * errors).all()
 
 
+@pytest.mark.slow
 @zoo.over({"vp": gd.VariancePreserving(), "flow": gd.RectifiedFlow(), "edm": gd.VarianceExploding()}, "schedule")
 def test_the_drift_s_divergence_is_the_trace_of_its_jacobian(schedule):
     model, t = MIXTURES["full"], jnp.array(0.3)
@@ -107,6 +110,7 @@ def test_the_divergence_carries_the_density_along_the_flow():
     assert -along == pytest.approx(float(model.velocity_divergence(schedule, X, t)), rel=1e-10)
 
 
+@pytest.mark.slow
 @zoo.over(MIXTURES, "model")
 @pytest.mark.parametrize("numbers", [1, 50])
 def test_blocks_of_components_change_nothing(model, numbers, monkeypatch):

@@ -55,6 +55,7 @@ def dense(points, bandwidth, x, alpha, sigma):
     return point + (alpha * bandwidth**2 / variance if variance else 0) * (x - alpha * point)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bandwidth", [0.0, 0.05])
 @pytest.mark.parametrize("name", SETS)
 def test_the_error_stays_below_its_bound_and_the_answer_within_the_tolerance(name, bandwidth):
@@ -69,6 +70,7 @@ def test_the_error_stays_below_its_bound_and_the_answer_within_the_tolerance(nam
         assert (np.linalg.norm(answer[i] - truth, axis=1) <= 1e-6 + rounding).all(), level
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("name", SETS)
 def test_no_point_left_out_is_nearer_than_was_said(name, dtype):
@@ -88,6 +90,7 @@ def test_no_point_left_out_is_nearer_than_was_said(name, dtype):
             assert (np.delete(true, kept) >= beyond[b]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_small_noise_needs_no_full_sum_and_large_noise_is_the_full_sum(dtype):
     points = SETS["spread"].astype(dtype)
@@ -102,6 +105,7 @@ def test_small_noise_needs_no_full_sum_and_large_noise_is_the_full_sum(dtype):
     np.testing.assert_allclose(answer[7], full, 0, 100 * np.finfo(dtype).eps)
 
 
+@pytest.mark.slow
 def test_some_samples_may_look_wider_than_the_others():
     """One in eight needs more points than is the rule: it gets them, and nobody needs the full sum."""
     crowd = 1e-2 * RNG.normal(size=(300, 4)) + 5
@@ -115,6 +119,7 @@ def test_some_samples_may_look_wider_than_the_others():
     np.testing.assert_allclose(short, denoise_all(model.full, x, level), 0, 1e-3)
 
 
+@pytest.mark.slow
 def test_derivatives_are_those_of_the_full_sum():
     """Where the short sum is taken, and where it is not."""
     model = gd.Truncated(gd.Empirical(POINTS), 1e-8)
@@ -133,6 +138,7 @@ def test_derivatives_are_those_of_the_full_sum():
             np.testing.assert_allclose(found, truth, 1e-6, 1e-5)
 
 
+@pytest.mark.slow
 def test_alone_and_in_batches_the_answer_is_the_same_and_nothing_is_compiled_twice():
     model, level = gd.Truncated(gd.Empirical(POINTS)), gd.NoiseLevel(1.0, 0.05)
     traces = []
@@ -149,6 +155,7 @@ def test_alone_and_in_batches_the_answer_is_the_same_and_nothing_is_compiled_twi
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 def test_models_can_be_stacked():
     models = [gd.Truncated(gd.Empirical(POINTS[part])) for part in (slice(0, 250), slice(250, 500))]
     stack, level = jax.tree.map(lambda *leaves: jnp.stack(leaves), *models), gd.NoiseLevel(1.0, 0.05)
@@ -157,6 +164,7 @@ def test_models_can_be_stacked():
     np.testing.assert_allclose(both[:, 0], [denoise(m, x[0], level) for m in models], 1e-12)
 
 
+@pytest.mark.slow
 def test_points_of_no_weight_are_no_candidates():
     weights = jnp.where(jnp.arange(500) % 3 == 0, -jnp.inf, 0.0)
     model, level = gd.Truncated(gd.Empirical(POINTS, log_weights=weights)), gd.NoiseLevel(1.0, 0.01)

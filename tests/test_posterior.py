@@ -22,6 +22,7 @@ class Linear(gd.Denoiser):
         return (self.matrix @ x.ravel()).reshape(x.shape).astype(x.dtype)
 
 
+@pytest.mark.slow
 @zoo.over(zoo.DISTRIBUTIONS)
 def test_dense_is_the_covariance_of_the_law_given_x(case):
     """By the law of total covariance with 400 digits."""
@@ -39,6 +40,7 @@ def test_dense_is_the_covariance_of_the_law_given_x(case):
         np.testing.assert_allclose(narrow, expected, rtol=1e-3, atol=1e-3 * scale + 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gaussian_low_rank_image", "mixture_image", "empirical_image_chunked"])
 def test_products_traces_and_directions_are_those_of_the_dense_matrix(name):
     case = zoo.DISTRIBUTIONS[name]
@@ -57,6 +59,7 @@ def test_products_traces_and_directions_are_those_of_the_dense_matrix(name):
     np.testing.assert_allclose(flat @ expected @ flat.T, np.diag(lam[:2]), atol=1e-8)
 
 
+@pytest.mark.slow
 def test_estimated_traces_come_with_their_error():
     case = zoo.MIXTURE
     operator = gd.posterior_covariance(case.model, case.x(MIDDLE)[0], MIDDLE)
@@ -95,6 +98,7 @@ def test_top_of_a_larger_covariance(spectrum, dtype):
     assert np.linalg.norm(left, axis=1).max() < (2e-8 if exact else 5e-4) * posterior[0]
 
 
+@pytest.mark.slow
 def test_directions_of_a_data_set_between_two_points():
     """Halfway between two points far apart the posterior is a coin toss: one direction, a quarter of the square."""
     points = np.zeros((2, 300))

@@ -31,6 +31,7 @@ def test_each_step_of_euler_is_the_exact_one_times_the_cosine_of_its_angle(level
         assert gd.transfer(gd.Euler(), levels, [variance])[0] == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_uniform_angles_are_the_best_grid_of_one_variance():
     """The gradient of Euler's gain in the interior of that grid is 0, and any other grid has less."""
     variance = 2.0
@@ -43,6 +44,7 @@ def test_uniform_angles_are_the_best_grid_of_one_variance():
     assert gain(best) > gain(best * jnp.linspace(0.9, 1.1, 6))
 
 
+@pytest.mark.slow
 @zoo.over(zoo.DETERMINISTIC, "sampler")
 def test_the_gain_is_that_of_a_path_along_a_mode(sampler):
     """A path of a full Gaussian, started one unit along a mode, less the path from the origin."""
@@ -53,6 +55,7 @@ def test_the_gain_is_that_of_a_path_along_a_mode(sampler):
         np.testing.assert_allclose(path[0] - path[1], gain * FULL.eigvecs[:, k], atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [FULL, LOW], ids=["full", "low_rank"])
 @pytest.mark.parametrize("sampler", [gd.Heun(), gd.DPMSolverPP2M()], ids=repr)
 def test_the_law_generated_is_that_of_the_dense_map(sampler, model):
@@ -71,6 +74,7 @@ def test_the_law_generated_is_that_of_the_dense_map(sampler, model):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eta", [0.4, 1.0])
 def test_noise_that_is_injected_is_what_draws_show(eta):
     """The variance of 40,000 ends on each of three modes, within 5 standard errors: one key in 500,000 fails."""
@@ -82,6 +86,7 @@ def test_noise_that_is_injected_is_what_draws_show(eta):
     assert (gd.injected_variance(gd.Heun(), LEVELS, VARIANCES) == 0).all()
 
 
+@pytest.mark.slow
 def test_ancestral_steps_approach_the_exact_reverse_transition():
     """With more and more steps gain and injected variance become those of the reverse SDE in closed form."""
     model = gd.Gaussian(jnp.zeros(3), VARIANCES[:3], jnp.eye(3))
@@ -122,6 +127,7 @@ def test_heun_at_few_calls_keeps_half_the_noise():
     np.testing.assert_allclose(gains, [0.0125, 0.00018, 0.500], rtol=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", [gd.Euler(), gd.Heun(), gd.DPMSolverPP2M()], ids=repr)
 def test_errors_fall_with_steps_and_have_gradients_in_the_grid(sampler):
     errors = [float(gd.wasserstein2(sampler, gd.grids.karras(n), LOW)) for n in (10, 20, 40)]

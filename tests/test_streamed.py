@@ -68,6 +68,7 @@ def derivatives(model, x, level) -> dict:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("questions", "dtype", "tolerance"),
     [(answers, np.float64, 1e-11), (derivatives, np.float64, 1e-11), (zoo.answers, np.float32, 1e-5)],
@@ -134,6 +135,7 @@ def test_a_compiled_function_never_takes_one_file_for_another(mapped):
     np.testing.assert_allclose(batch(halved, X, level), batch(gd.Empirical(POINTS / 2), X, level), 1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("dtype", ["uint8", ">f4", "<i2"])
 def test_rows_as_they_are_stored_become_points_on_the_device(dtype, order):

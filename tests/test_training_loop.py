@@ -103,6 +103,7 @@ def test_ctrl_c_saves_and_says_how_to_continue(tmp_path):
     assert newest_step(tmp_path) > 0
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_reused_at_once_and_untouched(tmp_path, capsys):
     model = training.train(dataclasses.replace(TINY, steps=2), tmp_path)
     before = contents(tmp_path)
@@ -112,6 +113,7 @@ def test_a_finished_run_is_reused_at_once_and_untouched(tmp_path, capsys):
     jax.tree.map(np.testing.assert_array_equal, model, again)
 
 
+@pytest.mark.slow
 def test_changed_settings_are_listed_and_nothing_is_touched(tmp_path):
     training.train(dataclasses.replace(TINY, steps=1), tmp_path)
     before = contents(tmp_path)
@@ -131,6 +133,7 @@ def test_damage_is_passed_over_and_the_run_goes_on(tmp_path):
     assert_same_bits(tmp_path, tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_diverging_run_stops_and_keeps_the_last_good_state(tmp_path):
     wild = dataclasses.replace(TINY, learning_rate=1e30, warmup=0, checkpoint_every=1)
     with pytest.raises(FloatingPointError, match=r"at step \d+\..*--learning-rate"):

@@ -6,6 +6,7 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from gaussdiff import NoiseLevel
 from training import Config
@@ -29,6 +30,7 @@ def advance(config, steps):
     return states, losses
 
 
+@pytest.mark.slow
 def test_average_equals_the_weights_at_step_0_and_follows_its_recursion():
     trainer = Trainer.create(TINY, (2,), None)
     state = trainer.initial()
@@ -56,6 +58,7 @@ def test_everything_stays_float32_and_the_step_counts():
     assert {leaf.dtype.name for leaf in jax.tree.leaves(states[-1].opt_state)} == {"float32", "int32"}
 
 
+@pytest.mark.slow
 def test_a_step_depends_on_seed_and_step_alone():
     one, other = advance(TINY, 4), advance.__wrapped__(TINY, 4)
     assert one[1] == other[1]
@@ -64,6 +67,7 @@ def test_a_step_depends_on_seed_and_step_alone():
     assert len(set(one[1])) == 4
 
 
+@pytest.mark.slow
 def test_untrained_loss_is_one_on_data_of_the_stated_scale():
     # D = c_skip x is the Wiener filter, whose EDM-weighted error is 1 / sigma_data^2 * sigma_data^2 = 1 at every level.
     config = dataclasses.replace(TINY, batch=4096, sigma_data=2.0)
@@ -82,6 +86,7 @@ def test_learning_rate_rises_holds_and_falls_as_the_root():
     np.testing.assert_allclose(rate, [0.1, 0.5, 1, 1, 1, 0.5], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_labels_are_learned():
     # Class 0 sits at -1 and class 1 at +1: after some steps the two conditional denoisers must disagree by about that.
     config = Config(data="toy-gaussian", labels=True, channels=16, blocks=1, batch=64, warmup=5, learning_rate=1e-2)

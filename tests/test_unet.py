@@ -28,6 +28,7 @@ def random_model(config, shape, classes=3):
     return trainer.model(jax.tree.unflatten(tree, drawn))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("config", "shape"), CASES)
 def test_untrained_network_is_the_best_multiple_of_x(config, shape):
     trainer = Trainer.create(config, shape, 3)
@@ -38,6 +39,7 @@ def test_untrained_network_is_the_best_multiple_of_x(config, shape):
     np.testing.assert_allclose(denoised, shrink * x, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("config", "shape"), CASES)
 def test_batch_equals_loop_and_dtype_is_kept(config, shape):
     model, level = random_model(config, shape), gd.NoiseLevel(1.0, 0.5)
@@ -49,6 +51,7 @@ def test_batch_equals_loop_and_dtype_is_kept(config, shape):
     np.testing.assert_allclose(batched, looped, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("config", "shape"), CASES)
 def test_gradient_reaches_every_parameter(config, shape):
     model, level = random_model(config, shape), gd.NoiseLevel(1.0, 0.5)
@@ -71,6 +74,7 @@ def test_gradient_reaches_every_parameter(config, shape):
         assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("config", "shape"), CASES)
 def test_label_changes_the_answer_and_nothing_is_traced_again(config, shape):
     model, x, level, traces = random_model(config, shape), jnp.ones(shape, jnp.float32), gd.NoiseLevel(1.0, 0.5), []
@@ -88,6 +92,7 @@ def test_label_changes_the_answer_and_nothing_is_traced_again(config, shape):
     np.testing.assert_allclose(stacked, jnp.stack(answers[1:]), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_bad_labels_are_named():
     model = random_model(VECTORS, (2,))
     with pytest.raises(ValueError, match="0 <= label < 3, got 3"):

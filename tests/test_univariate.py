@@ -51,6 +51,7 @@ def quantile(x: float, level, next_level, parts=PARTS) -> float:
         return float(low)
 
 
+@pytest.mark.slow
 @zoo.over(STEPS, "step")
 def test_scalar_flow_keeps_quantiles_in_both_tails(step):
     """30 widths out F is 1 to 190 digits: x' still has its 13 digits."""
@@ -67,6 +68,7 @@ def test_a_gap_between_clusters_is_passed_with_all_digits():
     np.testing.assert_allclose(got, [quantile(float(y), *step, parts) for y in x], rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.slow
 @zoo.over(STEPS, "step")
 def test_float32_keeps_six_digits(step):
     """Against the same flow in float64, for the float32 inputs."""
@@ -77,6 +79,7 @@ def test_float32_keeps_six_digits(step):
     np.testing.assert_allclose(got, exact, rtol=3e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 @zoo.over({name: step for name, step in STEPS.items() if name in ("up", "down", "within_a_frame")}, "step")
 @zoo.over({"mixture": scalar_mixture(), "data_set": gd.Empirical(jnp.array([[-1.0], [0.5], [2.0]]), 0.2, chunk=2)})
 def test_scalar_flow_has_an_inverse_and_composes(case, step):
@@ -89,6 +92,7 @@ def test_scalar_flow_has_an_inverse_and_composes(case, step):
     assert (jnp.diff(there[:, 0]) > 0).all()
 
 
+@pytest.mark.slow
 @zoo.over(
     {
         "scalar": (gd.scalar_flow, scalar_mixture(), (1,)),
@@ -120,6 +124,7 @@ def test_the_flow_is_the_solution_of_the_probability_flow_equation(case):
     np.testing.assert_allclose(derivative, gd.velocity(model, schedule, place, 0.5), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_derivative_in_x_is_the_quotient_of_the_densities():
     """dx'/dx = p(x) / p'(x'), forward and backward; and its own derivative by differences."""
     model, (start, end) = scalar_mixture(), STEPS["within_a_frame"]
@@ -132,6 +137,7 @@ def test_the_derivative_in_x_is_the_quotient_of_the_densities():
         assert jax.grad(slope)(x) == pytest.approx(float(bend), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_gradients_in_the_parameters_are_those_of_differences():
     model, (start, end), x = scalar_mixture(PARTS[:2]), STEPS["down"], jnp.array([0.4])
     flow = jax.jit(lambda *args: gd.scalar_flow(*args)[0])
@@ -155,6 +161,7 @@ def finite_gradients(model, x, start, end):
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients)])
 
 
+@pytest.mark.slow
 @zoo.over(STEPS, "step")
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
 def test_everything_is_finite_far_away_and_on_steps(step, dtype):
@@ -179,6 +186,7 @@ def test_in_the_far_tail_the_nearest_component_leads():
         assert gd.scalar_flow(model, jnp.array([x]), start, end)[0] == pytest.approx(expected, rel=1e-8)
 
 
+@pytest.mark.slow
 def test_a_bare_data_set_ends_on_its_points():
     """At sigma' = 0 a share of the noise equal to its weight falls on each point, the smallest first."""
     points, weights = jnp.array([[2.0], [-1.0], [0.5]]), jnp.log(jnp.array([0.5, 0.2, 0.3]))
@@ -193,6 +201,7 @@ def test_a_bare_data_set_ends_on_its_points():
     np.testing.assert_allclose(back, jax.scipy.special.ndtri(jnp.array([0.75, 0.1, 0.35])), rtol=1e-14)
 
 
+@pytest.mark.slow
 def test_one_component_moves_as_the_gaussian():
     mean, level, end = jnp.array([0.4, -1.0]), gd.NoiseLevel(0.8, 0.6), gd.NoiseLevel(1.0, 0.0)
     x, gaussian = jnp.array([2.0, 0.3]), gd.Gaussian.isotropic(mean, 0.3)
@@ -203,6 +212,7 @@ def test_one_component_moves_as_the_gaussian():
     np.testing.assert_allclose(gd.separable_flow(product, x, level, end), expected, rtol=1e-14)
 
 
+@pytest.mark.slow
 def test_a_data_set_on_a_line_flows_along_it():
     points = jnp.array([[1.0, 2.0]]) + jnp.array([-1.0, 0.2, 3.0])[:, None] * jnp.array([[0.6, 0.8]])
     data, schedule = gd.Empirical(points, chunk=2), gd.VarianceExploding()
