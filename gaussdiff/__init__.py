@@ -67,7 +67,27 @@ from gaussdiff.modes import (
 from gaussdiff.moments import Moments, ledoit_wolf, shrink
 from gaussdiff.neighbours import Truncated
 from gaussdiff.posterior import PosteriorCovariance, posterior_covariance
-from gaussdiff.samplers import DDIM, DPMSolverPP2M, Euler, GaussianExact, Heun, Sampler, Step, SwitchAt, sample
+from gaussdiff.samplers import (
+    AFS,
+    DDIM,
+    DEIS,
+    IPNDM,
+    AdamsBashforth,
+    DPMSolver2,
+    DPMSolver3,
+    DPMSolverPP2M,
+    DPMSolverPP2S,
+    DPMSolverPP3M,
+    Euler,
+    GaussianExact,
+    Heun,
+    LinearMultistep,
+    Sampler,
+    Step,
+    SwitchAt,
+    UniPC,
+    sample,
+)
 from gaussdiff.schedules import (
     Cosine,
     DiscreteBetas,

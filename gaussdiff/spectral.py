@@ -132,6 +132,7 @@ def _linear(sampler: Sampler, levels: NoiseLevel, law: Diagonal) -> tuple[Modes,
     """Where the origin ends, with the variance that the noise adds to it, and the gain."""
     check_sampler(sampler)
     check_grid(levels)
+    sampler.check_steps(len(levels) - 1)
     sampler = _on_modes(sampler, law)
     origin = jnp.zeros_like(law.mean)
     silence = quiet(sampler, origin, levels)

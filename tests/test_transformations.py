@@ -41,6 +41,7 @@ def test_every_object_is_a_pytree_of_arrays(case):
     assert all((a == b).all() for a, b in zip(jax.tree.leaves(mapped), leaves, strict=True))
 
 
+@pytest.mark.slow
 def test_classes_with_equal_fields_have_distinct_trees():
     """Else a compiled function would answer for the wrong one."""
     alike = gd.Euler(), gd.Heun(), gd.DPMSolverPP2M(), gd.RectifiedFlow()
@@ -53,6 +54,7 @@ def test_classes_with_equal_fields_have_distinct_trees():
     assert len({float(end[0]) for end in ends}) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", ["gaussian_low_rank", "mixture_full", "empirical_smooth"])
 def test_jit_is_eager_and_vmap_is_a_loop(law):
     case, level = zoo.DISTRIBUTIONS[law], zoo.LEVELS["variance_preserving"]
@@ -64,6 +66,7 @@ def test_jit_is_eager_and_vmap_is_a_loop(law):
         np.testing.assert_allclose(jax.jit(batch)(case.model, x, level), expected, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.slow
 @zoo.over(zoo.SAMPLERS, "sampler")
 def test_a_batch_of_paths_is_a_loop_of_paths(sampler):
     """Through vmap, eagerly and under jit, over x and keys with shared levels and over levels too."""
@@ -118,10 +121,15 @@ def samplers(seed: int):
         noisy,
         gd.Heun(),
         gd.DPMSolverPP2M(),
+        gd.AFS(gd.DPMSolver2(0.3 * seed)),
+        gd.DEIS(3, gd.VariancePreserving(0.1 * seed)),
+        gd.UniPC(),
+        gd.LinearMultistep(0.1 * seed * jnp.ones((5, 2))),
         gd.SwitchAt(gd.GaussianExact(gaussian), noisy, 0.3 * seed),
     )
 
 
+@pytest.mark.slow
 def test_a_second_call_of_sample_compiles_nothing():
     """Other weights, data, starts, grids, seeds, eta, switch levels."""
     x, levels, models, key = variations(1)
@@ -145,6 +153,7 @@ def test_a_second_call_of_a_compiled_batch_compiles_nothing():
         batch(*calls[1])
 
 
+@pytest.mark.slow
 def test_a_second_ode_solve_compiles_nothing():
     """Other weights, starts, times, tolerances and schedule parameters."""
 

@@ -1,11 +1,39 @@
 """Samplers: one method a file, all through `sample`."""
 
+from gaussdiff.samplers.adams import IPNDM, AdamsBashforth
+from gaussdiff.samplers.afs import AFS
 from gaussdiff.samplers.base import Sampler, Step, sample
 from gaussdiff.samplers.ddim import DDIM
+from gaussdiff.samplers.deis import DEIS
+from gaussdiff.samplers.dpmsolver import DPMSolver2, DPMSolver3
 from gaussdiff.samplers.dpmsolverpp import DPMSolverPP2M
+from gaussdiff.samplers.dpmsolverpp2s import DPMSolverPP2S
+from gaussdiff.samplers.dpmsolverpp3m import DPMSolverPP3M
 from gaussdiff.samplers.euler import Euler
 from gaussdiff.samplers.gaussian_exact import GaussianExact
 from gaussdiff.samplers.heun import Heun
+from gaussdiff.samplers.linear_multistep import LinearMultistep
 from gaussdiff.samplers.switch import SwitchAt
+from gaussdiff.samplers.unipc import UniPC
 
-__all__ = ["DDIM", "DPMSolverPP2M", "Euler", "GaussianExact", "Heun", "Sampler", "Step", "SwitchAt", "sample"]
+__all__ = [
+    "AFS",
+    "DDIM",
+    "DEIS",
+    "IPNDM",
+    "AdamsBashforth",
+    "DPMSolver2",
+    "DPMSolver3",
+    "DPMSolverPP2M",
+    "DPMSolverPP2S",
+    "DPMSolverPP3M",
+    "Euler",
+    "GaussianExact",
+    "Heun",
+    "LinearMultistep",
+    "Sampler",
+    "Step",
+    "SwitchAt",
+    "UniPC",
+    "sample",
+]

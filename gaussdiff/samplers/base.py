@@ -38,6 +38,9 @@ class Sampler(eqx.Module):
     def nfe(self, n: int) -> int:
         """Model calls of n steps that end at sigma = 0."""
 
+    def check_steps(self, n: int) -> None:
+        """ValueError where the sampler cannot take n steps; most take any number."""
+
     @abc.abstractmethod
     def init(self, x: Event, level: NoiseLevel) -> Any:
         """The state before the first step."""
@@ -83,6 +86,7 @@ def sample(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel, key: PRNGKe
     if concrete(x) and not np.isfinite(np.asarray(x)).all():
         raise ValueError("x: expected finite numbers, got NaN or infinity. Draw a start with gd.sample_prior.")
     check_grid(levels)
+    sampler.check_steps(len(levels) - 1)
     if key is None and sampler.draws():
         raise ValueError(
             f"key: expected one, since {type(sampler).__name__} draws noise, got no key. Pass key=jax.random.key(seed)."

@@ -1,0 +1,67 @@
+"""Analytic first step: where x is nearly all noise, it says its own noise, and the model need not be asked.
+
+    noise = x / r,     x0 = (x - sigma noise) / alpha = alpha x / (r (r + sigma)),     r^2 = alpha^2 + sigma^2
+
+For sigma well above the data's scale; at alpha = 0 it takes x0 to be 0.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from gaussdiff.denoiser import Denoiser, Event
+from gaussdiff.samplers.base import Sampler, Step, check_sampler
+from gaussdiff.schedules import NoiseLevel
+
+
+class AFS(Sampler):
+    """A sampler whose first call of the model is replaced by noise = x / sqrt(alpha^2 + sigma^2): one call less.
+
+    TypeError unless sampler is one. Dockhorn et al., arXiv 2210.05475.
+    """
+
+    sampler: Sampler
+
+    def __init__(self, sampler: Sampler):
+        check_sampler(sampler)
+        self.sampler = sampler
+
+    def draws(self) -> int:
+        return self.sampler.draws()
+
+    def nfe(self, n: int) -> int:
+        return max(self.sampler.nfe(n) - 1, 0)
+
+    def check_steps(self, n: int) -> None:
+        self.sampler.check_steps(n)
+
+    def init(self, x: Event, level: NoiseLevel) -> tuple:
+        return jnp.ones((), bool), self.sampler.init(x, level)
+
+    def step(
+        self,
+        model: Denoiser,
+        x: Event,
+        state: tuple,
+        level: NoiseLevel,
+        next_level: NoiseLevel,
+        noise: Array,
+    ) -> Step:
+        first, inside = state
+        step = self.sampler.step(_Analytic(model, level, first), x, inside, level, next_level, noise)
+        return Step(step.x, step.denoised, (jnp.zeros((), bool), step.state))
+
+
+class _Analytic(Denoiser):
+    """The model, and on the first step, at the level where that starts, the analytic answer."""
+
+    model: Denoiser
+    start: NoiseLevel
+    first: Bool[Array, ""]
+
+    def denoise(self, x: Event, level: NoiseLevel) -> Event:
+        here = self.first & (level.alpha == self.start.alpha) & (level.sigma == self.start.sigma)
+        r = jnp.sqrt(level.alpha**2 + level.sigma**2)
+        analytic = (level.alpha / (r * (r + level.sigma)) * x).astype(x.dtype)
+        # cond, not where: the call is what is saved
+        return jax.lax.cond(here, lambda: analytic, lambda: self.model.denoise(x, level).astype(x.dtype))

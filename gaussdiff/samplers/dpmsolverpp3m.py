@@ -1,0 +1,46 @@
+"""DPM-Solver++(3M): the denoised image extrapolated quadratically in log-SNR from the last three steps.
+
+    x' = (sigma'/sigma) x - alpha' (phi1 x0 - phi2 D1 + phi3 D2)
+
+with phi1 = e^-h - 1, phi2 = phi1/h + 1, phi3 = phi2/h - 1/2, the last two steps r0, r1 in units of h, and the slopes
+E0 = (x0 - x0_1)/r0, E1 = (x0_1 - x0_2)/r1, D2 = (E0 - E1)/(r0 + r1), D1 = E0 + r0 D2. As published, D2 counts half of
+what a quadratic needs, so that the method is of order 2.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from gaussdiff.samplers.multistep import DataMultistep, History, by_order
+from gaussdiff.samplers.singlestep import log_step
+from gaussdiff.schedules import NoiseLevel
+
+
+class DPMSolverPP3M(DataMultistep):
+    """DPM-Solver++(3M), multistep with three denoised images: one model call a step; it starts with DDIM and 2M.
+
+    x' = (sigma'/sigma) x - alpha' (phi1 x0 - phi2 D1 + phi3 D2), symbols as at the head of this file. Lu et al., arXiv
+    2211.01095, in the form of the authors' program.
+    """
+
+    @property
+    def memory(self) -> int:
+        return 2
+
+    def weights(self, history: History, level: NoiseLevel, next_level: NoiseLevel) -> Float[Array, " memory"]:
+        return by_order(_rule, history, level, next_level)
+
+
+def _rule(levels: NoiseLevel, next_level: NoiseLevel) -> Float[Array, " past"]:
+    """Weights of x0_1 - x0 and x0_2 - x0, as far as there are so many."""
+    h = log_step(levels[0], next_level)
+    r = log_step(levels[1:], levels[:-1]) / h
+    if len(r) == 0:
+        return r
+    if len(r) == 1:
+        return -1 / (2 * r)
+    phi1 = jnp.expm1(-h)
+    phi2 = phi1 / h + 1
+    phi3 = phi2 / h - 1 / 2
+    e0, e1 = (jnp.stack(pair) for pair in ((-1 / r[0], jnp.zeros_like(h)), (1 / r[1], -1 / r[1])))
+    d2 = (e0 - e1) / (r[0] + r[1])
+    return (phi2 * (e0 + r[0] * d2) - phi3 * d2) / -phi1

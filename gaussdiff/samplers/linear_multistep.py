@@ -1,0 +1,46 @@
+"""A multistep solver whose coefficients are given, so that they can be optimised."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gaussdiff.numerics import concrete, floating
+from gaussdiff.samplers.multistep import DataMultistep, History
+from gaussdiff.schedules import NoiseLevel
+
+
+class LinearMultistep(DataMultistep):
+    """Step i extrapolates the denoised images D linearly, with row i of the coefficients c: one model call a step.
+
+    x' = (s'/s) x + (1 - s'/s) (D_i + sum_j c_ij (D_i - D_(i-j))) in the frame alpha = 1, and the same x / alpha in
+    every frame. coefficients: (n, m) for n steps and D of the m steps before each, newest first, or (m,) for all steps
+    alike; those that reach back before the first step count as 0. c = 0 is DDIM. ValueError for another shape, numbers
+    that are not finite, or, in gd.sample, a grid of other than n steps.
+    """
+
+    coefficients: Float[Array, "*n m"]
+
+    def __init__(self, coefficients):
+        self.coefficients = floating(coefficients)
+        if self.coefficients.ndim not in (1, 2):
+            raise ValueError(
+                f"coefficients: expected shape (n, m), or (m,) for all steps alike, got {self.coefficients.shape}. "
+                "Row i holds the coefficients of step i."
+            )
+        if concrete(self.coefficients) and not np.isfinite(np.asarray(self.coefficients)).all():
+            raise ValueError("coefficients: expected finite numbers, got NaN or infinity. 0 leaves a term out.")
+
+    @property
+    def memory(self) -> int:
+        return self.coefficients.shape[-1]
+
+    def check_steps(self, n: int) -> None:
+        if self.coefficients.ndim == 2 and len(self.coefficients) != n:
+            raise ValueError(
+                f"levels: expected {len(self.coefficients)} steps, one for each row of the coefficients, got {n}. "
+                "Give one row a step, or coefficients of shape (m,) for all."
+            )
+
+    def weights(self, history: History, level: NoiseLevel, next_level: NoiseLevel) -> Float[Array, " memory"]:
+        row = self.coefficients if self.coefficients.ndim == 1 else self.coefficients[history.index]
+        return -jnp.where(np.arange(1, self.memory + 1) <= history.index, row, 0)
