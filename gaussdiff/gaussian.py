@@ -93,10 +93,12 @@ class Gaussian(Distribution):
     def from_modes(cls, mean, eigvals: np.ndarray, eigvecs: np.ndarray, total: float) -> "Gaussian":
         """The Gaussian of mean (*event), some modes (r,), (D, r), and the total variance, of which the rest is shared.
 
-        residual = (total - sum eigvals) / (D - r), at least 0.
+        residual = (total - sum eigvals) / (D - r), and 0 where that difference is no more than rounding.
         """
         size, rank = eigvecs.shape
-        residual = np.float64(max(total - eigvals.sum(), 0.0) / max(size - rank, 1))
+        rest = total - eigvals.sum()
+        rest = rest if rest > size * np.finfo(np.float64).eps * total else 0.0  # or it is rounding
+        residual = np.float64(rest / max(size - rank, 1))
         return cls(floating(mean), device(eigvals, mean), device(eigvecs, mean), device(residual, mean))
 
     @classmethod

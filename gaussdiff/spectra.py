@@ -22,7 +22,15 @@ def positive_eigh(cov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     eigvals, eigvecs = np.linalg.eigh((cov + cov.T) / 2)
     if eigvals.min(initial=0) < -1e-5 * np.abs(eigvals).max(initial=0):
         raise ValueError(f"cov: expected no negative eigenvalues, got {eigvals.min():g}. Check how it was made.")
-    return np.maximum(eigvals[::-1], 0), eigvecs[:, ::-1]
+    return without_rounding(eigvals[::-1], len(cov)), eigvecs[:, ::-1]
+
+
+def without_rounding(variances: np.ndarray, size: int) -> np.ndarray:
+    """Variances with 0 for those that are no more than rounding: `size` units of float64 of the largest.
+
+    A direction that the data do not vary in would otherwise have a density of its own, of width 1e-9.
+    """
+    return np.where(variances > size * np.finfo(np.float64).eps * variances.max(initial=0), variances, 0)
 
 
 def principal(centered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -31,7 +39,7 @@ def principal(centered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if count >= size:
         return positive_eigh(centered.T @ centered / count)
     _, singular, vectors = np.linalg.svd(centered, full_matrices=False)
-    return singular**2 / count, vectors.T
+    return without_rounding(singular, size) ** 2 / count, vectors.T
 
 
 def row_blocks(x, rows: int | None = None) -> list:
@@ -71,7 +79,7 @@ def leading_modes(
                 progress(done, total)
         image /= count
         eigvals, vectors = np.linalg.eigh((basis.T @ image + image.T @ basis) / 2)
-        lam, turn = np.maximum(eigvals[::-1][:rank], 0), basis @ vectors[:, ::-1][:, :rank]
+        lam, turn = without_rounding(eigvals[::-1][:rank], size), basis @ vectors[:, ::-1][:, :rank]
         if np.abs(lam - before).max() <= tolerance * lam.max(initial=0):
             break
         basis, before = np.linalg.qr(image)[0], lam

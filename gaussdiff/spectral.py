@@ -104,10 +104,13 @@ def kl_divergence(
     """
     target_mean, target = _target(gaussian, level)
     mean, variance = _generated(sampler, levels, gaussian)
+    # what steps leave of a flat direction is the rounding of the start
+    rounding = (16 * jnp.finfo(variance.dtype).eps * levels.sigma[0]) ** 2
+    variance = jnp.where((target == 0) & (variance <= rounding), 0, variance)
     ratio, shift = safe_divide(target, variance, 1.0), safe_divide((mean - target_mean) ** 2, variance)
     # log1p, since the laws of good samplers differ by little
     each = ratio - 1 - jnp.log1p(jnp.where(ratio > 0, ratio - 1, 0))
-    lost = ((variance == 0) != (target == 0)) | ((variance == 0) & (mean != target_mean))
+    lost = ((variance == 0) != (target == 0)) | ((variance == 0) & ((mean - target_mean) ** 2 > rounding))
     counts = _counts(gaussian)
     total = (jnp.sum(counts * each) + jnp.sum(shift)) / 2
     return jnp.where(jnp.any(lost & (counts > 0)), jnp.inf, total)

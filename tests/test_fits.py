@@ -178,3 +178,25 @@ def test_weights_are_normalised_and_a_weight_of_zero_is_no_point():
     for level in zoo.LEVELS.values():
         for a, b in zip(ask(with_zero, x, level), ask(without, x, level), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("rank", [None, 5, 4])
+@pytest.mark.parametrize("count", [60, 6])
+def test_directions_that_the_samples_do_not_vary_in_have_no_variance(count, rank):
+    """Constant and repeated entries leave no rounding behind that would pass for a density."""
+    x = np.random.default_rng(0).normal(size=(count, 5))
+    wide = np.concatenate([x, np.full((count, 2), 0.1), x[:, :1] / 3], axis=1)
+    law = gd.Gaussian.from_samples(wide, rank)
+    assert (np.asarray(law.variances) > 0).sum() == min(5, count - 1) if rank != 4 else law.residual > 0
+    if rank is None:
+        narrow = gd.Gaussian.from_samples(x)
+        stretch = np.log(1 + 1 / 9) / 2  # the repeated entry lengthens one direction
+        assert law.log_prob(jnp.asarray(wide[0])) == pytest.approx(
+            float(narrow.log_prob(jnp.asarray(x[0]))) - stretch, rel=1e-9
+        )
+        assert np.isfinite(gd.kl_divergence(gd.Heun(), gd.grids.karras(5), law))
+
+
+def test_a_randomised_fit_has_no_residual_where_nothing_is_left():
+    x = np.random.default_rng(0).normal(size=(1100, 3)) @ np.random.default_rng(1).normal(size=(3, 1050))
+    assert gd.Gaussian.from_samples(x, 3).residual == 0
