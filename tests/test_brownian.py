@@ -43,6 +43,7 @@ def test_the_frame_does_not_change_the_noise():
     np.testing.assert_allclose(a, b, atol=2e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("levels", [gd.grids.uniform_time(gd.Cosine(), 5), gd.grids.karras(1), LEVELS], ids=str)
 def test_it_is_finite_from_pure_noise_to_clean_data(levels):
     z = drawn(jax.random.key(0), levels, 3)

@@ -81,6 +81,7 @@ def _mixture() -> gd.GaussianMixture:
     return gd.GaussianMixture(np.log([0.3, 0.7]), [_gaussian(2, 0.4), _gaussian(2, 0.2)])
 
 
+@pytest.mark.slow
 def test_a_mixture_s_posterior_is_that_of_importance_sampling():
     """5 standard errors of the self-normalised mean and second moment."""
     model, std, count = _mixture(), 0.8, 200_000

@@ -72,6 +72,7 @@ def test_everything_is_finite_at_every_level(name):
             assert np.isfinite(values).all() or (question == "tweedie" and level == "clean"), (level, question)
 
 
+@pytest.mark.slow
 @zoo.over({name: name for name in zoo.DISTRIBUTIONS}, "name")
 def test_float32_gives_what_float64_gives(name):
     """A user's run: float32 leaves, level and x give a float32 answer within 1e-4 of the truth."""
@@ -81,6 +82,7 @@ def test_float32_gives_what_float64_gives(name):
         np.testing.assert_allclose(found["denoise"], answers(name)[level]["denoise"], 1e-4, 1e-4, err_msg=level)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "far"), [("float32", 1e10), ("float32", 1e20), ("float64", 1e20)])
 @zoo.over(zoo.DISTRIBUTIONS)
 def test_far_away_everything_is_finite(case, dtype, far):
@@ -93,6 +95,7 @@ def test_far_away_everything_is_finite(case, dtype, far):
     assert (found["log_prob"] < 1e3).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [0.05, 0.5, 5.0])
 @zoo.over(SCALAR)
 def test_quadrature_in_one_dimension(case, sigma):

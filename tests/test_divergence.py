@@ -71,6 +71,7 @@ def test_kl_and_frechet_equal_sixty_digits(pair):
     assert w2(a.model, b.model) ** 2 == pytest.approx(float(frechet(a.model, b.model)), rel=1e-13)
 
 
+@pytest.mark.slow
 @zoo.over(PAIRS | SINGULAR, "pair")
 def test_kl_and_frechet_in_float32(pair):
     a, b = (case.model for case in cases(pair))

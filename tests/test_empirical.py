@@ -59,6 +59,7 @@ def test_a_posterior_is_the_plain_sum_over_all_points(level, bandwidth, weighted
     np.testing.assert_allclose(product.reshape(6, 6), truth["cov"], 1e-10, 1e-12)
 
 
+@pytest.mark.slow
 def test_the_posterior_covariance_is_the_derivative_of_the_denoiser():
     model, level = gd.Empirical(POINTS, 0.3, chunk=16), gd.NoiseLevel(0.6, 0.8)
     x, v = jnp.asarray(RNG.normal(size=(2, 2, 3)))
@@ -66,6 +67,7 @@ def test_the_posterior_covariance_is_the_derivative_of_the_denoiser():
     np.testing.assert_allclose(model.covariance_product(x, level, v), level.sigma**2 / level.alpha * slope, 1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bandwidth", [0.0, 0.4])
 def test_mean_shift_climbs_the_log_density(bandwidth):
     model, level = gd.Empirical(POINTS, bandwidth, chunk=16), gd.NoiseLevel(1.0, 0.9)

@@ -94,6 +94,7 @@ def test_flow_solves_the_probability_flow_equation(case):
     np.testing.assert_allclose(derivative, gd.velocity(gaussian.model, case, place, t), rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", ["pure_noise", "clean", "variance_preserving"])
 @zoo.over(zoo.GAUSSIANS)
 def test_gradients_of_the_flow_are_finite(case, at):

@@ -61,6 +61,7 @@ def second_order(model, x, level, v):
     return closed, by_autodiff
 
 
+@pytest.mark.slow
 @zoo.over(LEVELS, "level")
 @zoo.over(MIXTURES, "model")
 def test_second_derivatives_are_those_of_autodiff(model, level):

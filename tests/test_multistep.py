@@ -249,6 +249,7 @@ def test_the_frame_does_not_matter(sampler):
         np.testing.assert_allclose(path.x / levels.alpha[:, None], expected, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.slow
 @zoo.over(NEW, "sampler")
 def test_a_data_set_is_reproduced(sampler):
     case = zoo.DISTRIBUTIONS["empirical"]
@@ -279,6 +280,7 @@ def test_what_has_order_1_is_ddim(grid):
         same(sampler, gd.DDIM(), grid(7))
 
 
+@pytest.mark.slow
 def test_every_first_multistep_prediction_is_ddim():
     """UniPC's too: it corrects only with what it learns in the next step."""
     levels, x = gd.grids.karras(4), 80 * jnp.ones(3)
@@ -287,6 +289,7 @@ def test_every_first_multistep_prediction_is_ddim():
         np.testing.assert_allclose(gd.sample(sampler, zoo.MIXTURE.model, x, levels).x[1], expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_even_steps_make_adams_bashforth_ipndm():
     levels = gd.grids.karras(9, 0.1, 10.0, rho=1.0, final_zero=False)
     for order in (1, 2, 3, 4):
@@ -310,6 +313,7 @@ class InTime(gd.Denoiser):
         return (x - level.sigma * self.schedule.time_at(level.log_snr) ** self.power) / level.alpha
 
 
+@pytest.mark.slow
 @zoo.over({name: one for name, one in zoo.SCHEDULES.items() if name != "discrete_betas"}, "schedule")
 def test_deis_is_exact_for_polynomials_in_time(schedule):
     """int tau^k ds to degree order - 1, with 400 points in log s; k = 0 says that the weights sum to the step."""

@@ -201,6 +201,7 @@ def test_switch_beyond_the_grid_is_one_sampler_alone():
         np.testing.assert_allclose(switched.x, gd.sample(alone, model, x, levels).x, rtol=1e-13)
 
 
+@pytest.mark.slow
 @zoo.over(zoo.GRIDS, "grid")
 @zoo.over(zoo.SAMPLERS, "sampler")
 def test_every_path_is_finite_and_ends_near_the_data(sampler, grid):
@@ -220,6 +221,7 @@ def test_every_path_is_finite_and_ends_near_the_data(sampler, grid):
             assert distance @ (np.asarray(path.x[-1]) - zoo.GAUSSIAN.law.mean) < 36
 
 
+@pytest.mark.slow
 @zoo.over(zoo.SAMPLERS, "sampler")
 def test_the_denoised_values_are_those_of_the_model_at_x(sampler):
     levels = gd.grids.karras(6)
@@ -287,6 +289,7 @@ def test_the_variance_of_a_stochastic_path_is_its_recursion(eta):
     assert abs(ends.mean()) < 5 * np.sqrt(variance / count)
 
 
+@pytest.mark.slow
 def test_keys_matter_only_to_those_that_draw():
     levels, x = gd.grids.karras(4), jnp.ones(3)
     for name, sampler in zoo.SAMPLERS.items():
@@ -332,6 +335,7 @@ class Calls(list):
         return self is other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in zoo.SAMPLERS if name != "switch"])
 def test_the_model_is_called_as_often_as_nfe_says(name):
     """Alone, under jit, and for each sample of a batch with shared levels."""

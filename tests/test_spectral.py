@@ -21,6 +21,7 @@ def angles(levels, variance):
     return np.arctan2(np.asarray(levels.sigma), np.sqrt(variance) * np.asarray(levels.alpha))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("levels", [LEVELS, gd.grids.uniform_time(gd.Cosine(), 5)], ids=["alpha_1", "cosine"])
 def test_each_step_of_euler_is_the_exact_one_times_the_cosine_of_its_angle(levels):
     """In the plane of (alpha sqrt lam, sigma) the exact flow keeps c / S, and a tangent step overshoots the circle."""
@@ -101,6 +102,7 @@ def test_ancestral_steps_approach_the_exact_reverse_transition():
         assert errors[1] < 0.6 * errors[0] < 0.06
 
 
+@pytest.mark.slow
 def test_the_parts_of_the_error():
     """Exact steps leave no discretisation, alpha = 0 no start, sigma = 0 no truncation; the parts bound the whole."""
     exact = gd.solver_error(gd.GaussianExact(FULL), LEVELS, FULL)

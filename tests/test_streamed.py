@@ -92,6 +92,7 @@ def test_samples_are_points_of_the_file(mapped):
     np.testing.assert_allclose(drawn, jax.vmap(gd.Empirical(POINTS, chunk=8).sample)(keys), 1e-12, 1e-14)
 
 
+@pytest.mark.slow
 def test_one_pass_over_the_file_serves_a_batch(mapped):
     """40 rows in chunks of 7 are 6 reads, whatever the batch; the leading rows of all samples are one more."""
     model, level = gd.Streamed(mapped, chunk=7), zoo.LEVELS["variance_preserving"]
@@ -111,6 +112,7 @@ def test_the_file_is_never_read_whole(mapped, monkeypatch):
     assert sum(spans) == 2 * 40 + 1 + 6 * 7  # one row more for its dtype
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_a_chunk_in_both_directions():
     """A batch of 100 against 20,000 points of size 64: the pairs would be 16 MB, the differences 1 GB."""
     model, x, level = gd.Streamed(np.zeros((20_000, 64))), jnp.zeros((100, 64)), gd.NoiseLevel(1.0, 1.0)
