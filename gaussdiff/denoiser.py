@@ -71,6 +71,13 @@ def check_sample(x, shape: tuple[int, ...] | None = None, argument: str = "x") -
     return x
 
 
+def check_key(key) -> None:
+    """TypeError unless `key` is a key of jax.random, of the new or the old style."""
+    dtype = getattr(key, "dtype", None)
+    if dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == jnp.uint32):
+        raise TypeError(f"key: expected a key of jax.random, got {type(key).__name__}. Write jax.random.key(seed).")
+
+
 def noise(model: Denoiser, x, level: NoiseLevel) -> Event:
     """The noise in x (*event) as the model sees it: (x - alpha x0) / sigma, of a Distribution as -sigma score.
 
@@ -128,6 +135,7 @@ def add_noise(key: PRNGKeyArray, x0, level: NoiseLevel) -> Event:
     ValueError for an array of levels.
     """
     check_level(level)
+    check_key(key)
     x0 = check_sample(x0, argument="x0")
     return (level.alpha * x0 + level.sigma * jax.random.normal(key, x0.shape, x0.dtype)).astype(x0.dtype)
 
@@ -138,6 +146,7 @@ def sample_prior(key: PRNGKeyArray, shape: tuple[int, ...], level: NoiseLevel) -
     ValueError for an array of levels.
     """
     check_level(level)
+    check_key(key)
     return level.sigma * jax.random.normal(key, shape, level.sigma.dtype)
 
 

@@ -40,8 +40,12 @@ def expectation_maximization(
     A component that is left without samples keeps its shape at weight 0. progress(done, total): after each pass.
 
     ValueError for NaN, constant samples, another shape, or components without modes or without a residual (rank 0 or
-    D: there is nothing to share). Tipping & Bishop 1999, appendix C.
+    D: there is nothing to share), TypeError for anything but a mixture. Tipping & Bishop 1999, appendix C.
     """
+    if not isinstance(mixture, GaussianMixture):
+        raise TypeError(
+            f"mixture: expected a gd.GaussianMixture, got {type(mixture).__name__}. It comes first, then the samples."
+        )
     g = mixture.components
     if not isinstance(g, Gaussian) or not 0 < g.rank < g.mean[0].size:
         raise ValueError("mixture: expected Gaussians of rank 1 to D - 1. Fit one with from_samples(..., rank=r).")

@@ -27,6 +27,8 @@ def save(path, distribution: Distribution) -> None:
 
     Arrays keep their shapes and dtypes. TypeError for any other class, ValueError for a path that does not end in .npz.
     """
+    if isinstance(path, eqx.Module):
+        raise TypeError(f"path: expected a file name, got {type(path).__name__}. Write gd.save(path, distribution).")
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"path: expected a name that ends in .npz, got {path}.")
@@ -44,7 +46,7 @@ def load(path) -> Distribution:
         with np.load(path, allow_pickle=False) as file:
             head = json.loads(str(file["gaussdiff.json"]))
             arrays = {name: file[name] for name in file.files if name != "gaussdiff.json"}
-    except (KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"path: expected a file that gd.save wrote, got {path}.") from error
     if head["gaussdiff"] > VERSION:
         raise ValueError(f"path: expected layout {VERSION}, got {head['gaussdiff']} in {path}. Update gaussdiff.")

@@ -114,7 +114,7 @@ def check_schedule(schedule) -> None:
     if not isinstance(schedule, Schedule):
         raise TypeError(
             f"schedule: expected a gd.Schedule such as gd.VarianceExploding(), got {schedule!r}. "
-            "Call the class to make one."
+            "Call the class to make one, and look whether arguments are swapped."
         )
 
 

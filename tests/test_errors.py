@@ -147,6 +147,13 @@ TABLE = {
     "schedule_class": (lambda: gd.grids.uniform_time(gd.Cosine, 5), TypeError, "schedule", "gd.Schedule", "got", "Call the class"),
     "reframe_to_a_level": (lambda: gd.reframe(GRID, LEVEL), TypeError, "schedule", "gd.Schedule", "NoiseLevel", "Call the class"),
     "max_steps_zero": (lambda: gd.probability_flow(GAUSSIAN, VE, X, [3.0, 1.0], max_steps=0), ValueError, "max_steps", ">= 1", "got 0", "4096"),
+    "number_for_a_key": (lambda: gd.sample(gd.DDIM(1.0), GAUSSIAN, X, GRID, 0), TypeError, "key", "jax.random", "int", "jax.random.key"),
+    "number_for_a_prior_key": (lambda: gd.sample_prior(0, (3,), LEVEL), TypeError, "key", "jax.random", "int", "jax.random.key"),
+    "number_for_a_noise_key": (lambda: gd.add_noise(0, X, LEVEL), TypeError, "key", "jax.random", "int", "jax.random.key"),
+    "swapped_sampler": (lambda: gd.sample(GAUSSIAN, gd.Heun(), X, GRID), TypeError, "sampler", "gd.Sampler", "Gaussian", "before the model"),
+    "swapped_schedule": (lambda: grids.uniform_time(20, gd.Cosine()), TypeError, "schedule", "gd.Schedule", "20", "swapped"),
+    "swapped_fit": (lambda: gd.expectation_maximization(SAMPLES, MIXTURE), TypeError, "mixture", "gd.GaussianMixture", "ndarray", "comes first"),
+    "swapped_save": (lambda: gd.save(GAUSSIAN, "law.npz"), TypeError, "path", "file name", "Gaussian", "gd.save"),
     # measures
     "unequal_predictions": (lambda: metrics.explained_variance(SAMPLES, SAMPLES[:3]), ValueError, "prediction", r"\(10, 3\)", r"\(3, 3\)", "Pair"),
     "constant_target": (lambda: metrics.explained_variance(np.ones((3, 2)), np.ones((3, 2))), ValueError, "target", "differ", "equal", "variance"),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gaussdiff.denoiser import Denoiser, Event, check_model, check_sample
+from gaussdiff.denoiser import Denoiser, Event, check_key, check_model, check_sample
 from gaussdiff.numerics import concrete
 from gaussdiff.samplers.brownian import step_noise
 from gaussdiff.schedules import NoiseLevel
@@ -77,8 +77,8 @@ def sample(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel, key: PRNGKe
     jax.vmap(gd.sample, in_axes=(None, None, 0, None, 0))(sampler, model, x, levels, keys), without the last 0 and keys
     for a deterministic sampler.
 
-    TypeError for a sampler, model or levels of the wrong kind; ValueError for a NaN in x, levels that do not lose noise
-    at every step, or a missing key.
+    TypeError for a sampler, model, levels or key of the wrong kind; ValueError for a NaN in x, levels that do not lose
+    noise at every step, or a missing key. Values cannot be looked at inside jit, and are not checked there.
     """
     check_sampler(sampler)
     check_model(model)
@@ -89,8 +89,11 @@ def sample(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel, key: PRNGKe
     sampler.check_steps(len(levels) - 1)
     if key is None and sampler.draws():
         raise ValueError(
-            f"key: expected one, since {type(sampler).__name__} draws noise, got no key. Pass key=jax.random.key(seed)."
+            f"key: expected one, since {type(sampler).__name__} draws noise, got no key. Pass key=jax.random.key(seed),"
+            " under vmap one for each sample: jax.random.split(key, count)."
         )
+    if key is not None:
+        check_key(key)
     return _sample(sampler, model, x, levels, key)
 
 
@@ -135,7 +138,8 @@ def check_sampler(sampler, argument: str = "sampler") -> None:
     """TypeError unless `sampler` is a Sampler."""
     if not isinstance(sampler, Sampler):
         raise TypeError(
-            f"{argument}: expected a gd.Sampler such as gd.Heun(), got {sampler!r}. Call the class to make one."
+            f"{argument}: expected a gd.Sampler such as gd.Heun(), got {sampler!r}. "
+            + ("It comes before the model." if isinstance(sampler, Denoiser) else "Call the class to make one.")
         )
 
 
