@@ -23,7 +23,7 @@ class Report:
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command and return its exit code: 2 after an error of the user's."""
+    """Run one command and return its exit code: 2 after an error of the user's, 130 when interrupted."""
     try:
         tyro.extras.subcommand_cli_from_dict(
             {"report": Report}, args=arguments, prog="python -m analysis", description="Compare a run with its twins."
@@ -31,6 +31,9 @@ def main(arguments: list[str]) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as error:
+        print(str(error) or "interrupted; nothing was written: run the same command again", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from analysis.compare import Curves, Paths
+from analysis.compare import Curves, Paths, rank_correlation
 
 NAMES = {
     "network": "trained U-Net",
@@ -25,22 +25,36 @@ COLORS = {
     "isotropic": "#999999",
     "real": "#cc79a7",
 }
+# Curves that lie on each other stay visible: the later ones are dashed and have smaller points.
+LINES = {
+    "network": {"ls": "-", "marker": "o", "ms": 5},
+    "gaussian": {"ls": "-", "marker": "o", "ms": 5},
+    "mixture": {"ls": "--", "marker": "s", "ms": 3},
+    "data_set": {"ls": ":", "marker": "o", "ms": 2},
+    "isotropic": {"ls": "-", "marker": ".", "ms": 5},
+}
+LOWEST = -0.4  # explained variances below it are drawn at it, as triangles
 NOISE_AXIS = "noise scale σ (data units): noise ← → data"
 
 
 def trajectories(paths: Mapping[str, Paths], start: int = 0, columns: int = 9) -> Figure:
     """One start, every model: the network's noisy state on top, then what each model believes the image is."""
     levels = paths["network"].sigma
-    chosen = _spread(levels[:-1], columns)
+    between = _spread(levels[:-1], columns - 2)
+    chosen = np.unique([0, *between, len(levels) - 1])  # with the start and the end of the path
     if not _is_image(paths["network"].x[start, 0]):
         return _plane(paths)
     scale = np.sqrt(levels[chosen] ** 2 + 1).reshape(-1, 1, 1, 1)
     rows = [("noisy state\n(U-Net)", paths["network"].x[start, chosen] / scale)]
-    rows += [(f"{NAMES[name]}\nbelieves", path.denoised[start, chosen]) for name, path in paths.items()]
+    rows += [
+        (f"{NAMES[name]}\nbelieves", np.append(path.denoised[start], path.x[start, -1:], 0)[chosen])
+        for name, path in paths.items()
+    ]
     figure = _image_rows(rows)
-    for axis, sigma in zip(figure.axes[:columns], levels[chosen], strict=False):
-        axis.set_title(f"σ = {sigma:.2g}", fontsize=9)
-    figure.suptitle("Same noise, same solver: outline first, details later", fontsize=12)
+    places = ["start\n", *[""] * (len(chosen) - 2), "end\n"]
+    for axis, place, sigma in zip(figure.axes, places, levels[chosen], strict=False):
+        axis.set_title(f"{place}σ = {sigma:.2g}", fontsize=9)
+    figure.suptitle("Same noise, same solver: what each model believes on the way", fontsize=12)
     return figure
 
 
@@ -49,7 +63,9 @@ def samples(images: Mapping[str, np.ndarray], columns: int = 12) -> Figure:
     first = next(iter(images.values()))
     if not _is_image(first[0]):
         return _clouds(images)
-    return _image_rows([(name, row[:columns]) for name, row in images.items()])
+    figure = _image_rows([(name, row[:columns]) for name, row in images.items()])
+    figure.suptitle("Finished samples: the models in one column started from the same noise", fontsize=12)
+    return figure
 
 
 def explained(sigmas: np.ndarray, measured: Mapping[str, Curves]) -> Figure:
@@ -57,12 +73,23 @@ def explained(sigmas: np.ndarray, measured: Mapping[str, Curves]) -> Figure:
     figure, (denoiser, score, error) = _panels(3)
     for axis, part, title in ((denoiser, "denoiser", "denoised image"), (score, "score", "score")):
         for name, curve in measured[part].items():
-            axis.plot(sigmas, curve, ".-", color=COLORS[name], label=NAMES[name])
-        axis.set(ylim=(-0.05, 1.05), title=f"explained variance of the U-Net's {title}")
+            below = curve < LOWEST
+            axis.plot(sigmas, np.maximum(curve, LOWEST), color=COLORS[name], **LINES[name])
+            axis.plot(sigmas[below], np.full(below.sum(), LOWEST), "v", color=COLORS[name], ms=LINES[name]["ms"] + 5)
+        axis.set(ylim=(LOWEST - 0.05, 1.05), title=f"explained variance of the U-Net's {title}")
         axis.axhline(1, color="#cccccc", lw=0.8, zorder=0)
+        axis.axhline(0, color="#cccccc", lw=0.8, zorder=0)
+        if any((curve < LOWEST).any() for curve in measured[part].values()):
+            axis.text(0.02, 0.12, f"▼ below {LOWEST:g}", transform=axis.transAxes, fontsize=9)
     for name, curve in measured["error"].items():
-        error.plot(sigmas, curve, ".-", color=COLORS[name], label=NAMES[name])
+        error.plot(sigmas, curve, color=COLORS[name], label=NAMES[name], **LINES[name])
     error.set(title="error of the denoised image, unseen data", ylim=(0, None))
+    one = np.abs(np.log(sigmas)).argmin()
+    gaussian, isotropic = (measured["denoiser"][name][one] for name in ("gaussian", "isotropic"))
+    figure.suptitle(
+        f"At σ = {sigmas[one]:.2g} the Gaussian explains {gaussian:.0%} of the U-Net's denoised image, "
+        f"the isotropic baseline {isotropic:.0%}"
+    )
     return _noise_axes(figure, denoiser, score, error)
 
 
@@ -72,8 +99,11 @@ def distances(levels: np.ndarray, measured: Mapping[str, Curves]) -> Figure:
     for axis, part, title in ((state, "state", "noisy state"), (denoised, "denoised", "denoised image")):
         for name, curve in measured[part].items():
             shown = levels[: len(curve)] > 0
-            axis.plot(levels[: len(curve)][shown], curve[shown], ".-", color=COLORS[name], label=NAMES[name])
+            label = NAMES[name] if axis is denoised else None
+            axis.plot(levels[: len(curve)][shown], curve[shown], color=COLORS[name], label=label, **LINES[name])
         axis.set(title=f"distance to the U-Net's {title}\n(RMS per pixel)", ylim=(0, None))
+    ends = {name: curve[-1] for name, curve in measured["state"].items()}
+    figure.suptitle(f"From the same noise, the {NAMES[min(ends, key=ends.__getitem__)]} ends closest to the U-Net")
     return _noise_axes(figure, state, denoised)
 
 
@@ -85,12 +115,16 @@ def commitment(variances: np.ndarray, measured: Curves) -> Figure:
     for name in ("network", "mixture", "data_set"):
         marker = "o" if name == "network" else "."
         axis.plot(variances, measured[name], marker, color=COLORS[name], label=NAMES[name], ms=6, alpha=0.85)
-    axis.set(xscale="log", yscale="log", xlabel="variance of the principal component (data units²)")
+    axis.set(
+        xscale="log", yscale="log", xlabel="variance of the principal component (data units²)\ndetails ← → outline"
+    )
     for scale in (axis.xaxis, axis.yaxis):
         scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
         scale.set_major_formatter("{x:g}")
         scale.set_minor_locator(NullLocator())
-    axis.set(ylabel="σ where it is half decided", title="Large components are decided first, fine ones last")
+    ordered = rank_correlation(variances, measured["network"]) > 0.5
+    title = "Large components are decided first, fine ones last" if ordered else "Components out of the predicted order"
+    axis.set(ylabel="σ where it is half decided", title=title)
     axis.legend(frameon=False)
     return figure
 
@@ -133,7 +167,7 @@ def _noise_axes(figure: Figure, *axes: Axes) -> Figure:
         axis.title.set_fontsize(10)
         axis.invert_xaxis()
         axis.xaxis.set_major_formatter("{x:g}")
-    axes[-1].legend(frameon=False)
+    figure.legend(loc="outside lower center", ncols=5, frameon=False)
     return figure
 
 
@@ -155,6 +189,7 @@ def _clouds(samples: Mapping[str, np.ndarray]) -> Figure:
         axis.plot(*_pair(x).T, ".", color="#333333", ms=2)
         axis.set(title=name, aspect="equal")
         axis.title.set_fontsize(9)
+    figure.suptitle("Finished samples of each model, from the same noise", fontsize=12)
     return figure
 
 

@@ -45,8 +45,8 @@ def judge(samples: Mapping[str, np.ndarray], data: Dataset, features: Features, 
     """For each set of samples: Frechet distance to the held-out data in `features`, and the nearest-training ratio.
 
     The ratio divides the median distance of a sample to its nearest training image by that of a held-out image: 0 is a
-    copy, 1 as far from the training set as unseen real data. The row "real" is the floor: as many training samples as
-    there are samples, against the same held-out data, the mean and the standard deviation over ten draws.
+    copy, 1 as far from the training set as unseen real data. The row "real" is for comparison: as many training samples
+    as there are samples, against the same held-out data, the mean and the standard deviation over ten draws.
     """
     target = features.extract(data.held_out)
     unseen = np.median(gd.metrics.nearest_distances(data.held_out, data.train))
@@ -58,9 +58,9 @@ def judge(samples: Mapping[str, np.ndarray], data: Dataset, features: Features, 
         for name, x in samples.items()
     }
     count = min(len(x) for x in samples.values())
-    floor = [gd.metrics.frechet_distance(features.extract(x), target) for x in _draws(data.train, count, seed)]
+    between = [gd.metrics.frechet_distance(features.extract(x), target) for x in _draws(data.train, count, seed)]
     # a held-out image stands for real data in the ratio, which is then 1 by definition
-    real = {"frechet": float(np.mean(floor)), "frechet_std": float(np.std(floor)), "nearest_training_ratio": 1.0}
+    real = {"frechet": float(np.mean(between)), "frechet_std": float(np.std(between)), "nearest_training_ratio": 1.0}
     return {**scores, "real": real}
 
 

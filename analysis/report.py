@@ -21,15 +21,24 @@ KEPT_PATHS = 32  # starts whose whole paths go to arrays.npz
 
 
 def write(study: Study, out: Path) -> None:
-    """Print the tables and write metrics.json, arrays.npz, figures/*.png and report.html to the folder `out`."""
-    (out / "figures").mkdir(parents=True, exist_ok=True)
+    """Print the tables and write metrics.json, arrays.npz, figures/*.png and report.html to the folder `out`.
+
+    Everything is made before the first file is written; KeyboardInterrupt after that says that files are missing.
+    """
     drawings = {name: _png(figure) for name, figure in draw(study).items()}
-    for name, png in drawings.items():
-        (out / "figures" / f"{name}.png").write_bytes(png)
-    (out / "metrics.json").write_text(json.dumps(metrics(study), indent=1, allow_nan=False) + "\n")
-    np.savez_compressed(out / "arrays.npz", allow_pickle=False, **arrays(study))
-    (out / "report.html").write_text(page(study, drawings), encoding="utf-8")
+    numbers = json.dumps(metrics(study), indent=1, allow_nan=False) + "\n"
+    text, held = page(study, drawings), arrays(study)
     _show(tables(study))
+    try:
+        (out / "figures").mkdir(parents=True, exist_ok=True)
+        for name, png in drawings.items():
+            (out / "figures" / f"{name}.png").write_bytes(png)
+        (out / "metrics.json").write_text(numbers)
+        np.savez_compressed(out / "arrays.npz", allow_pickle=False, **held)
+        (out / "report.html").write_text(text, encoding="utf-8")
+    except KeyboardInterrupt:
+        unfinished = f"interrupted; the report in {out} may be incomplete: run the same command again"
+        raise KeyboardInterrupt(unfinished) from None
     print(f"written: {out / 'report.html'}, metrics.json, arrays.npz, figures/ ({len(drawings)})")
 
 
@@ -88,17 +97,22 @@ def sentences(study: Study) -> dict[str, str]:
             f"this multiple of the formula's noise scale: {ratios}."
         ),
         "gaussian": (
-            "At every noise scale measured above 1 the Gaussian explains at least "
-            f"{_percent(numbers['score_explained_above_one'])} of the variance of the U-Net's score, and of its "
-            f"denoised image {_percent(numbers['denoised_explained_near_one'])} at σ = {numbers['sigma_near_one']:.2g}."
+            f"At σ = {numbers['sigma_near_one']:.2g} the Gaussian explains "
+            f"{_percent(numbers['denoised_explained_near_one'])} of the variance of the U-Net's denoised image, the "
+            f"isotropic baseline {_percent(numbers['denoised_explained_near_one_isotropic'])}. Of its score the "
+            "Gaussian explains at every noise scale measured above 1 at least "
+            f"{_percent(numbers['score_explained_above_one'])}, the isotropic baseline at least "
+            f"{_percent(numbers['score_explained_above_one_isotropic'])}. {_at_high_noise(study)}"
         ),
+        "starts": _at_the_start(study),
         "paths": (
             f"From the same noise the {figures.NAMES[closest]} ends closest to the U-Net, {ends[closest][-1]:.3f} per "
             f"entry (root mean square; images are in [-1, 1]); {others}."
         ),
         "samples": (
-            f"Fréchet distance to unseen images: {frechet}; the floor, for as many real images, is "
-            f"{quality['real']['frechet']:.2f} ± {quality['real']['frechet_std']:.2f}. The U-Net's samples lie "
+            f"Fréchet distance to unseen images: {frechet}; for comparison, real images against real "
+            f"images: {quality['real']['frechet']:.2f} ± {quality['real']['frechet_std']:.2f}; differences smaller "
+            f"than that ± {quality['real']['frechet_std']:.2f} mean nothing. The U-Net's samples lie "
             f"{ratio['network']} times as far from the nearest training image as unseen images do, those of the data "
             f"set {ratio['data_set']} times."
         ),
@@ -109,6 +123,41 @@ def sentences(study: Study) -> dict[str, str]:
             f"The features for the Fréchet distance: {study.features}."
         ),
     }
+
+
+def _at_high_noise(study: Study) -> str:
+    """Whether the network's own error rules its denoised image at the highest noise scales, and from which on."""
+    denoised, error, sigmas = study.explained["denoiser"], study.explained["error"], study.sigmas
+    best = np.max([denoised[name] for name in study.paths if name != "network"], axis=0)
+    trusted = np.flatnonzero((best >= 0.5) | (error["network"] <= error["gaussian"]))
+    first = trusted[-1] + 1 if trusted.size else 0
+    if first == len(sigmas):
+        return (
+            f"At the highest noise scale measured, σ = {sigmas[-1]:.2g}, the Gaussian explains "
+            f"{_percent(denoised['gaussian'][-1])} of the denoised image."
+        )
+    return (
+        f"At high noise the U-Net does not act like a Gaussian: from σ = {sigmas[first]:.2g} up the Gaussian "
+        f"explains at most {_percent(denoised['gaussian'][first:].max())} of the denoised image and no twin half of "
+        f"it, and on unseen data the U-Net's error is larger than the Gaussian's ({error['network'][-1]:.3f} against "
+        f"{error['gaussian'][-1]:.3f} at σ = {sigmas[-1]:.2g}). There the denoised image should hardly vary, and what "
+        "varies in it is mostly the network's own error."
+    )
+
+
+def _at_the_start(study: Study) -> str:
+    """Whether the twins' denoised images agree at the start of the paths, where they have seen the same noise."""
+    first = {name: path.denoised[:, 0] for name, path in study.paths.items()}
+    twins = [image for name, image in first.items() if name != "network"]
+    apart = max(float(np.sqrt(np.mean((a - b) ** 2))) for a in twins for b in twins)
+    distances = [curve[0] for curve in study.distances["denoised"].values()]
+    sigma, low, high = study.levels[0], min(distances), max(distances)
+    if apart > 0.1 * low:
+        return f"at σ = {sigma:.2g} the twins already differ, by up to {apart:.3f} from each other."
+    return (
+        f"all twins start at the same distance, {high:.3f}, because at σ = {sigma:.2g} they say nearly the "
+        f"same (at most {apart:.1g} apart): the average image. That distance is the U-Net's own error."
+    )
 
 
 def _percent(share: float) -> str:

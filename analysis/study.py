@@ -21,6 +21,8 @@ SIGMAS = np.geomspace(0.01, 80, 16)
 class Settings:
     """What a report measures: how many starts, on which grid, with which twins."""
 
+    # Checked by `run`, not here: a command-line parser builds it, and rewords errors that it meets while doing so.
+
     starts: int = 256  # paths from pure noise, the same for every model
     steps: int = 32  # Heun steps on the EDM grid (rho = 7) from sigma_max to 0
     sigma_min: float = 0.01  # last noise scale above 0: pixels of 8-bit images are 0.008 apart
@@ -28,7 +30,8 @@ class Settings:
     components: int = 10  # Gaussians in the mixture
     seed: int = 0  # of the starts, the noise and the fits
 
-    def __post_init__(self):
+    def check(self) -> None:
+        """ValueError names the field that makes no study, what was expected, what came and the cure."""
         for name in ("starts", "steps", "components"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name}: expected at least 2, got {getattr(self, name)}. Raise --{name}.")
@@ -55,6 +58,7 @@ class Study:
 
 def run(directory: Path, settings: Settings) -> Study:
     """Load the run in `directory` and its data, fit the twins, and measure; a line of progress for each part."""
+    settings.check()
     clock = _Clock()
     config = training.load_config(directory)
     data = load_data(config.data, held_out=config.held_out, data_dir=config.data_dir)

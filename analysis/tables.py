@@ -37,7 +37,8 @@ def _explained(study: Study, shown: int = 8) -> Table:
     ]
     return Table(
         "Explained variance of the network",
-        "1: the twin says what the network says; below 0: worse than a constant. "
+        "1: the twin says what the network says; below 0: worse than a constant. Isotropic: the baseline that knows "
+        "only the mean and the total variance. "
         f"On {len(study.data.held_out)} held-out samples with noise of scale σ.",
         ["σ =", *(f"{study.sigmas[i]:.2g}" for i in chosen)],
         rows,
@@ -95,8 +96,9 @@ def _quality(study: Study) -> Table:
     return Table(
         "Samples",
         f"Fréchet distance to {len(study.data.held_out)} held-out samples, from {study.settings.starts} samples; "
-        f"features: {study.features}. The row “{NAMES['real']}” is the floor: training images instead of samples, mean "
-        "and standard deviation over ten draws. Nearest-training ratio: 0 copies a training image, 1 is as far from "
+        f"features: {study.features}. The row “{NAMES['real']}” is for comparison, real images against real images: as "
+        "many training images instead of samples, mean and spread (±, standard deviation) over ten draws; differences "
+        "smaller than that spread mean nothing. Nearest-training ratio: 0 copies a training image, 1 is as far from "
         "them as unseen real images are.",
         ["", "Fréchet distance", "nearest-training ratio"],
         rows,
@@ -110,7 +112,8 @@ def summary(study: Study) -> dict[str, float]:
     both = np.isfinite(measured)
     slope = np.polyfit(np.log(study.variances[both]), np.log(measured[both]), 1)[0]
     score, denoised = (study.explained[part]["gaussian"] for part in ("score", "denoiser"))
-    one = np.abs(np.log(study.sigmas)).argmin()
+    one, above_one = np.abs(np.log(study.sigmas)).argmin(), study.sigmas > 1
+    baseline = {part: study.explained[part]["isotropic"] for part in ("score", "denoiser")}
     return {
         "order_correlation": rank_correlation(study.variances, measured),
         **{
@@ -118,8 +121,10 @@ def summary(study: Study) -> dict[str, float]:
             for name, curve in study.committed.items()
         },
         "commitment_slope": float(slope),
-        "score_explained_above_one": float(score[study.sigmas > 1].min()),
+        "score_explained_above_one": float(score[above_one].min()),
+        "score_explained_above_one_isotropic": float(baseline["score"][above_one].min()),
         "denoised_explained_near_one": float(denoised[one]),
+        "denoised_explained_near_one_isotropic": float(baseline["denoiser"][one]),
         "sigma_near_one": float(study.sigmas[one]),
     }
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import gaussdiff as gd
+from analysis import __main__ as command
 from analysis import compare, quality, twins
 from training.data import Dataset, load
 
@@ -114,6 +115,23 @@ def test_a_report_on_no_run_says_what_to_do(tmp_path):
     assert done.returncode == 2
     assert "python -m training train" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_setting_that_makes_no_study_is_a_plain_error(tmp_path, capsys):
+    code = command.main(["report", "--run", str(tmp_path), "--out", str(tmp_path / "out"), "--starts", "0"])
+    assert code == 2
+    assert capsys.readouterr().err.startswith("error: starts: expected at least 2, got 0")
+
+
+def test_an_interrupted_report_says_so_and_writes_nothing(tmp_path, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "run", interrupted)
+    code = command.main(["report", "--run", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert code == 130
+    assert capsys.readouterr().err == "interrupted; nothing was written: run the same command again\n"
     assert not (tmp_path / "out").exists()
 
 

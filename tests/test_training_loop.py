@@ -1,11 +1,13 @@
 """Runs: continued to the bit, stopped cleanly, refused without a trace, and the commands around them."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,8 +16,8 @@ import numpy as np
 import pytest
 
 import training
-from training import Config, checkpoint, draw
-from training.__main__ import asked_data, main
+from training import Config, checkpoint, draw, interrupts, journal
+from training.commands import asked_data, main
 
 ROOT = Path(__file__).parents[1]
 TINY = Config(
@@ -104,11 +106,86 @@ def test_ctrl_c_saves_and_says_how_to_continue(tmp_path):
 
 
 @pytest.mark.slow
+def test_ctrl_c_before_training_is_one_line(tmp_path):
+    process = command("train", *FLAGS, "--out", tmp_path / "run")
+    time.sleep(1)  # within the import of jax
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert errors.startswith("interrupted; the same command begins again")
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_while_compiling_is_answered_at_once(presses, tmp_path):
+    process = command("train", *FLAGS, "--out", tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == "step 0 of 1000  compiling\n"
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline().startswith("stopping after this step")
+    assert process.poll() is None
+    if presses == 2:
+        process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert errors.startswith("stopped at step 1, saved" if presses == 1 else "interrupted;")
+    assert errors.count("\n") == 1
+    assert newest_step(tmp_path) == 2 - presses
+
+
+def test_ctrl_c_is_heard_while_the_main_thread_is_busy_outside_python():
+    heard = []
+    with interrupts.first(lambda: heard.append(time.perf_counter())):
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000)
+        end = time.perf_counter()
+    assert len(heard) == 1
+    assert heard[0] < end
+
+
+def test_the_first_ctrl_c_is_noted_and_the_second_acts_as_before(capfd):
+    before = [signal.getsignal(number) for number in interrupts.SIGNALS]
+    with interrupts.noted() as asked:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert asked.wait(10)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert capfd.readouterr().err.startswith("stopping after this step; while compiling")
+    assert [signal.getsignal(number) for number in interrupts.SIGNALS] == before
+
+
+def test_the_program_listens_before_jax_is_imported():
+    code = "import sys, training, training.__main__; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_the_held_out_loss_is_shown_when_it_is_new(tmp_path, capsys):
+    with journal.opened(tmp_path / "train.jsonl", 0, 2, batch=4) as book:
+        book.note(1, 0.5, 10.0, held_out=0.25)
+        book.note(2, 0.5, 10.0, held_out=None)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.startswith(f"step {i} of 2  ") for i, line in enumerate(lines)] == [True] * 3
+    assert ["held-out 0.25" in line for line in lines] == [False, True, False]
+
+
+@pytest.mark.slow
+def test_no_steps_make_an_untrained_run(tmp_path, capsys):
+    line = ["train", *FLAGS, "--out", str(tmp_path), "--steps"]
+    assert main([*line, "0"]) == 0
+    assert capsys.readouterr().out == f"initialised, not trained: {tmp_path}\n"
+    assert training.load(tmp_path).shape == (2,)
+    assert main([*line, "2"]) == 0
+    assert f"\ntrained: {tmp_path}\n" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_a_finished_run_is_reused_at_once_and_untouched(tmp_path, capsys):
     model = training.train(dataclasses.replace(TINY, steps=2), tmp_path)
     before = contents(tmp_path)
     again = training.train(dataclasses.replace(TINY, steps=1), tmp_path)
-    assert "already trained to step 2" in capsys.readouterr().out
+    assert "already trained to step 2; reused (more than the 1 asked for)" in capsys.readouterr().out
     assert contents(tmp_path) == before
     jax.tree.map(np.testing.assert_array_equal, model, again)
 
@@ -177,6 +254,8 @@ def test_commands_sample_and_evaluate(tmp_path, capsys):
         (["train", "--data", "toy-ring", "--labels", "--out", "OUT"], "drop --labels"),
         (["train", "--data", "mnist", "--data-dir", "OUT", "--out", "OUT"], "download_and_prepare"),
         (["sample", "--run", "OUT", "--out", "OUT/x.npz"], "expected the folder of a run"),
+        (["sample", "--run", "OUT", "--out", "OUT/x.npz", "--seed", "-3"], "seed: expected an integer in [0, 2**32)"),
+        (["sample", "--run", "OUT", "--out", "OUT/x.txt"], "out: expected a name that ends in .npz"),
         (["evaluate", "--run", "OUT"], "expected the folder of a run"),
     ],
 )

@@ -3,9 +3,26 @@
 A trained run is a folder; `load(folder)` gives its network as a gaussdiff Denoiser, `train(config, folder)` makes one.
 """
 
-from .config import Config, preset
-from .loop import train
-from .network import LearnedDenoiser
-from .runs import load, load_config
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 __all__ = ["Config", "LearnedDenoiser", "load", "load_config", "preset", "train"]
+
+if TYPE_CHECKING:
+    from .config import Config, preset
+    from .loop import train
+    from .network import LearnedDenoiser
+    from .runs import load, load_config
+else:
+    # Imported only when asked for: the program answers Ctrl-C before jax is imported.
+    _HOMES = {
+        **dict.fromkeys(("Config", "preset"), "config"),
+        **dict.fromkeys(("load", "load_config"), "runs"),
+        "LearnedDenoiser": "network",
+        "train": "loop",
+    }
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -50,7 +50,7 @@ class Config(Settings):
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _check(field.name, getattr(self, field.name))
+            check(field.name, getattr(self, field.name))
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold."""
@@ -162,7 +162,8 @@ _RULES: dict[str, _Rule] = {
 }
 
 
-def _check(name: str, value: object) -> None:
+def check(name: str, value: object) -> None:
+    """Raise ValueError where `value` is none for the field `name`."""
     expected, holds = _RULES[name]
     if not holds(value):
         raise ValueError(f"{name}: expected {expected}, got {value!r}; set --{name.replace('_', '-')} to such a value")

@@ -34,7 +34,6 @@ class Journal:
     def __init__(self, path: Path, start: int, steps: int, batch: int, bar: Progress | None):
         self.path, self.steps, self.batch, self.bar = path, steps, batch, bar
         self.start = self.told = self.looked = start
-        self.held_out: float | None = None
         self.start_clock()
         self.task = None if bar is None else bar.add_task("training", total=steps, completed=start, note="compiling")
 
@@ -54,14 +53,14 @@ class Journal:
         """Record the mean loss of the steps since the last look, and the held-out loss where it was measured."""
         record = {"step": step, "loss": loss, "images_per_second": round(rate, 1), "time": round(time.time(), 3)}
         if held_out is not None:
-            self.held_out = record["held_out_loss"] = held_out
+            record["held_out_loss"] = held_out
         with open(self.path, "a") as file:
             file.write(json.dumps(record) + "\n")
-        self._show(step, loss, rate)
+        self._show(step, loss, rate, held_out)
 
-    def _show(self, step: int, loss: float, rate: float) -> None:
-        held_out = "" if self.held_out is None else f"  held-out {self.held_out:.4f}"
-        text = f"loss {loss:.4f}{held_out}  {rate:,.0f} images/s"
+    def _show(self, step: int, loss: float, rate: float, held_out: float | None) -> None:
+        judged = "" if held_out is None else f"  held-out {held_out:.4f}"
+        text = f"loss {loss:.4f}{judged}  {rate:,.0f} images/s"
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=step, note=text)
         elif step == self.steps or step - self.told >= self.steps / 10:
@@ -74,6 +73,7 @@ class Journal:
 def opened(path: Path, start: int, steps: int, batch: int) -> Iterator[Journal]:
     """Give a Journal that shows a bar on a terminal, and about ten lines in all anywhere else."""
     if not sys.stdout.isatty():
+        print(f"step {start} of {steps}  compiling", flush=True)
         yield Journal(path, start, steps, batch, None)
         return
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())

@@ -1,17 +1,13 @@
 """The training loop: start or continue a run, look at it now and then, save it, stop cleanly."""
 
 import math
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import checkpoint, data, journal, runs
+from . import checkpoint, data, interrupts, journal, runs
 from .config import Config, differences
 from .evaluate import held_out_loss
 from .network import LearnedDenoiser
@@ -31,12 +27,14 @@ def train(config: Config, out: str | Path) -> LearnedDenoiser:
     if found is not None:
         _check_same(Config.from_json(found.settings["config"]), config, out)
         if found.step >= config.steps:
-            print(f"{out} is already trained to step {found.step}; reused", flush=True)
+            more = f" (more than the {config.steps} asked for)" if found.step > config.steps else ""
+            print(f"{out} is already trained to step {found.step}; reused{more}", flush=True)
             return runs.load(out)
     examples = data.load(config.data, held_out=config.held_out, data_dir=config.data_dir)
     trainer = Trainer.create(config, examples.shape, examples.classes)
     state = _begin(trainer, out, found)
-    state = _advance(trainer, state, examples, out)
+    if config.steps:
+        state = _advance(trainer, state, examples, out)
     return trainer.model(state.ema)
 
 
@@ -67,7 +65,7 @@ def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Pa
     labels = None if dataset.train_labels is None else jnp.asarray(dataset.train_labels)
     examples = Examples(jnp.asarray(dataset.train), labels)
     held_out = jnp.asarray(dataset.held_out[:512])
-    with interruptible() as stop, journal.opened(out / "train.jsonl", start, config.steps, config.batch) as book:
+    with interrupts.noted() as stop, journal.opened(out / "train.jsonl", start, config.steps, config.batch) as book:
         step = trainer.compiled_step(state, examples)
         book.start_clock()
         losses = []
@@ -113,29 +111,3 @@ def _diverged(what: str, step: int, out: Path) -> FloatingPointError:
         f"{what} at step {step}. The checkpoint before it stays in {out}. "
         "Train into another --out with a smaller --learning-rate, a longer --warmup or a smaller --clip."
     )
-
-
-@contextmanager
-def interruptible() -> Iterator[threading.Event]:
-    """Give an event that the first Ctrl-C or SIGTERM sets; a second one acts as usual.
-
-    An exception in the middle of a step would lose the state that the step has consumed.
-    """
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def ask(number: int, frame: object) -> None:
-        asked.set()
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,0 +1,113 @@
+"""The commands train, sample and evaluate."""
+
+import dataclasses
+import json
+import sys
+import warnings
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from . import data, draw, evaluate, runs
+from .config import Config, Settings, check, preset
+from .loop import train
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a denoiser, or continue the run in --out. The defaults are those made for --data."""
+
+    out: Path  # folder of the run; made where it is not there, continued where it holds a run
+    settings: tyro.conf.OmitArgPrefixes[Settings] = dataclasses.field(default_factory=Settings)
+
+    def __call__(self) -> None:
+        train(Config(**vars(self.settings)), self.out)
+        untrained = self.settings.steps == 0 and runs.open_run(self.out).step == 0
+        print(f"{'initialised, not trained' if untrained else 'trained'}: {self.out}", flush=True)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draw samples of a trained run with Heun's method, and save them as .npz and, for images, as a .png beside it."""
+
+    run: Path  # folder of the run
+    out: Path  # the .npz file to write
+    n: int = 64  # number of samples
+    steps: int = 18  # solver steps, of two network calls each
+    seed: int = 0  # of the starting noise
+    label: int | None = None  # class to draw from, for a run trained with labels
+    weights: str = "ema"  # "ema" or "params"
+
+    def __call__(self) -> None:
+        if self.n < 1 or self.steps < 1:
+            raise ValueError(f"n, steps: expected at least 1, got {self.n} and {self.steps}")
+        check("seed", self.seed)
+        if self.out.suffix != ".npz":
+            cure = self.out.with_suffix(".npz")
+            raise ValueError(f"out: expected a name that ends in .npz, got {self.out}; set --out to {cure}")
+        model = runs.load(self.run, self.weights)
+        model = model if self.label is None else model.given(self.label)
+        x = draw.samples(model, self.n, self.steps, self.seed)
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.out, "wb") as file:
+            np.savez(file, samples=x, seed=self.seed, steps=self.steps)
+        print(f"{self.n} samples of shape {model.shape} ({self.weights} weights): {self.out}")
+        if x.ndim == 4 and find_spec("matplotlib"):
+            draw.save_grid(x, self.out.with_suffix(".png"))
+            print(f"picture: {self.out.with_suffix('.png')}")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Print the denoising error of a trained run at each noise level, on training and held-out samples."""
+
+    run: Path  # folder of the run
+    out: Path | None = None  # JSON file to write; by default evaluation.json in the run's folder
+    weights: str = "ema"  # "ema" or "params"
+
+    def __call__(self) -> None:
+        config, model = runs.load_config(self.run), runs.load(self.run, self.weights)
+        dataset = data.load(config.data, held_out=config.held_out, data_dir=config.data_dir)
+        rows = evaluate.table(model, dataset.train, dataset.held_out, config)
+        print(f"mean squared error of the denoiser ({self.weights} weights); loss 1 = no better than a multiple of x")
+        print(f"{'sigma':>10} {'train':>10} {'held out':>10} {'loss':>10}")
+        for row in rows:
+            print(" ".join(f"{row[name]:10.4g}" for name in ("sigma", "train", "held_out", "loss")))
+        out = self.out or self.run / "evaluation.json"
+        out.write_text(json.dumps({"weights": self.weights, "levels": rows}, indent=1) + "\n")
+        print(f"written: {out}")
+
+
+def asked_data(arguments: list[str]) -> str:
+    """Return the data set named on the command line, whose preset gives the other defaults."""
+    for name, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if name == "--data" and value:
+            return value
+        if name.startswith("--data="):
+            return name.removeprefix("--data=")
+    return Config.data
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command and return its exit code: 2 after an error of the user's, 130 when interrupted."""
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    try:
+        default = Train(tyro.MISSING, Settings(**vars(preset(asked_data(arguments)))))
+        commands = (
+            Annotated[Train, tyro.conf.subcommand("train", default=default)]
+            | Annotated[Sample, tyro.conf.subcommand("sample")]
+            | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+        )
+        description = "Train a denoiser, sample from it, evaluate it."
+        tyro.cli(commands, args=arguments, prog="python -m training", description=description)()
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as error:
+        print(str(error) or "interrupted", file=sys.stderr)
+        return 130
+    return 0
