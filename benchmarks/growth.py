@@ -120,7 +120,7 @@ def plot(curves: list[Growth], file: Path) -> None:
         row[0].set_ylabel("milliseconds")
     handles, labels = grid[0, 0].get_legend_handles_labels()
     grid[-1, -1].legend(handles, labels, loc="center", frameon=False, fontsize=11)
-    figure.suptitle("Time over each size of each law: predicted to be in proportion")
+    figure.suptitle("Time grows in proportion to each size, once fixed costs are paid")
     figure.savefig(file, dpi=110)
     plt.close(figure)
 
@@ -137,9 +137,14 @@ def _panel(axes: Axes, curve: Growth, limits: list[float]) -> None:
     axes.loglog(curve.sizes, milliseconds, "o-", color="C0", label="measured")
     axes.set_xticks(curve.sizes, [f"{size:,}" for size in curve.sizes], fontsize=8)
     axes.set_xticks([], minor=True)
+    marks = [
+        mark for power in range(-2, 5) for mark in np.array([1, 3]) * 10.0**power if limits[0] <= mark <= limits[1]
+    ]
     axes.set_ylim(*limits)
+    axes.set_yticks(marks, [f"{mark:g}" for mark in marks])
+    axes.set_yticks([], minor=True)
     axes.set_xlabel(curve.size)
-    axes.set_title(f"{curve.law}: {curve.others}", fontsize=9)
+    axes.set_title(f"{curve.law}\n{curve.others}", fontsize=9)
     axes.text(
         0.05, 0.88, f"time ~ size$^{{\\,{curve.exponent:.2f}}}$", transform=axes.transAxes, fontsize=11, color="C0"
     )
