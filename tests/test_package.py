@@ -32,9 +32,9 @@ READING_ORDER = [
     *("numerics", "schedules", "conversions", "denoiser", "posterior", "spectra", "gaussian", "diagonal"),
     *("modes", "trajectory", "exact", "divergence", "clusters", "mixture", "moments", "em", "conditioning"),
     *("softmax", "empirical", "streamed", "neighbours", "local", "univariate", "finite_data", "learning", "grids"),
-    *("samplers.brownian", "samplers.base", "samplers.ddim", "samplers.euler", "samplers.heun", "samplers.dpmsolverpp"),
+    *("samplers.brownian", "samplers.base", "samplers.ddim", "samplers.euler", "samplers.heun"),
     *("samplers.singlestep", "samplers.dpmsolver", "samplers.dpmsolverpp2s", "samplers.multistep", "samplers.adams"),
-    *("samplers.deis", "samplers.dpmsolverpp3m", "samplers.linear_multistep", "samplers.unipc", "samplers.afs"),
+    *("samplers.deis", "samplers.dpmsolverpp", "samplers.linear_multistep", "samplers.unipc", "samplers.afs"),
     *("samplers.gaussian_exact", "samplers.switch", "samplers", "spectral", "integrate", "losses", "metrics", "files"),
 ]
 

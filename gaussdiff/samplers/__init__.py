@@ -6,9 +6,8 @@ from gaussdiff.samplers.base import Sampler, Step, sample
 from gaussdiff.samplers.ddim import DDIM
 from gaussdiff.samplers.deis import DEIS
 from gaussdiff.samplers.dpmsolver import DPMSolver2, DPMSolver3
-from gaussdiff.samplers.dpmsolverpp import DPMSolverPP2M
+from gaussdiff.samplers.dpmsolverpp import DPMSolverPP2M, DPMSolverPP3M
 from gaussdiff.samplers.dpmsolverpp2s import DPMSolverPP2S
-from gaussdiff.samplers.dpmsolverpp3m import DPMSolverPP3M
 from gaussdiff.samplers.euler import Euler
 from gaussdiff.samplers.gaussian_exact import GaussianExact
 from gaussdiff.samplers.heun import Heun

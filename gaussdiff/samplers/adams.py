@@ -36,10 +36,6 @@ class AdamsBashforth(NoiseMultistep):
     def __init__(self, order: int = 4):
         self.order = check_order(order, 4)
 
-    @property
-    def memory(self) -> int:
-        return self.order - 1
-
     def weights(self, history: History, level: NoiseLevel, next_level: NoiseLevel) -> Float[Array, " memory"]:
         return by_order(_uneven, history, level, next_level)
 
@@ -55,10 +51,6 @@ class IPNDM(NoiseMultistep):
 
     def __init__(self, order: int = 4):
         self.order = check_order(order, 4)
-
-    @property
-    def memory(self) -> int:
-        return self.order - 1
 
     def weights(self, history: History, level: NoiseLevel, next_level: NoiseLevel) -> Float[Array, " memory"]:
         even = lambda levels, _: jnp.asarray(EVEN[len(levels) - 1], levels.sigma.dtype)  # noqa: E731

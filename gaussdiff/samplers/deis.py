@@ -38,10 +38,6 @@ class DEIS(NoiseMultistep):
         self.schedule = VariancePreserving() if schedule is None else schedule
         check_schedule(self.schedule)
 
-    @property
-    def memory(self) -> int:
-        return self.order - 1
-
     def weights(self, history: History, level: NoiseLevel, next_level: NoiseLevel) -> Float[Array, " memory"]:
         return by_order(self._rule, history, level, next_level)
 

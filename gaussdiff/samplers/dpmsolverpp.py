@@ -1,54 +1,60 @@
-"""DPM-Solver++(2M): the denoised image extrapolated linearly in log-SNR from the last two steps.
+"""DPM-Solver++ multistep: the denoised image extrapolated in log-SNR from the last two or three steps.
 
-    x' = (sigma'/sigma) x + (alpha' - alpha sigma'/sigma) ((1 + q) x0 - q x0_prev),   q = h / (2 h_prev)
+    2M   x' = DDIM + alpha' (1 - e^-h) (x0 - x0_1) / (2 r0)
+    3M   x' = (sigma'/sigma) x - alpha' (phi1 x0 - phi2 D1 + phi3 D2)
 
-with h the step in half log-SNR. The first step, and one to sigma = 0 where h is infinite, are DDIM steps (q = 0), and
-so is the step after one from alpha = 0.
+with h the step in half log-SNR, the last two steps r0, r1 in units of h, phi1 = e^-h - 1, phi2 = phi1/h + 1, phi3 =
+phi2/h - 1/2, and the slopes E0 = (x0 - x0_1)/r0, E1 = (x0_1 - x0_2)/r1, D2 = (E0 - E1)/(r0 + r1), D1 = E0 + r0 D2. As
+published, D2 counts half of what a quadratic needs, so that 3M is of order 2.
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
-from gaussdiff.denoiser import Denoiser, Event
-from gaussdiff.numerics import safe_divide
-from gaussdiff.samplers.base import Sampler, Step, denoise
+from gaussdiff.samplers.multistep import DataMultistep, History, by_order
+from gaussdiff.samplers.singlestep import log_step
 from gaussdiff.schedules import NoiseLevel
 
 
-class DPMSolverPP2M(Sampler):
-    """DPM-Solver++(2M), the same in every frame: one model call a step. Lu et al., arXiv 2211.01095, algorithm 2."""
+class DPMSolverPP2M(DataMultistep):
+    """DPM-Solver++(2M), multistep with two denoised images: one model call a step; it starts with DDIM.
 
-    def draws(self) -> int:
-        return 0
+    x' = (sigma'/sigma) x + alpha' (1 - e^-h) ((1 + q) x0 - q x0_1), q = 1 / (2 r0), symbols as at the head of this
+    file. Lu et al., arXiv 2211.01095, algorithm 2.
+    """
 
-    def nfe(self, n: int) -> int:
-        return n
+    @property
+    def memory(self) -> int:
+        return 1
 
-    def init(self, x: Event, level: NoiseLevel) -> tuple[Array, Array]:
-        """The previous denoised image and step in half log-SNR, 0 where there is none."""
-        return jnp.zeros_like(x), jnp.zeros_like(level.sigma)
-
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state: tuple[Array, Array],
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
-        previous, h_previous = state
-        x0 = denoise(model, x, level)
-        h = _log_step(level, next_level)
-        q = safe_divide(h, 2 * h_previous)
-        extrapolated = x0 + q * (x0 - previous)
-        ratio = next_level.sigma / level.sigma
-        moved = ratio * x + (next_level.alpha - level.alpha * ratio) * extrapolated
-        return Step(moved.astype(x.dtype), x0, (x0, h))
+    def weights(self, history: History, level: NoiseLevel, next_level: NoiseLevel) -> Float[Array, " memory"]:
+        return by_order(_rule, history, level, next_level)
 
 
-def _log_step(level: NoiseLevel, next_level: NoiseLevel) -> Array:
-    """h = log(alpha' / sigma') - log(alpha / sigma), and 0 where that is infinite, with finite gradients."""
-    inner = (level.alpha > 0) & (next_level.sigma > 0)
-    signal = next_level.alpha / jnp.where(inner, level.alpha, 1)
-    return jnp.log(jnp.where(inner, signal, 1) / jnp.where(inner, next_level.sigma / level.sigma, 1))
+class DPMSolverPP3M(DataMultistep):
+    """DPM-Solver++(3M), multistep with three denoised images: one model call a step; it starts with DDIM and 2M.
+
+    x' = (sigma'/sigma) x - alpha' (phi1 x0 - phi2 D1 + phi3 D2), symbols as at the head of this file. Lu et al., arXiv
+    2211.01095, in the form of the authors' program.
+    """
+
+    @property
+    def memory(self) -> int:
+        return 2
+
+    def weights(self, history: History, level: NoiseLevel, next_level: NoiseLevel) -> Float[Array, " memory"]:
+        return by_order(_rule, history, level, next_level)
+
+
+def _rule(levels: NoiseLevel, next_level: NoiseLevel) -> Float[Array, " past"]:
+    """Weights of x0_1 - x0 and x0_2 - x0, as far as there are so many."""
+    h = log_step(levels[0], next_level)
+    r = log_step(levels[1:], levels[:-1]) / h
+    if len(r) < 2:
+        return -1 / (2 * r)
+    phi1 = jnp.expm1(-h)
+    phi2 = phi1 / h + 1
+    phi3 = phi2 / h - 1 / 2
+    e0, e1 = (jnp.stack(pair) for pair in ((-1 / r[0], jnp.zeros_like(h)), (1 / r[1], -1 / r[1])))
+    d2 = (e0 - e1) / (r[0] + r[1])
+    return (phi2 * (e0 + r[0] * d2) - phi3 * d2) / -phi1

@@ -162,7 +162,13 @@ class Multistep(Sampler):
 
 
 class NoiseMultistep(Multistep):
-    """Remembers the noise."""
+    """Remembers the noise, as many values of it as its order needs."""
+
+    order: eqx.AbstractVar[int]
+
+    @property
+    def memory(self) -> int:
+        return self.order - 1
 
     def value(self, x0: Event, x: Event, level: NoiseLevel) -> Event:
         return noise_from_x0(x0, x, level)
