@@ -35,8 +35,8 @@ class AFS(Sampler):
     def check_steps(self, n: int) -> None:
         self.sampler.check_steps(n)
 
-    def init(self, x: Event, level: NoiseLevel) -> tuple:
-        return jnp.ones((), bool), self.sampler.init(x, level)
+    def init(self, x: Event, levels: NoiseLevel) -> tuple:
+        return jnp.ones((), bool), self.sampler.init(x, levels)
 
     def step(
         self,

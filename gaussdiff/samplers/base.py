@@ -42,8 +42,8 @@ class Sampler(eqx.Module):
         """ValueError where the sampler cannot take n steps; most take any number."""
 
     @abc.abstractmethod
-    def init(self, x: Event, level: NoiseLevel) -> Any:
-        """The state before the first step."""
+    def init(self, x: Event, levels: NoiseLevel) -> Any:
+        """The state before the first step of x (*event) along the grid levels (n+1,)."""
 
     @abc.abstractmethod
     def step(
@@ -64,7 +64,7 @@ class OneStep(Sampler):
     def draws(self) -> int:
         return 0
 
-    def init(self, x: Event, level: NoiseLevel) -> None:
+    def init(self, x: Event, levels: NoiseLevel) -> None:
         return None
 
 
@@ -120,7 +120,7 @@ def follow(sampler: Sampler, model: Denoiser, x: Array, levels: NoiseLevel, nois
         step = sampler.step(model, x, state, level, next_level, noise)
         return (step.x, step.state), (step.x, step.denoised)
 
-    _, (xs, denoised) = jax.lax.scan(body, (x, sampler.init(x, levels[0])), (levels[:-1], levels[1:], noise))
+    _, (xs, denoised) = jax.lax.scan(body, (x, sampler.init(x, levels)), (levels[:-1], levels[1:], noise))
     return Trajectory(levels, jnp.concatenate([x[None], xs]), denoised)
 
 

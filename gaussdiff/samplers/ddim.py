@@ -36,7 +36,7 @@ class DDIM(Sampler):
     def nfe(self, n: int) -> int:
         return n
 
-    def init(self, x: Event, level: NoiseLevel) -> None:
+    def init(self, x: Event, levels: NoiseLevel) -> None:
         return None
 
     def step(

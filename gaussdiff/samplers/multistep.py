@@ -67,8 +67,8 @@ class History(eqx.Module):
         return sum(changes, jnp.zeros_like(value))
 
 
-def no_history(x: Event, level: NoiseLevel, memory: int) -> History:
-    ones = jnp.ones((memory,), level.sigma.dtype)
+def no_history(x: Event, dtype, memory: int) -> History:
+    ones = jnp.ones((memory,), dtype)
     zero = jnp.zeros((), int)
     return History(jnp.zeros((memory, *x.shape), x.dtype), NoiseLevel(ones, ones), zero, zero)
 
@@ -142,8 +142,8 @@ class Multistep(Sampler):
     def nfe(self, n: int) -> int:
         return n
 
-    def init(self, x: Event, level: NoiseLevel) -> History:
-        return no_history(x, level, self.memory)
+    def init(self, x: Event, levels: NoiseLevel) -> History:
+        return no_history(x, levels.sigma.dtype, self.memory)
 
     def step(
         self,

@@ -35,8 +35,8 @@ class SwitchAt(Sampler):
         """At most this many: the count of the costlier sampler, since the switch depends on the grid."""
         return max(self.first.nfe(n), self.second.nfe(n))
 
-    def init(self, x: Event, level: NoiseLevel) -> tuple:
-        return self.first.init(x, level), self.second.init(x, level)
+    def init(self, x: Event, levels: NoiseLevel) -> tuple:
+        return self.first.init(x, levels), self.second.init(x, levels)
 
     def step(
         self,

@@ -54,8 +54,8 @@ class UniPC(Sampler):
     def nfe(self, n: int) -> int:
         return n
 
-    def init(self, x: Event, level: NoiseLevel) -> Memory:
-        return Memory(no_history(x, level, self.order), jnp.zeros_like(x))
+    def init(self, x: Event, levels: NoiseLevel) -> Memory:
+        return Memory(no_history(x, levels.sigma.dtype, self.order), jnp.zeros_like(x))
 
     def step(
         self,
