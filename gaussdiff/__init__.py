@@ -108,6 +108,7 @@ from gaussdiff.spectral import (
     wasserstein2,
 )
 from gaussdiff.streamed import Streamed
+from gaussdiff.table import SolverTable, solver_table, standard_grids, standard_samplers
 from gaussdiff.trajectory import Trajectory, chord_deviation, path_distance
 from gaussdiff.univariate import Separable, collinear_flow, log_cdf, scalar_flow, separable_flow
 

@@ -21,12 +21,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gaussdiff.diagonal import Diagonal
-from gaussdiff.exact import flow_from_prior, gaussian_marginal
 from gaussdiff.gaussian import Gaussian
+from gaussdiff.modes import marginal_std
 from gaussdiff.numerics import dot, floating, safe_divide, safe_sqrt
 from gaussdiff.samplers import GaussianExact, Sampler
 from gaussdiff.samplers.base import check_grid, check_sampler, follow, quiet
-from gaussdiff.schedules import NoiseLevel
+from gaussdiff.schedules import NoiseLevel, clean
 
 
 class SolverError(eqx.Module):
@@ -48,6 +48,16 @@ class Modes(NamedTuple):
 
     mean: Float[Array, " K"]
     variance: Float[Array, " K"]
+
+
+class Spectrum(NamedTuple):
+    """A Gaussian seen along its own modes: all that the error of a sampler depends on, whatever the event shape.
+
+    data: the coordinates; counts (K,): how many directions of the event share each variance.
+    """
+
+    data: Modes
+    counts: Float[Array, " K"]
 
 
 def transfer(sampler: Sampler, levels: NoiseLevel, variances) -> Float[Array, " K"]:
@@ -73,8 +83,7 @@ def generated(sampler: Sampler, levels: NoiseLevel, gaussian: Gaussian) -> Gauss
     Of the same modes, so of the event shape and rank of `gaussian`. TypeError for anything but a sampler, a grid of
     levels and a Gaussian.
     """
-    _target(gaussian, None)
-    made, rest = _generated(sampler, levels, gaussian), _left(gaussian)
+    made, rest = generated_modes(sampler, levels, spectrum(gaussian).data), _left(gaussian)
     flat = gaussian.expand(made.mean[:-1]) + safe_divide(made.mean[-1], safe_sqrt(dot(rest, rest))) * rest
     return eqx.tree_at(
         lambda g: [g.mean, g.eigvals, g.residual],
@@ -91,8 +100,8 @@ def wasserstein2(
     Differentiable in the levels and in the sampler's parameters. level: the law is compared with that of the data at
     this level, the clean law by default. Errors as `generated`.
     """
-    target = _target(gaussian, level)
-    return _distance(_generated(sampler, levels, gaussian), target, _counts(gaussian))
+    data, counts = spectrum(gaussian)
+    return _distance(generated_modes(sampler, levels, data), _at(data, level), counts)
 
 
 def kl_divergence(
@@ -102,33 +111,66 @@ def kl_divergence(
 
     A direction that both hold flat counts nothing; +inf where only one of them does. Arguments as `wasserstein2`.
     """
-    target_mean, target = _target(gaussian, level)
-    mean, variance = _generated(sampler, levels, gaussian)
-    # what steps leave of a flat direction is the rounding of the start
-    rounding = (16 * jnp.finfo(variance.dtype).eps * levels.sigma[0]) ** 2
-    variance = jnp.where((target == 0) & (variance <= rounding), 0, variance)
-    ratio, shift = safe_divide(target, variance, 1.0), safe_divide((mean - target_mean) ** 2, variance)
-    # log1p, since the laws of good samplers differ by little
-    each = ratio - 1 - jnp.log1p(jnp.where(ratio > 0, ratio - 1, 0))
-    lost = ((variance == 0) != (target == 0)) | ((variance == 0) & ((mean - target_mean) ** 2 > rounding))
-    counts = _counts(gaussian)
-    total = (jnp.sum(counts * each) + jnp.sum(shift)) / 2
-    return jnp.where(jnp.any(lost & (counts > 0)), jnp.inf, total)
+    data, counts = spectrum(gaussian)
+    return _divergence(_at(data, level), generated_modes(sampler, levels, data), counts, levels.sigma[0])
 
 
 def solver_error(sampler: Sampler, levels: NoiseLevel, gaussian: Gaussian) -> SolverError:
     """The error of a sampler on a Gaussian, taken apart: start, truncation, discretisation. Errors as `generated`."""
-    made, data = _generated(sampler, levels, gaussian), _target(gaussian, None)
-    started = _in_modes(flow_from_prior(gaussian, levels[0]), gaussian)
-    stopped = _in_modes(gaussian_marginal(gaussian, levels[-1]), gaussian)
-    exact = _in_modes(flow_from_prior(gaussian, levels[0], levels[-1]), gaussian)
-    pairs = (made, data), (started, data), (stopped, data), (made, exact)
-    return SolverError(*(_distance(a, b, _counts(gaussian)) for a, b in pairs))
+    law = spectrum(gaussian)
+    return compare(generated_modes(sampler, levels, law.data), levels[0], levels[-1], law)[0]
+
+
+def compare(made: Modes, start: NoiseLevel, end: NoiseLevel, law: Spectrum) -> tuple[SolverError, Float[Array, ""]]:
+    """The parts of W2, and KL(data | made), of what a sampler made between two levels of data of this spectrum."""
+    data, counts = law
+    pairs = (
+        (made, data),
+        (_carried(data, start, clean()), data),
+        (_at(data, end), data),
+        (made, _carried(data, start, end)),
+    )
+    parts = SolverError(*(_distance(a, b, counts) for a, b in pairs))
+    return parts, _divergence(data, made, counts, start.sigma)
+
+
+def spectrum(gaussian: Gaussian) -> Spectrum:
+    """The Gaussian in the coordinates of its modes; the last is along what they leave of its mean.
+
+    TypeError for anything but a Gaussian.
+    """
+    if not isinstance(gaussian, Gaussian):
+        raise TypeError(
+            f"gaussian: expected a gd.Gaussian, got {type(gaussian).__name__}. Fit one with gd.Gaussian.from_samples."
+        )
+    rest = _left(gaussian)
+    mean = jnp.append(gaussian.coefficients(gaussian.mean.reshape(-1)), safe_sqrt(dot(rest, rest)))
+    counts = jnp.append(jnp.ones_like(gaussian.eigvals), gaussian.mean.size - gaussian.rank)
+    return Spectrum(Modes(mean, jnp.append(gaussian.eigvals, gaussian.residual)), counts)
+
+
+def generated_modes(sampler: Sampler, levels: NoiseLevel, data: Modes) -> Modes:
+    """`generated` in the coordinates of the modes."""
+    end, gain = _linear(sampler, levels, Diagonal(data.mean, data.variance))
+    return Modes(end.mean, (gain * levels.sigma[0]) ** 2 + end.variance)
 
 
 def _distance(a: Modes, b: Modes, counts: Array) -> Float[Array, ""]:
     apart = counts * (safe_sqrt(a.variance) - safe_sqrt(b.variance)) ** 2
     return safe_sqrt(jnp.sum(apart) + jnp.sum((a.mean - b.mean) ** 2))
+
+
+def _divergence(target: Modes, made: Modes, counts: Array, start: Array) -> Float[Array, ""]:
+    # what steps leave of a flat direction is the rounding of the start
+    rounding = (16 * jnp.finfo(made.variance.dtype).eps * start) ** 2
+    variance = jnp.where((target.variance == 0) & (made.variance <= rounding), 0, made.variance)
+    apart = (made.mean - target.mean) ** 2
+    ratio, shift = safe_divide(target.variance, variance, 1.0), safe_divide(apart, variance)
+    # log1p, since the laws of good samplers differ by little
+    each = ratio - 1 - jnp.log1p(jnp.where(ratio > 0, ratio - 1, 0))
+    lost = ((variance == 0) != (target.variance == 0)) | ((variance == 0) & (apart > rounding))
+    total = (jnp.sum(counts * each) + jnp.sum(shift)) / 2
+    return jnp.where(jnp.any(lost & (counts > 0)), jnp.inf, total)
 
 
 def _linear(sampler: Sampler, levels: NoiseLevel, law: Diagonal) -> tuple[Modes, Float[Array, " K"]]:
@@ -144,6 +186,8 @@ def _linear(sampler: Sampler, levels: NoiseLevel, law: Diagonal) -> tuple[Modes,
         return follow(sampler, law, x, levels, noise).x[-1]
 
     mean, gain = jax.jvp(lambda x: end(x, silence), (origin,), (jnp.ones_like(origin),))
+    if not silence.size:
+        return Modes(mean, jnp.zeros_like(mean)), gain
     # coordinates do not mix, so the gradient of their sum holds every coordinate's own
     strengths = jax.grad(lambda noise: jnp.sum(end(origin, noise)))(silence)
     return Modes(mean, jnp.sum(strengths**2, (0, 1))), gain
@@ -156,37 +200,24 @@ def _on_modes(sampler: Sampler, law: Diagonal) -> Sampler:
     return jax.tree.map(lambda part: GaussianExact(own) if exact(part) else part, sampler, is_leaf=exact)
 
 
-def _generated(sampler: Sampler, levels: NoiseLevel, gaussian: Gaussian) -> Modes:
-    data = _target(gaussian, None)
-    end, gain = _linear(sampler, levels, Diagonal(data.mean, data.variance))
-    return Modes(end.mean, (gain * levels.sigma[0]) ** 2 + end.variance)
+def _at(data: Modes, level: NoiseLevel | None) -> Modes:
+    """The law at a level, clean by default."""
+    if level is None:
+        return data
+    return Modes(level.alpha * data.mean, marginal_std(data.variance, level) ** 2)
 
 
-def _target(gaussian: Gaussian, level: NoiseLevel | None) -> Modes:
-    if not isinstance(gaussian, Gaussian):
-        raise TypeError(
-            f"gaussian: expected a gd.Gaussian, got {type(gaussian).__name__}. Fit one with gd.Gaussian.from_samples."
-        )
-    return _in_modes(gaussian if level is None else gaussian_marginal(gaussian, level), gaussian)
-
-
-def _in_modes(law: Gaussian, basis: Gaussian) -> Modes:
-    """A law of the modes of `basis`, in their coordinates; the last is along what they leave of the basis' mean."""
-    flat, rest = law.mean.reshape(-1), _left(basis)
-    outside = safe_divide(dot(rest, flat), safe_sqrt(dot(rest, rest)))
-    mean = jnp.append(basis.coefficients(flat), outside)
-    return Modes(mean, jnp.append(law.eigvals, law.residual))
+def _carried(data: Modes, level: NoiseLevel, next_level: NoiseLevel) -> Modes:
+    """What the exact flow makes of the prior N(0, sigma^2 I)."""
+    growth = safe_divide(marginal_std(data.variance, next_level), marginal_std(data.variance, level), 1.0)
+    mean = next_level.alpha * data.mean - growth * level.alpha * data.mean
+    return Modes(mean, (growth * level.sigma) ** 2)
 
 
 def _left(basis: Gaussian) -> Float[Array, " D"]:
     """The mean's part outside the modes; 0 where there are D of them and nothing but rounding is left."""
     flat = basis.mean.reshape(-1)
     return flat - basis.expand(basis.coefficients(flat)) if basis.rank < flat.size else jnp.zeros_like(flat)
-
-
-def _counts(gaussian: Gaussian) -> Float[Array, " K"]:
-    """How many directions share each variance."""
-    return jnp.append(jnp.ones_like(gaussian.eigvals), gaussian.mean.size - gaussian.rank)
 
 
 def _centered(variances) -> Diagonal:

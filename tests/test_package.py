@@ -35,7 +35,8 @@ READING_ORDER = [
     *("samplers.brownian", "samplers.base", "samplers.ddim", "samplers.euler", "samplers.heun"),
     *("samplers.singlestep", "samplers.dpmsolver", "samplers.dpmsolverpp2s", "samplers.multistep", "samplers.adams"),
     *("samplers.deis", "samplers.dpmsolverpp", "samplers.linear_multistep", "samplers.unipc", "samplers.afs"),
-    *("samplers.gaussian_exact", "samplers.switch", "samplers", "spectral", "integrate", "losses", "metrics", "files"),
+    *("samplers.gaussian_exact", "samplers.switch", "samplers", "spectral", "table", "integrate", "losses", "metrics"),
+    "files",
 ]
 
 # What only the programs need; the wheel has to work where none of it is installed.
