@@ -1,12 +1,13 @@
-"""The commands: python -m analysis report --help."""
+"""The commands: python -m analysis report|solvers --help."""
 
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import jax
 import tyro
 
-from analysis import report
+from analysis import report, solvers
 from analysis.study import Settings, run
 
 
@@ -22,11 +23,26 @@ class Report:
         report.write(run(self.run, self.settings), self.out)
 
 
+@dataclass(frozen=True)
+class Solvers:
+    """Find the sampler and the grid of least exact error on the Gaussian of a data set; write a table and a figure."""
+
+    settings: tyro.conf.OmitArgPrefixes[solvers.Settings] = field(default_factory=solvers.Settings)
+    out: Path = Path("runs/solvers")  # folder to write to
+
+    def __call__(self) -> None:
+        jax.config.update("jax_enable_x64", True)  # errors of good samplers are small differences
+        solvers.write(solvers.run(self.settings), self.out)
+
+
 def main(arguments: list[str]) -> int:
     """Run one command and return its exit code: 2 after an error of the user's, 130 when interrupted."""
     try:
         tyro.extras.subcommand_cli_from_dict(
-            {"report": Report}, args=arguments, prog="python -m analysis", description="Compare a run with its twins."
+            {"report": Report, "solvers": Solvers},
+            args=arguments,
+            prog="python -m analysis",
+            description="Compare a run with its twins; find the solver for a data set.",
         )()
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -25,14 +25,14 @@ def write(study: Study, out: Path) -> None:
 
     Everything is made before the first file is written; KeyboardInterrupt after that says that files are missing.
     """
-    drawings = {name: _png(figure) for name, figure in draw(study).items()}
+    drawings = {name: png(figure) for name, figure in draw(study).items()}
     numbers = json.dumps(metrics(study), indent=1, allow_nan=False) + "\n"
     text, held = page(study, drawings), arrays(study)
-    _show(tables(study))
+    show(tables(study))
     try:
         (out / "figures").mkdir(parents=True, exist_ok=True)
-        for name, png in drawings.items():
-            (out / "figures" / f"{name}.png").write_bytes(png)
+        for name, picture in drawings.items():
+            (out / "figures" / f"{name}.png").write_bytes(picture)
         (out / "metrics.json").write_text(numbers)
         np.savez_compressed(out / "arrays.npz", allow_pickle=False, **held)
         (out / "report.html").write_text(text, encoding="utf-8")
@@ -70,7 +70,7 @@ def _sample_rows(study: Study) -> dict[str, np.ndarray]:
 def page(study: Study, drawings: dict[str, bytes]) -> str:
     """report.html: words around the measured numbers, with every figure inside the file."""
     template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
-    pictures = {f"figure_{name}": base64.b64encode(png).decode() for name, png in drawings.items()}
+    pictures = {f"figure_{name}": base64.b64encode(picture).decode() for name, picture in drawings.items()}
     words = {name: html.escape(text) for name, text in sentences(study).items()}
     return template.substitute(pictures, **words, tables="\n".join(map(_html_table, tables(study))))
 
@@ -176,7 +176,8 @@ def _html_table(table: Table) -> str:
     )
 
 
-def _show(shown: list[Table]) -> None:
+def show(shown: list[Table]) -> None:
+    """Print tables to the terminal."""
     console = Console(width=None if Console().is_terminal else 120)
     for table in shown:
         grid = RichTable(title=table.title, caption=table.note, title_justify="left", caption_justify="left")
@@ -187,7 +188,8 @@ def _show(shown: list[Table]) -> None:
         console.print(grid)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as a file."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=130, facecolor="white")
     return buffer.getvalue()

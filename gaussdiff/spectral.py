@@ -134,12 +134,12 @@ def compare(made: Modes, start: NoiseLevel, end: NoiseLevel, law: Spectrum) -> t
     return parts, _divergence(data, made, counts, start.sigma)
 
 
-def spectrum(gaussian: Gaussian) -> Spectrum:
+def spectrum(gaussian: Gaussian | Diagonal) -> Spectrum:
     """The Gaussian in the coordinates of its modes; the last is along what they leave of its mean.
 
-    TypeError for anything but a Gaussian.
+    TypeError for anything but a Gaussian or a Diagonal.
     """
-    if not isinstance(gaussian, Gaussian):
+    if not isinstance(gaussian, Gaussian | Diagonal):
         raise TypeError(
             f"gaussian: expected a gd.Gaussian, got {type(gaussian).__name__}. Fit one with gd.Gaussian.from_samples."
         )
@@ -214,7 +214,7 @@ def _carried(data: Modes, level: NoiseLevel, next_level: NoiseLevel) -> Modes:
     return Modes(mean, (growth * level.sigma) ** 2)
 
 
-def _left(basis: Gaussian) -> Float[Array, " D"]:
+def _left(basis: Gaussian | Diagonal) -> Float[Array, " D"]:
     """The mean's part outside the modes; 0 where there are D of them and nothing but rounding is left."""
     flat = basis.mean.reshape(-1)
     return flat - basis.expand(basis.coefficients(flat)) if basis.rank < flat.size else jnp.zeros_like(flat)

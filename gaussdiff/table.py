@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array
 
 from gaussdiff import grids as spacings
+from gaussdiff.diagonal import Diagonal
 from gaussdiff.gaussian import Gaussian
 from gaussdiff.samplers import (
     DDIM,
@@ -69,7 +70,7 @@ class SolverTable(NamedTuple):
 
 
 def solver_table(
-    gaussian: Gaussian,
+    gaussian: Gaussian | Diagonal,
     samplers: Mapping[str, Sampler] | None = None,
     grids: Mapping[str, Grid] | None = None,
     calls: Sequence[int] = CALLS,
@@ -77,11 +78,12 @@ def solver_table(
 ) -> SolverTable:
     """The exact errors of samplers on grids, each with as many steps as fit into a number of model calls.
 
-    samplers: by a name of your own, `standard_samplers()` by default. grids: functions of the number of steps, such as
-    gd.grids.karras, `standard_grids()` by default. Steps are counted by sampler.nfe, that is for grids that end at
-    sigma = 0; on one that ends above it a sampler of several calls a step makes some more in its last. Compiles once
-    for each sampler and number of steps; progress(done, total) is called after each sampler. TypeError for anything
-    but a Gaussian, samplers and grids of levels; ValueError for a grid of another length or a budget below 1.
+    gaussian: a Diagonal does where only variances are known. samplers: by a name of your own, `standard_samplers()`
+    by default. grids: functions of the number of steps, `standard_grids()` by default. Steps are counted by
+    sampler.nfe, that is for grids that end at sigma = 0; on one that ends above it a sampler of several calls a step
+    makes some more in its last. Compiles once for each sampler and number of steps; progress(done, total) is called
+    after each sampler. TypeError for anything but a Gaussian, samplers and grids of levels; ValueError for a grid of
+    another length or a budget below 1.
     """
     samplers, grids = samplers or standard_samplers(), grids or standard_grids()
     budgets, law = _budgets(calls), spectrum(gaussian)
