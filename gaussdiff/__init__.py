@@ -73,15 +73,23 @@ from gaussdiff.samplers import (
     DEIS,
     IPNDM,
     AdamsBashforth,
+    Ancestral,
+    AnnealedLangevin,
     DPMSolver2,
     DPMSolver3,
     DPMSolverPP2M,
+    DPMSolverPP2MSDE,
     DPMSolverPP2S,
     DPMSolverPP3M,
+    DPMSolverPPSDE,
+    EDMStochastic,
     Euler,
+    EulerMaruyama,
+    ExponentialSDE,
     GaussianExact,
     Heun,
     LinearMultistep,
+    PredictorCorrector,
     Sampler,
     Step,
     SwitchAt,
@@ -109,6 +117,7 @@ from gaussdiff.spectral import (
 )
 from gaussdiff.streamed import Streamed
 from gaussdiff.table import SolverTable, solver_table, standard_grids, standard_samplers
+from gaussdiff.thresholding import Clipped, Thresholded
 from gaussdiff.trajectory import Trajectory, chord_deviation, path_distance
 from gaussdiff.univariate import Separable, collinear_flow, log_cdf, scalar_flow, separable_flow
 

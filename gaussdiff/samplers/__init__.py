@@ -2,16 +2,23 @@
 
 from gaussdiff.samplers.adams import IPNDM, AdamsBashforth
 from gaussdiff.samplers.afs import AFS
+from gaussdiff.samplers.ancestral import Ancestral
 from gaussdiff.samplers.base import Sampler, Step, sample
 from gaussdiff.samplers.ddim import DDIM
 from gaussdiff.samplers.deis import DEIS
 from gaussdiff.samplers.dpmsolver import DPMSolver2, DPMSolver3
 from gaussdiff.samplers.dpmsolverpp import DPMSolverPP2M, DPMSolverPP3M
 from gaussdiff.samplers.dpmsolverpp2s import DPMSolverPP2S
+from gaussdiff.samplers.dpmsolverppsde import DPMSolverPP2MSDE, DPMSolverPPSDE
+from gaussdiff.samplers.edm import EDMStochastic
 from gaussdiff.samplers.euler import Euler
+from gaussdiff.samplers.euler_maruyama import EulerMaruyama
+from gaussdiff.samplers.exponential import ExponentialSDE
 from gaussdiff.samplers.gaussian_exact import GaussianExact
 from gaussdiff.samplers.heun import Heun
+from gaussdiff.samplers.langevin import AnnealedLangevin
 from gaussdiff.samplers.linear_multistep import LinearMultistep
+from gaussdiff.samplers.predictor_corrector import PredictorCorrector
 from gaussdiff.samplers.switch import SwitchAt
 from gaussdiff.samplers.unipc import UniPC
 
@@ -21,15 +28,23 @@ __all__ = [
     "DEIS",
     "IPNDM",
     "AdamsBashforth",
+    "Ancestral",
+    "AnnealedLangevin",
     "DPMSolver2",
     "DPMSolver3",
     "DPMSolverPP2M",
+    "DPMSolverPP2MSDE",
     "DPMSolverPP2S",
     "DPMSolverPP3M",
+    "DPMSolverPPSDE",
+    "EDMStochastic",
     "Euler",
+    "EulerMaruyama",
+    "ExponentialSDE",
     "GaussianExact",
     "Heun",
     "LinearMultistep",
+    "PredictorCorrector",
     "Sampler",
     "Step",
     "SwitchAt",

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gaussdiff.denoiser import Denoiser, Event, check_key, check_model, check_sample
-from gaussdiff.numerics import concrete
+from gaussdiff.numerics import concrete, floating
 from gaussdiff.samplers.brownian import step_noise
 from gaussdiff.schedules import NoiseLevel
 from gaussdiff.trajectory import Trajectory
@@ -141,6 +141,26 @@ def check_sampler(sampler, argument: str = "sampler") -> None:
             f"{argument}: expected a gd.Sampler such as gd.Heun(), got {sampler!r}. "
             + ("It comes before the model." if isinstance(sampler, Denoiser) else "Call the class to make one.")
         )
+
+
+def check_at_least_0(value, argument: str, cure: str) -> Array:
+    """value as an array; ValueError unless it is finite and >= 0."""
+    value = floating(value)
+    if concrete(value) and not 0 <= float(value) < np.inf:
+        raise ValueError(f"{argument}: expected >= 0 and finite, got {float(value):g}. {cure}")
+    return value
+
+
+def check_count(value: int, argument: str, cure: str) -> int:
+    """ValueError unless value is an integer >= 1."""
+    if not (isinstance(value, int) and value >= 1):
+        raise ValueError(f"{argument}: expected an integer >= 1, got {value!r}. {cure}")
+    return value
+
+
+def is_zero(value: Array) -> bool:
+    """Whether value can be looked at and is 0: a sampler then draws no noise."""
+    return concrete(value) and float(value) == 0
 
 
 def check_grid(levels) -> None:

@@ -7,13 +7,12 @@ with noise = (x - alpha x0) / sigma and z ~ N(0, I). eta = 0 is the ODE, eta = 1
 logarithm and no division by alpha, so it starts at alpha = 0 and ends at sigma = 0 exactly.
 """
 
-import numpy as np
 from jaxtyping import Array, Float
 
 from gaussdiff.conversions import noise_from_x0
 from gaussdiff.denoiser import Denoiser, Event
 from gaussdiff.numerics import concrete, floating, safe_sqrt
-from gaussdiff.samplers.base import Sampler, Step, denoise
+from gaussdiff.samplers.base import Sampler, Step, denoise, is_zero
 from gaussdiff.schedules import NoiseLevel
 
 
@@ -31,7 +30,7 @@ class DDIM(Sampler):
             raise ValueError(f"eta: expected in [0, 1], got {float(self.eta):g}. 0 is deterministic, 1 is DDPM.")
 
     def draws(self) -> int:
-        return 0 if concrete(self.eta) and np.asarray(self.eta) == 0 else 1
+        return 0 if is_zero(self.eta) else 1
 
     def nfe(self, n: int) -> int:
         return n
@@ -51,9 +50,14 @@ class DDIM(Sampler):
         x0 = denoise(model, x, level)
         direction = noise_from_x0(x0, x, level)
         if self.draws():
-            ratio = level.alpha * next_level.sigma / (next_level.alpha * level.sigma)
+            ratio = noise_ratio(level, next_level)
             # sums of squares: 1 - eta^2 (1 - r^2) can round to below 0 where r is small
             kept = safe_sqrt((1 - self.eta) * (1 + self.eta) + (self.eta * ratio) ** 2)
             fresh = self.eta * safe_sqrt((1 - ratio) * (1 + ratio))
             direction = kept * direction + fresh * noise[0]
         return Step((next_level.alpha * x0 + next_level.sigma * direction).astype(x.dtype), x0)
+
+
+def noise_ratio(level: NoiseLevel, next_level: NoiseLevel) -> Array:
+    """r = alpha sigma' / (alpha' sigma), in [0, 1): how much of the noise a step leaves, in units of x0."""
+    return level.alpha * next_level.sigma / (next_level.alpha * level.sigma)

@@ -28,7 +28,7 @@ class DPMSolverPP2M(DataMultistep):
         return 1
 
     def weights(self, history: History, level: NoiseLevel, next_level: NoiseLevel) -> Float[Array, " memory"]:
-        return by_order(_rule, history, level, next_level)
+        return by_order(extrapolation, history, level, next_level)
 
 
 class DPMSolverPP3M(DataMultistep):
@@ -43,10 +43,10 @@ class DPMSolverPP3M(DataMultistep):
         return 2
 
     def weights(self, history: History, level: NoiseLevel, next_level: NoiseLevel) -> Float[Array, " memory"]:
-        return by_order(_rule, history, level, next_level)
+        return by_order(extrapolation, history, level, next_level)
 
 
-def _rule(levels: NoiseLevel, next_level: NoiseLevel) -> Float[Array, " past"]:
+def extrapolation(levels: NoiseLevel, next_level: NoiseLevel) -> Float[Array, " past"]:
     """Weights of x0_1 - x0 and x0_2 - x0, as far as there are so many."""
     h = log_step(levels[0], next_level)
     r = log_step(levels[1:], levels[:-1]) / h

@@ -1,0 +1,56 @@
+"""Ancestral sampling: DDPM's reverse steps, whose variance is known up to a choice between two bounds.
+
+    x' = alpha' x0 + sigma' r noise + sqrt(large^v small^(1 - v)) z,     r = alpha sigma' / (alpha' sigma)
+    small = sigma'^2 (1 - r^2),     large = (c' sigma / c)^2 (1 - r^2),  c = sqrt(alpha^2 + sigma^2)
+
+small is the variance of q(x' | x, x0), right where the data is a point; large is beta, right where it is N(0, I). So
+the step is DDIM's at eta = 1 with its noise widened by (c' sigma / (c sigma'))^v.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from gaussdiff.denoiser import Denoiser, Event
+from gaussdiff.numerics import concrete, floating, safe_divide
+from gaussdiff.samplers.base import Sampler, Step
+from gaussdiff.samplers.ddim import DDIM
+from gaussdiff.schedules import NoiseLevel
+
+
+class Ancestral(Sampler):
+    """DDPM: one model call a step, and noise of a variance between those of the posterior (v = 0) and of beta (v = 1).
+
+    x' = alpha' x0 + sigma' (r noise + sqrt(1 - r^2) (c' sigma / (c sigma'))^v z), symbols as at the head of this file;
+    to sigma' = 0 it adds none. v = 0 is DDIM(1). ValueError for v outside [0, 1]. Ho et al., arXiv 2006.11239,
+    algorithm 2; Nichol & Dhariwal, arXiv 2102.09672, eq. 15.
+    """
+
+    v: Float[Array, ""]
+
+    def __init__(self, v=0.0):
+        self.v = floating(v)
+        if concrete(self.v) and not 0 <= float(self.v) <= 1:
+            raise ValueError(f"v: expected in [0, 1], got {float(self.v):g}. 0 is the posterior's variance, 1 is beta.")
+
+    def draws(self) -> int:
+        return 1
+
+    def nfe(self, n: int) -> int:
+        return n
+
+    def init(self, x: Event, levels: NoiseLevel) -> None:
+        return None
+
+    def step(
+        self,
+        model: Denoiser,
+        x: Event,
+        state: None,
+        level: NoiseLevel,
+        next_level: NoiseLevel,
+        noise: Array,
+    ) -> Step:
+        share, next_share = (lv.sigma / jnp.hypot(lv.alpha, lv.sigma) for lv in (level, next_level))
+        # at sigma' = 0 DDIM takes the noise times 0
+        wider = safe_divide(share, next_share, otherwise=1.0) ** self.v
+        return DDIM(1.0).step(model, x, state, level, next_level, (wider * noise).astype(noise.dtype))

@@ -1,0 +1,77 @@
+"""The reverse SDE solved exactly over a step for a constant denoised image: relaxation toward a point.
+
+In the frame alpha = 1, from s down to t,  dy = -(1 + eta^2) s score ds + eta sqrt(2 s) dw  with  score = (x0 - y) / s^2
+has the solution
+
+    y' = x0 + (t/s)^(1 + eta^2) (y - x0) + t sqrt(1 - (t/s)^(2 eta^2)) z
+
+which is the exact transition of data that are the one point x0. With h = log(s/t) it is the exponential integrator of
+the DPM family. A method of higher order takes the same step toward a better estimate than x0.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from gaussdiff.conversions import noise_from_x0
+from gaussdiff.denoiser import Denoiser, Event
+from gaussdiff.numerics import safe_sqrt
+from gaussdiff.samplers.base import Sampler, Step, check_at_least_0, denoise, is_zero
+from gaussdiff.samplers.ddim import noise_ratio
+from gaussdiff.samplers.singlestep import ddim
+from gaussdiff.schedules import NoiseLevel
+
+
+class ExponentialSDE(Sampler):
+    """The reverse SDE at noise eta >= 0 with x0 held constant over a step: one model call a step.
+
+    x' = alpha' x0 + sigma' (r^(eta^2) noise + sqrt(1 - r^(2 eta^2)) z), r = alpha sigma' / (alpha' sigma): the exact
+    gaussian_transition of data that are one point, with the same eta. 0 and 1 are DDIM's; between them the two differ
+    in long steps. At eta = 1 the mean of x' given x is exact for every law. ValueError for eta < 0. Lu et al.,
+    arXiv 2211.01095.
+    """
+
+    eta: Float[Array, ""]
+
+    def __init__(self, eta=1.0):
+        self.eta = check_eta(eta)
+
+    def draws(self) -> int:
+        return 0 if is_zero(self.eta) else 1
+
+    def nfe(self, n: int) -> int:
+        return n
+
+    def init(self, x: Event, levels: NoiseLevel) -> None:
+        return None
+
+    def step(
+        self,
+        model: Denoiser,
+        x: Event,
+        state: None,
+        level: NoiseLevel,
+        next_level: NoiseLevel,
+        noise: Array,
+    ) -> Step:
+        x0 = denoise(model, x, level)
+        (fresh,) = drawn(noise, 1)
+        return Step(relax(x, x0, level, next_level, self.eta, fresh), x0)
+
+
+def check_eta(eta) -> Array:
+    """eta as an array; ValueError unless it is finite and >= 0."""
+    return check_at_least_0(eta, "eta", "0 is the probability flow, 1 the reverse SDE.")
+
+
+def drawn(noise: Array, count: int) -> Float[Array, "count *event"]:
+    """The noise of a step, `count` normals; 0 where a sampler that draws none was given none."""
+    return noise if len(noise) else jnp.zeros((count, *noise.shape[1:]), noise.dtype)
+
+
+def relax(x: Event, target: Event, level: NoiseLevel, next_level: NoiseLevel, eta, fresh: Event) -> Event:
+    """x (*event) carried to next_level by the reverse SDE of data that are the point `target`; fresh ~ N(0, I)."""
+    ratio, power = noise_ratio(level, next_level), eta**2
+    # r^0 = 1 at r = 0 too; the power itself has no gradient there
+    kept = jnp.where(ratio > 0, jnp.where(ratio > 0, ratio, 1) ** power, jnp.where(power > 0, 0, 1))
+    noise = kept * noise_from_x0(target, x, level) + safe_sqrt((1 - kept) * (1 + kept)) * fresh
+    return ddim(target, noise.astype(x.dtype), next_level)
