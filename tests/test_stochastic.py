@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import zoo
 
 import gaussdiff as gd
 from gaussdiff.samplers.base import follow
+from gaussdiff.samplers.brownian import step_noise
 from gaussdiff.samplers.edm import _raised
 
 MEAN, VARIANCES = np.array([0.5, -1.0, 0.0, 2.0]), np.array([4.0, 1.0, 0.01, 0.0])
@@ -29,7 +31,7 @@ def score(x, a, s):
     return -(x - a * MEAN) / (a**2 * VARIANCES + s**2)
 
 
-def stepwise(step):
+def stepwise(step: Callable) -> Callable:
     """A path of steps x' = step(x, a, s, a', s', z) without memory."""
 
     def path(x, a, s, noise, **parameters):
@@ -271,9 +273,7 @@ def test_a_step_of_the_exponential_sde_is_the_exact_transition_of_a_point():
     fresh = jnp.asarray([0.3, -1.0, 2.0, 0.1])
     for eta, i in itertools.product((0.0, 0.4, 1.0, 1.7), (0, 3, 6)):
         mean, factor = gd.gaussian_transition(gd.Gaussian.isotropic(MEAN, 0.0), X, COSINE[i], COSINE[i + 1], eta)
-        step = gd.ExponentialSDE(jnp.asarray(eta)).step(
-            POINT, jnp.asarray(X), None, COSINE[i], COSINE[i + 1], fresh[None]
-        )
+        step = gd.ExponentialSDE(eta).step(POINT, jnp.asarray(X), None, COSINE[i], COSINE[i + 1], fresh[None])
         np.testing.assert_allclose(step.x, mean + factor.matvec(fresh), rtol=1e-12, atol=1e-14)
 
 
@@ -374,13 +374,12 @@ def test_weak_order_of_what_has_no_eta(sampler, order):
 
 @pytest.mark.slow
 def test_the_law_generated_approaches_the_data():
-    """From pure noise to clean data: W2 falls with n, for a mean and modes of their own."""
-    law = zoo.GAUSSIAN.model
+    """From pure noise to clean data, on a mean and modes of their own: W2 falls at least as 1/n, nearly."""
     for name in ("ancestral", "dpmpp_sde", "dpmpp_2m_sde"):
         sampler, _ = REFERENCES[name]
-        errors = [float(distance(sampler, gd.grids.uniform_time(gd.Cosine(), n), law)) for n in (8, 32)]
-        assert errors[1] < 0.5 * errors[0], name
-        assert errors[1] < 0.1, name
+        levels = [gd.grids.uniform_time(gd.Cosine(), n) for n in (32, 128)]
+        coarse, better = (float(distance(sampler, grid, zoo.GAUSSIAN.model)) for grid in levels)
+        assert better < 0.35 * coarse < 0.05, name
 
 
 distance = jax.jit(gd.wasserstein2)
@@ -415,14 +414,21 @@ STRONG = {
 }
 
 
+@functools.cache
+def brownian(n):
+    """The noise of n steps for 200 samples, two draws of each."""
+    keys = jax.random.split(jax.random.key(0), 200)
+    return jax.vmap(lambda key: step_noise(key, fine(n), (2, 3), jnp.float64))(keys)
+
+
 @pytest.mark.slow
 @zoo.over(STRONG, "sampler")
 def test_more_steps_refine_the_same_sample(sampler):
     """Strong convergence on a mixture: mean square distances of the ends at n and 2n steps, of order 1 within 0.3."""
-    keys = jax.random.split(jax.random.key(0), 300)
-    starts = 5 * jax.vmap(lambda key: jax.random.normal(key, (3,)))(keys)
+    starts = 5 * jax.random.normal(jax.random.key(1), (200, 3))
+    batch = jax.vmap(run, (None, None, 0, None, 0))
     ends = [
-        jax.vmap(gd.sample, (None, None, 0, None, 0))(sampler, zoo.MIXTURE.model, starts, fine(n), keys).x[:, -1]
+        batch(sampler, zoo.MIXTURE.model, starts, fine(n), brownian(n)[:, :, : sampler.draws()])[:, -1]
         for n in (32, 64, 128)
     ]
     coarse, better = (float(jnp.sqrt(jnp.mean((a - b) ** 2))) for a, b in itertools.pairwise(ends))
@@ -438,8 +444,8 @@ def test_many_langevin_steps_end_at_their_own_variance():
     levels, size = gd.NoiseLevel(0.8, jnp.array([0.6, 0.5])), 0.9
     total = 0.8**2 * LAM + 0.6**2
     gain, injected = spectrum(gd.AnnealedLangevin(400, size), levels)
-    np.testing.assert_allclose(gain, 0, atol=1e-12)
-    np.testing.assert_allclose(injected, total / (1 - size * 0.6**2 / 4 / total), rtol=1e-12)
+    np.testing.assert_allclose(gain, 0, atol=1e-9)
+    np.testing.assert_allclose(injected, total / (1 - size * 0.6**2 / 4 / total), rtol=1e-9)
 
 
 @pytest.mark.slow
@@ -450,7 +456,6 @@ def test_a_correction_nearly_keeps_the_marginal():
     x = jnp.sqrt(0.8**2 * lam + 0.6**2) * jax.random.normal(jax.random.key(0), (count,))
     end = gd.sample(gd.PredictorCorrector(gd.GaussianExact(law), snr), law, x, levels, jax.random.key(1)).x[-1]
     expected = (1 + 4 * snr**4) * (0.8**2 * lam + 0.4**2)
-    # the norms add 0.3 to the variance of an estimate from normals alone
     assert end.var() == pytest.approx(expected, abs=6 * expected * np.sqrt(2 / count))
 
 
@@ -474,15 +479,23 @@ class Constant(gd.Denoiser):
 
 
 @pytest.mark.slow
-@zoo.over({name: s for name, s in zoo.SAMPLERS.items() if name not in ("switch", "gaussian_exact")}, "sampler")
-def test_clipping_takes_the_noise_along(sampler):
-    """A model that says 7 and -9, clipped to [-1, 2], is the law of the point (2, -1): every sampler goes its way."""
+@pytest.mark.parametrize("name", ["ddim", "heun", "dpm_2", "dpmpp_2m", "ddim_ancestral", "dpmpp_sde"])
+def test_clipping_takes_the_noise_along(name):
+    """A model that says 7, -9 and 1/2, clipped to [-1, 2], is the law of the point c = (2, -1, 1/2).
+
+    Its flow is alpha' c + (sigma'/sigma) (x - alpha c), which solvers of the ODE follow; with noise they end at c.
+    """
     clipped = gd.Clipped(Constant(jnp.array([7.0, -9.0, 0.5])), -1.0, 2.0)
-    point = gd.Gaussian.isotropic(jnp.array([2.0, -1.0, 0.5]), 0.0)
-    levels = gd.grids.karras(4, 0.02, 10.0)
-    path, expected = (gd.sample(sampler, m, jnp.array([5.0, -3.0, 8.0]), levels, KEY) for m in (clipped, point))
-    np.testing.assert_allclose(path.x, expected.x, rtol=1e-10, atol=1e-10)
-    np.testing.assert_allclose(expected.x[-1], point.mean, atol=1e-9)
+    levels, x, c = (
+        gd.grids.uniform_time(gd.VariancePreserving(), 5),
+        np.array([1.0, -3.0, 2.0]),
+        np.array([2.0, -1.0, 0.5]),
+    )
+    path = gd.sample(zoo.SAMPLERS[name], clipped, x, levels, KEY).x
+    np.testing.assert_allclose(path[-1], c, atol=1e-12)
+    if name in zoo.DETERMINISTIC:
+        alpha, sigma = np.asarray(levels.alpha)[:, None], np.asarray(levels.sigma)[:, None]
+        np.testing.assert_allclose(path, alpha * c + sigma / sigma[0] * (x - alpha[0] * c), rtol=1e-11, atol=1e-12)
 
 
 def test_clipped_and_thresholded_answers():
@@ -507,10 +520,10 @@ def test_clipped_and_thresholded_answers():
 
 def test_a_clipped_law_is_only_a_denoiser():
     """Its score is Tweedie's of the clipped answer, not the law's own; the dtype stays."""
-    law, level = zoo.GAUSSIAN.model, gd.NoiseLevel(0.8, 0.6)
+    law, level, x = zoo.GAUSSIAN.model, gd.NoiseLevel(0.8, 0.6), jnp.asarray(X[:3])
     for wrapped in (gd.Clipped(law, -0.1, 0.1), gd.Thresholded(law, 0.5, -0.1, 0.1)):
         assert not isinstance(wrapped, gd.Distribution)
-        x0 = wrapped.denoise(X[:3], level)
-        np.testing.assert_allclose(gd.score(wrapped, X[:3], level), (0.8 * x0 - X[:3]) / 0.36, rtol=1e-12)
-        small = zoo.cast((wrapped, jnp.asarray(X[:3]), level))
+        x0 = wrapped.denoise(x, level)
+        np.testing.assert_allclose(gd.score(wrapped, x, level), (0.8 * x0 - x) / 0.36, rtol=1e-12)
+        small = zoo.cast((wrapped, x, level))
         assert small[0].denoise(*small[1:]).dtype == jnp.float32
