@@ -41,7 +41,7 @@ from gaussdiff.exact import (
     participation_ratio,
     path_spectrum,
 )
-from gaussdiff.files import load, save
+from gaussdiff.files import load, load_recipe, save, save_recipe
 from gaussdiff.finite_data import FiniteDataDenoiser, effective_noise, expected_gain
 from gaussdiff.gaussian import Gaussian
 from gaussdiff.grids import reframe

@@ -2,10 +2,13 @@
 
     karras            sigma_i = (sigma_max^(1/rho) + i/(m-1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho
     uniform_log_snr   log sigma_i evenly spaced: the limit rho -> infinity
+    uniform_angles    arctan(sigma_i / sqrt(variance)) evenly spaced
     uniform_time      t evenly spaced under a schedule
+    quadratic_time    sqrt(t) evenly spaced
+    leading, trailing, linspace     evenly spaced rows of a table of betas
 
-The first two live in the frame alpha = 1 (`reframe` carries them to any other). With final_zero they hold n levels from
-sigma_max to sigma_min and then 0; without it n + 1 levels that end at sigma_min exactly.
+The first three live in the frame alpha = 1 (`reframe` carries them to any other). With final_zero the first two hold n
+levels from sigma_max to sigma_min and then 0; without it n + 1 levels that end at sigma_min exactly.
 """
 
 import jax.numpy as jnp
@@ -13,7 +16,7 @@ import numpy as np
 from jaxtyping import Array
 
 from gaussdiff.numerics import concrete, floating
-from gaussdiff.schedules import NoiseLevel, Schedule, check_schedule
+from gaussdiff.schedules import DiscreteBetas, NoiseLevel, Schedule, check_schedule
 
 
 def karras(n: int, sigma_min=0.002, sigma_max=80.0, rho=7.0, final_zero: bool = True) -> NoiseLevel:
@@ -37,19 +40,65 @@ def uniform_log_snr(n: int, sigma_min=0.002, sigma_max=80.0, final_zero: bool = 
     return _spaced(n, low, high, jnp.log, jnp.exp, final_zero)
 
 
+def uniform_angles(n: int, variance, sigma_min=0.002, sigma_max=80.0, final_zero: bool = True) -> NoiseLevel:
+    """Levels at even steps of the angle arctan(sigma / sqrt(variance)): (n+1,) levels with alpha = 1.
+
+    For data of that one variance, in squared data units, it is DDIM's best grid, since each of its steps loses the
+    cosine of its angle. With final_zero the angles run down to 0, and sigma_min plays no part; without it they end at
+    sigma_min. ValueError unless variance > 0, and as karras. Sabour et al., arXiv 2404.14507.
+    """
+    if concrete(variance) and not 0 < float(variance) < np.inf:
+        raise ValueError(f"variance: expected > 0, got {float(variance):g}. Use that of the data, per dimension.")
+    low, high = _bounds(n, sigma_min, sigma_max)
+    low, std = jnp.zeros_like(low) if final_zero else low, jnp.sqrt(floating(variance))
+    angles = jnp.linspace(jnp.arctan(high / std), jnp.arctan(low / std), n + 1)
+    return NoiseLevel(1.0, _pin(std * jnp.tan(angles), high, low))
+
+
 def uniform_time(schedule: Schedule, n: int, start=None, end=0.0) -> NoiseLevel:
     """The schedule's levels at n+1 evenly spaced times, from `start` (by default its time of most noise) to `end`.
 
     ValueError unless n >= 1 and start > end >= 0, TypeError unless schedule is a Schedule.
     """
-    check_schedule(schedule)
-    _check_steps(n)
-    start = schedule.end if start is None else start
-    if concrete(start, end) and not 0 <= float(end) < float(start):
-        raise ValueError(
-            f"start, end: expected start > end >= 0, got {float(start):g} and {float(end):g}. Noise comes first."
-        )
-    return schedule(_pin(jnp.linspace(start, end, n + 1), floating(start), floating(end)))
+    start, end = _times(schedule, n, start, end)
+    return schedule(_pin(jnp.linspace(start, end, n + 1), start, end))
+
+
+def quadratic_time(schedule: Schedule, n: int, start=None, end=0.0) -> NoiseLevel:
+    """The schedule's levels at n+1 times whose square roots are evenly spaced: finer toward the data.
+
+    Arguments and errors as uniform_time. Song et al., arXiv 2010.02502, appendix D.2 ("quadratic").
+    """
+    start, end = _times(schedule, n, start, end)
+    return schedule(_pin(jnp.linspace(jnp.sqrt(start), jnp.sqrt(end), n + 1) ** 2, start, end))
+
+
+def leading(schedule: DiscreteBetas, n: int, final_zero: bool = True) -> NoiseLevel:
+    """The rows 1 + i floor(N / m) of a table of N betas, i = m - 1 to 0: it leaves out the rows of most noise.
+
+    With final_zero m = n rows and then the clean level, without it m = n + 1 rows. Row j is the time j / N. ValueError
+    unless the table has m rows, TypeError unless schedule is a DiscreteBetas. Lin et al., arXiv 2305.08891, table 2.
+    """
+    rows, count = _rows(schedule, n, final_zero)
+    return _at_rows(schedule, 1 + rows // count * np.arange(count)[::-1], final_zero)
+
+
+def trailing(schedule: DiscreteBetas, n: int, final_zero: bool = True) -> NoiseLevel:
+    """The rows round(N - i N / m) of a table of N betas, i = 0 to m - 1: from the row of most noise.
+
+    m, errors and source as `leading`.
+    """
+    rows, count = _rows(schedule, n, final_zero)
+    return _at_rows(schedule, np.round(rows - np.arange(count) * (rows / count)), final_zero)
+
+
+def linspace(schedule: DiscreteBetas, n: int, final_zero: bool = True) -> NoiseLevel:
+    """m evenly spaced rows of a table of N betas, rounded, from row N to row 1: both ends are visited.
+
+    m, errors and source as `leading`.
+    """
+    rows, count = _rows(schedule, n, final_zero)
+    return _at_rows(schedule, np.round(np.linspace(rows, 1, count)), final_zero)
 
 
 def reframe(levels: NoiseLevel, schedule: Schedule) -> NoiseLevel:
@@ -70,6 +119,35 @@ def _spaced(n: int, low: Array, high: Array, forward, backward, final_zero: bool
 
 def _pin(values: Array, first: Array, last: Array) -> Array:
     return values.at[-1].set(last).at[0].set(first)
+
+
+def _times(schedule: Schedule, n: int, start, end) -> tuple[Array, Array]:
+    check_schedule(schedule)
+    _check_steps(n)
+    start = schedule.end if start is None else start
+    if concrete(start, end) and not 0 <= float(end) < float(start):
+        raise ValueError(
+            f"start, end: expected start > end >= 0, got {float(start):g} and {float(end):g}. Noise comes first."
+        )
+    return floating(start), floating(end)
+
+
+def _rows(schedule: DiscreteBetas, n: int, final_zero: bool) -> tuple[int, int]:
+    """How many rows the table has, and how many are asked for."""
+    if not isinstance(schedule, DiscreteBetas):
+        raise TypeError(
+            f"schedule: expected a gd.DiscreteBetas, got {schedule!r}. Other schedules have no rows: use uniform_time."
+        )
+    _check_steps(n)
+    rows, count = len(schedule.times) - 1, n if final_zero else n + 1
+    if count > rows:
+        raise ValueError(f"n: expected at most the {rows} rows of the table, got {count}. Take fewer steps.")
+    return rows, count
+
+
+def _at_rows(schedule: DiscreteBetas, rows: np.ndarray, final_zero: bool) -> NoiseLevel:
+    rows = np.append(rows, 0) if final_zero else rows
+    return schedule(schedule.times[rows.astype(int)])
 
 
 def _check_steps(n: int) -> None:

@@ -114,6 +114,10 @@ TABLE = {
     "sigma_min_zero": (lambda: grids.karras(5, 0.0), ValueError, "sigma_min", "0 < sigma_min", "0 and 80", "final_zero"),
     "sigmas_crossed": (lambda: grids.uniform_log_snr(5, 3.0, 1.0), ValueError, "sigma_min", "sigma_min < sigma_max", "3 and 1", "final_zero"),
     "times_crossed": (lambda: grids.uniform_time(gd.Cosine(), 5, 0.2, 0.8), ValueError, "start", "start > end", "0.2 and 0.8", "Noise comes first"),
+    "variance_zero": (lambda: grids.uniform_angles(5, 0.0), ValueError, "variance", "> 0", "got 0", "per dimension"),
+    "quadratic_crossed": (lambda: grids.quadratic_time(gd.Cosine(), 5, 0.2, 0.8), ValueError, "start", "start > end", "0.2 and 0.8", "Noise comes first"),
+    "rows_of_no_table": (lambda: grids.trailing(gd.Cosine(), 5), TypeError, "schedule", "gd.DiscreteBetas", "Cosine", "uniform_time"),
+    "more_rows_than_there_are": (lambda: grids.leading(gd.DiscreteBetas([0.1, 0.2]), 3), ValueError, "n", "at most the 2 rows", "got 3", "fewer"),
     # samplers
     "eta_above_1": (lambda: gd.DDIM(1.5), ValueError, "eta", r"\[0, 1\]", "1.5", "DDPM"),
     "eta_negative": (lambda: gd.DDIM(-0.5), ValueError, "eta", r"\[0, 1\]", "-0.5", "deterministic"),
@@ -170,6 +174,7 @@ TABLE = {
     "swapped_schedule": (lambda: grids.uniform_time(20, gd.Cosine()), TypeError, "schedule", "gd.Schedule", "20", "swapped"),
     "swapped_fit": (lambda: gd.expectation_maximization(SAMPLES, MIXTURE), TypeError, "mixture", "gd.GaussianMixture", "ndarray", "comes first"),
     "swapped_save": (lambda: gd.save(GAUSSIAN, "law.npz"), TypeError, "path", "file name", "Gaussian", "gd.save"),
+    "swapped_save_recipe": (lambda: gd.save_recipe(gd.Heun(), GRID, "recipe.json"), TypeError, "path", "file name", "Heun", "gd.save_recipe"),
     # measures
     "unequal_predictions": (lambda: metrics.explained_variance(SAMPLES, SAMPLES[:3]), ValueError, "prediction", r"\(10, 3\)", r"\(3, 3\)", "Pair"),
     "constant_target": (lambda: metrics.explained_variance(np.ones((3, 2)), np.ones((3, 2))), ValueError, "target", "differ", "equal", "variance"),

@@ -1,9 +1,10 @@
-"""Distributions in files come back bit for bit; other files are refused."""
+"""Distributions and recipes in files come back bit for bit; other files are refused."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import zoo
 
 import gaussdiff as gd
 
@@ -41,3 +42,32 @@ def test_other_files_are_refused(tmp_path):
             gd.load(tmp_path / name)
     with pytest.raises(ValueError, match=r"ends in \.npz"):
         gd.save(tmp_path / "law.txt", LAWS["gaussian"])
+
+
+RECIPES = zoo.SAMPLERS | {
+    "given_rows": gd.LinearMultistep(np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)),
+    "deis_cosine": gd.DEIS(2, gd.Cosine()),
+}
+
+
+@zoo.over(RECIPES, "sampler")
+def test_a_recipe_comes_back_bit_for_bit(sampler, tmp_path):
+    levels = gd.reframe(gd.grids.karras(6), gd.VariancePreserving())
+    gd.save_recipe(tmp_path / "recipe.json", sampler, levels)
+    found = gd.load_recipe(tmp_path / "recipe.json")
+    assert jax.tree.structure(found) == jax.tree.structure((sampler, levels))
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves((sampler, levels)), strict=True):
+        assert a.dtype == b.dtype
+        assert a.tobytes() == b.tobytes()
+
+
+def test_a_recipe_of_other_things_is_refused(tmp_path):
+    levels = gd.grids.karras(4)
+    for text in ("", "[]", "{}", '{"gaussdiff": 1, "arrays": {}}'):
+        (tmp_path / "other.json").write_text(text)
+        with pytest.raises(ValueError, match=r"path: expected a file that gd\.save_recipe wrote"):
+            gd.load_recipe(tmp_path / "other.json")
+    with pytest.raises(ValueError, match=r"ends in \.json"):
+        gd.save_recipe(tmp_path / "recipe.npz", gd.Heun(), levels)
+    with pytest.raises(ValueError, match="9 steps"):
+        gd.save_recipe(tmp_path / "recipe.json", gd.LinearMultistep(np.zeros((9, 1))), levels)

@@ -41,6 +41,49 @@ def test_ends_are_exactly_as_asked(make):
             assert (zero.alpha == 1).all()
 
 
+def test_uniform_angles_ends_exactly_as_asked():
+    low, high = jnp.float32(0.0031), jnp.float32(79.3)
+    for n in range(1, 41):
+        zero, kept = (gd.grids.uniform_angles(n, 0.3, low, high, final_zero) for final_zero in (True, False))
+        assert (zero.sigma[0], zero.sigma[-1], kept.sigma[0], kept.sigma[-1]) == (high, 0, high, low)
+        assert zero.sigma.dtype == kept.sigma.dtype == jnp.float32
+        np.testing.assert_allclose(np.diff(np.arctan(kept.sigma / np.sqrt(0.3)), 2), 0, atol=1e-6)
+
+
+def test_rows_of_a_table_are_the_published_ones():
+    """Lin et al., table 2, for T = 1000 and ten steps."""
+    published = {
+        gd.grids.leading: [1, 101, 201, 301, 401, 501, 601, 701, 801, 901],
+        gd.grids.linspace: [1, 112, 223, 334, 445, 556, 667, 778, 889, 1000],
+        gd.grids.trailing: [100, 200, 300, 400, 500, 600, 700, 800, 900, 1000],
+    }
+    kept = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+    for make, rows in published.items():
+        levels = make(zoo.BETAS, 10)
+        np.testing.assert_allclose(levels.alpha[:-1] ** 2, kept[np.array(rows[::-1]) - 1], rtol=1e-12)
+        assert (levels.alpha[-1], levels.sigma[-1]) == (1, 0)
+        np.testing.assert_array_equal(make(zoo.BETAS, 9, final_zero=False).alpha, levels.alpha[:-1])
+
+
+@pytest.mark.parametrize("make", zoo.SPACINGS)
+def test_every_number_of_rows_up_to_all_of_them_falls(make):
+    """Rounded rows never repeat; the last is row 1 or clean, and all but `leading` start in the last row."""
+    table = gd.DiscreteBetas(np.linspace(0.01, 0.2, 12))
+    for n in range(1, 13):
+        levels = make(table, n)
+        assert len(levels) == n + 1
+        assert (np.diff(ratios(levels)) < 0).all()
+        assert make is gd.grids.leading or levels.sigma[0] == table(1.0).sigma
+    np.testing.assert_array_equal(make(table, 12).sigma, table(table.times[::-1]).sigma)
+
+
+def test_quadratic_time_is_even_in_the_root():
+    levels = gd.grids.quadratic_time(gd.RectifiedFlow(), 6, 0.81, 0.01)
+    np.testing.assert_allclose(np.diff(np.sqrt(levels.sigma)), -0.8 / 6, rtol=1e-12)
+    rho_2 = gd.grids.karras(6, 0.01, 0.81, rho=2, final_zero=False)
+    np.testing.assert_allclose(levels.sigma, rho_2.sigma, rtol=1e-12)
+
+
 def test_karras_is_the_published_formula():
     """Equation 5 with 30 digits; and final_zero puts n of its levels before the 0."""
     with mpmath.workdps(30):

@@ -264,12 +264,20 @@ NOISY = {name: level for name, level in LEVELS.items() if level.sigma > 0}
 BOTH = {name: level for name, level in NOISY.items() if level.alpha > 0}
 
 # n -> n+1 levels
+BETAS = gd.DiscreteBetas(np.linspace(1e-4, 0.02, 1000))
+SPACINGS = gd.grids.leading, gd.grids.trailing, gd.grids.linspace
+
 GRIDS = {
     "karras": gd.grids.karras,
     "karras_to_sigma_min": lambda n: gd.grids.karras(n, final_zero=False),
     "karras_rho_1": lambda n: gd.grids.karras(n, 0.1, 5.0, rho=1.0),
     "uniform_log_snr": gd.grids.uniform_log_snr,
     "uniform_log_snr_to_sigma_min": lambda n: gd.grids.uniform_log_snr(n, final_zero=False),
+    "uniform_angles": lambda n: gd.grids.uniform_angles(n, 0.3),
+    "uniform_angles_to_sigma_min": lambda n: gd.grids.uniform_angles(n, 0.3, final_zero=False),
+    **{make.__name__: lambda n, make=make: make(BETAS, n) for make in SPACINGS},
+    **{f"{make.__name__}_to_row_1": lambda n, make=make: make(BETAS, n, final_zero=False) for make in SPACINGS},
+    **{f"quadratic_time_{name}": lambda n, s=s: gd.grids.quadratic_time(s, n) for name, s in SCHEDULES.items()},
     **{f"time_{name}": lambda n, s=s: gd.grids.uniform_time(s, n) for name, s in SCHEDULES.items()},
     **{f"karras_in_{name}": lambda n, s=s: gd.reframe(gd.grids.karras(n), s) for name, s in SCHEDULES.items()},
 }
