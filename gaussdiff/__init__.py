@@ -5,6 +5,7 @@ trained networks; samplers, ODE solves and losses take any of them. Every functi
 """
 
 from gaussdiff import conversions, grids, losses, metrics
+from gaussdiff.bandwidth import choose_bandwidth
 from gaussdiff.conditioning import Observed, block_average, condition, convolution, masking, multiply, observe
 from gaussdiff.denoiser import (
     Denoiser,
@@ -44,6 +45,7 @@ from gaussdiff.exact import (
 from gaussdiff.files import load, load_recipe, save, save_recipe
 from gaussdiff.finite_data import FiniteDataDenoiser, effective_noise, expected_gain
 from gaussdiff.gaussian import Gaussian
+from gaussdiff.gits import gits_grid
 from gaussdiff.grids import reframe
 from gaussdiff.integrate import probability_flow
 from gaussdiff.learning import (
@@ -67,6 +69,7 @@ from gaussdiff.modes import (
 from gaussdiff.moments import Moments, ledoit_wolf, shrink
 from gaussdiff.neighbours import Truncated
 from gaussdiff.posterior import PosteriorCovariance, posterior_covariance
+from gaussdiff.recipes import EndError
 from gaussdiff.samplers import (
     AFS,
     DDIM,
@@ -106,11 +109,13 @@ from gaussdiff.schedules import (
     VarianceExploding,
     VariancePreserving,
 )
+from gaussdiff.search import optimal_grid, optimal_sampler
 from gaussdiff.spectral import (
     SolverError,
     generated,
     injected_variance,
     kl_divergence,
+    relative_error,
     solver_error,
     transfer,
     wasserstein2,

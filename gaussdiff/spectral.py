@@ -115,6 +115,17 @@ def kl_divergence(
     return _divergence(_at(data, level), generated_modes(sampler, levels, data), counts, levels.sigma[0])
 
 
+def relative_error(sampler: Sampler, levels: NoiseLevel, gaussian: Gaussian) -> Float[Array, ""]:
+    """sqrt(mean_k (sqrt(v_k / lam_k) - 1)^2) over the directions of variance lam_k > 0: every mode counts alike.
+
+    Means do not count. Errors as `generated`.
+    """
+    data, counts = _target(gaussian, None), _counts(gaussian)
+    ratio = safe_divide(_generated(sampler, levels, gaussian).variance, data.variance)
+    counts = jnp.where(data.variance > 0, counts, 0)
+    return safe_sqrt(jnp.sum(counts * (safe_sqrt(ratio) - 1) ** 2) / jnp.maximum(jnp.sum(counts), 1))
+
+
 def solver_error(sampler: Sampler, levels: NoiseLevel, gaussian: Gaussian) -> SolverError:
     """The error of a sampler on a Gaussian, taken apart: start, truncation, discretisation. Errors as `generated`."""
     law = spectrum(gaussian)

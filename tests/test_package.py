@@ -31,14 +31,14 @@ FORBIDDEN = {
 READING_ORDER = [
     *("numerics", "schedules", "conversions", "denoiser", "thresholding", "posterior", "spectra", "gaussian"),
     *("diagonal", "modes", "trajectory", "exact", "divergence", "clusters", "mixture", "moments", "em"),
-    *("conditioning", "softmax", "empirical", "streamed", "neighbours", "local", "univariate", "finite_data"),
-    *("learning", "grids", "samplers.brownian", "samplers.base", "samplers.ddim", "samplers.ancestral"),
+    *("conditioning", "softmax", "empirical", "bandwidth", "streamed", "neighbours", "local", "univariate"),
+    *("finite_data", "learning", "grids", "samplers.brownian", "samplers.base", "samplers.ddim", "samplers.ancestral"),
     *("samplers.euler", "samplers.heun", "samplers.edm", "samplers.singlestep", "samplers.dpmsolver"),
     *("samplers.dpmsolverpp2s", "samplers.multistep", "samplers.adams", "samplers.deis", "samplers.dpmsolverpp"),
     *("samplers.linear_multistep", "samplers.unipc", "samplers.exponential", "samplers.dpmsolverppsde"),
     *("samplers.euler_maruyama", "samplers.langevin", "samplers.predictor_corrector", "samplers.afs"),
-    *("samplers.gaussian_exact", "samplers.switch", "samplers", "spectral", "table", "integrate", "losses", "metrics"),
-    "files",
+    *("samplers.gaussian_exact", "samplers.switch", "samplers", "spectral", "table"),
+    *("descent", "recipes", "gits", "search", "integrate", "losses", "metrics", "files"),
 ]
 
 # What only the programs need; the wheel has to work where none of it is installed.

@@ -1,10 +1,13 @@
 """A multistep solver whose coefficients are given, so that they can be optimised."""
 
+from itertools import pairwise
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from gaussdiff.numerics import concrete, floating
+from gaussdiff.samplers.base import check_grid
 from gaussdiff.samplers.multistep import DataMultistep, History
 from gaussdiff.schedules import NoiseLevel
 
@@ -29,6 +32,25 @@ class LinearMultistep(DataMultistep):
             )
         if concrete(self.coefficients) and not np.isfinite(np.asarray(self.coefficients)).all():
             raise ValueError("coefficients: expected finite numbers, got NaN or infinity. 0 leaves a term out.")
+
+    @classmethod
+    def like(cls, rule: DataMultistep, levels: NoiseLevel, memory: int | None = None) -> "LinearMultistep":
+        """The coefficients that a rule such as gd.DPMSolverPP2M() has on a grid (n+1,): the same sampler there.
+
+        memory: m, by default the rule's own; more of it gets the coefficient 0. TypeError for another sampler or no
+        grid, ValueError for less memory than the rule has.
+        """
+        check_grid(levels)
+        if not isinstance(rule, DataMultistep):
+            raise TypeError(f"rule: expected one that remembers x0, got {rule!r}. Take gd.DPMSolverPP2M().")
+        memory = rule.memory if memory is None else memory
+        if memory < rule.memory:
+            raise ValueError(f"memory: expected at least the rule's {rule.memory}, got {memory}. Forget nothing.")
+        history, rows = rule.init(jnp.zeros((), levels.sigma.dtype), levels), []
+        for level, next_level in pairwise(levels):
+            rows.append(-rule.weights(history, level, next_level))
+            history = history.push(history.values[0], level)
+        return cls(jnp.pad(jnp.stack(rows), ((0, 0), (0, memory - rule.memory))))
 
     @property
     def memory(self) -> int:
