@@ -56,6 +56,7 @@ from gaussdiff.learning import (
     TwoLayers,
     generated_variance,
 )
+from gaussdiff.likelihood import LogLikelihood, bits_per_dim, log_likelihood
 from gaussdiff.local import LocalScore
 from gaussdiff.mixture import GaussianMixture
 from gaussdiff.modes import (
@@ -69,6 +70,7 @@ from gaussdiff.modes import (
 from gaussdiff.moments import Moments, ledoit_wolf, shrink
 from gaussdiff.neighbours import Truncated
 from gaussdiff.posterior import PosteriorCovariance, posterior_covariance
+from gaussdiff.progress import ProgressBar
 from gaussdiff.recipes import EndError
 from gaussdiff.samplers import (
     AFS,
@@ -97,7 +99,9 @@ from gaussdiff.samplers import (
     Step,
     SwitchAt,
     UniPC,
+    invert,
     sample,
+    sample_batch,
 )
 from gaussdiff.schedules import (
     Cosine,
@@ -120,6 +124,7 @@ from gaussdiff.spectral import (
     transfer,
     wasserstein2,
 )
+from gaussdiff.stochastic import reverse_sde
 from gaussdiff.streamed import Streamed
 from gaussdiff.table import SolverTable, solver_table, standard_grids, standard_samplers
 from gaussdiff.thresholding import Clipped, Thresholded

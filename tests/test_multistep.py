@@ -329,6 +329,19 @@ def test_deis_is_exact_for_polynomials_in_time(schedule):
             assert float(x[i + 1] - x[i]) == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.parametrize("sampler", [gd.DPMSolverPP3M(), gd.UniPC(), gd.AdamsBashforth()], ids=repr)
+def test_gradients_are_finite_where_levels_are_powers_of_2(sampler):
+    """Where the levels made up for values that are not there yet could meet those that are."""
+
+    def end(shift, levels):
+        return jnp.sum(gd.sample(sampler, zoo.GAUSSIAN.model, 16 * jnp.ones(3) + shift, levels).x[-1] ** 2)
+
+    for factor in (2.0, 4.0):
+        levels = gd.NoiseLevel(1.0, 16 * factor ** -jnp.arange(4.0))
+        for leaf in jax.tree.leaves(jax.jit(jax.grad(end, (0, 1)))(0.0, levels)):
+            assert np.isfinite(leaf).all()
+
+
 class Known(gd.Denoiser):
     """An image, or a noise, that depends on the level alone: the flow is an integral."""
 

@@ -29,16 +29,16 @@ FORBIDDEN = {
 
 # Each file of the engine imports only files that stand before it.
 READING_ORDER = [
-    *("numerics", "schedules", "conversions", "denoiser", "thresholding", "posterior", "spectra", "gaussian"),
-    *("diagonal", "modes", "trajectory", "exact", "divergence", "clusters", "mixture", "moments", "em"),
+    *("progress", "numerics", "schedules", "conversions", "denoiser", "thresholding", "posterior", "spectra"),
+    *("gaussian", "diagonal", "modes", "trajectory", "exact", "divergence", "clusters", "mixture", "moments", "em"),
     *("conditioning", "softmax", "empirical", "bandwidth", "streamed", "neighbours", "local", "univariate"),
     *("finite_data", "learning", "grids", "samplers.brownian", "samplers.base", "samplers.ddim", "samplers.ancestral"),
     *("samplers.euler", "samplers.heun", "samplers.edm", "samplers.singlestep", "samplers.dpmsolver"),
     *("samplers.dpmsolverpp2s", "samplers.multistep", "samplers.adams", "samplers.deis", "samplers.dpmsolverpp"),
     *("samplers.linear_multistep", "samplers.unipc", "samplers.exponential", "samplers.dpmsolverppsde"),
     *("samplers.euler_maruyama", "samplers.langevin", "samplers.predictor_corrector", "samplers.afs"),
-    *("samplers.gaussian_exact", "samplers.switch", "samplers", "spectral", "table"),
-    *("descent", "recipes", "gits", "search", "integrate", "losses", "metrics", "files"),
+    *("samplers.gaussian_exact", "samplers.switch", "samplers.batch", "samplers", "spectral", "table"),
+    *("descent", "recipes", "gits", "search", "integrate", "stochastic", "likelihood", "losses", "metrics", "files"),
 ]
 
 # What only the programs need; the wheel has to work where none of it is installed.

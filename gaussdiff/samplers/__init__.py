@@ -3,7 +3,8 @@
 from gaussdiff.samplers.adams import IPNDM, AdamsBashforth
 from gaussdiff.samplers.afs import AFS
 from gaussdiff.samplers.ancestral import Ancestral
-from gaussdiff.samplers.base import Sampler, Step, sample
+from gaussdiff.samplers.base import Sampler, Step, invert, sample
+from gaussdiff.samplers.batch import sample_batch
 from gaussdiff.samplers.ddim import DDIM
 from gaussdiff.samplers.deis import DEIS
 from gaussdiff.samplers.dpmsolver import DPMSolver2, DPMSolver3
@@ -49,5 +50,7 @@ __all__ = [
     "Step",
     "SwitchAt",
     "UniPC",
+    "invert",
     "sample",
+    "sample_batch",
 ]

@@ -35,6 +35,12 @@ class AFS(Sampler):
     def check_steps(self, n: int) -> None:
         self.sampler.check_steps(n)
 
+    def check_inversion(self) -> None:
+        raise ValueError(
+            "sampler: expected one that starts at the data, got AFS, whose first step takes x to be nearly all noise. "
+            "Invert the sampler inside it: gd.invert(afs.sampler, ...)."
+        )
+
     def init(self, x: Event, levels: NoiseLevel) -> tuple:
         return jnp.ones((), bool), self.sampler.init(x, levels)
 

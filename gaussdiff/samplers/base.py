@@ -36,10 +36,18 @@ class Sampler(eqx.Module):
 
     @abc.abstractmethod
     def nfe(self, n: int) -> int:
-        """Model calls of n steps that end at sigma = 0."""
+        """Model calls of n steps of gd.sample that end at sigma = 0."""
 
     def check_steps(self, n: int) -> None:
         """ValueError where the sampler cannot take n steps; most take any number."""
+
+    def check_inversion(self) -> None:
+        """ValueError where the sampler cannot run from data to noise; deterministic ones can."""
+        if self.draws():
+            raise ValueError(
+                f"sampler: expected a deterministic one, got {type(self).__name__}, which draws noise. Use one that "
+                "does not, such as gd.Heun(), or gd.Euler(), which is DDIM at eta = 0."
+            )
 
     @abc.abstractmethod
     def init(self, x: Event, levels: NoiseLevel) -> Any:
@@ -55,7 +63,10 @@ class Sampler(eqx.Module):
         next_level: NoiseLevel,
         noise: Float[Array, "draws *event"],
     ) -> Step:
-        """One step of one sample x (*event) from level to next_level, which has less noise."""
+        """One step of one sample x (*event) from level to next_level.
+
+        next_level has less noise, or, where the sampler passes check_inversion, more.
+        """
 
 
 class OneStep(Sampler):
@@ -80,13 +91,7 @@ def sample(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel, key: PRNGKe
     TypeError for a sampler, model, levels or key of the wrong kind; ValueError for a NaN in x, levels that do not lose
     noise at every step, or a missing key. Values cannot be looked at inside jit, and are not checked there.
     """
-    check_sampler(sampler)
-    check_model(model)
-    x = check_sample(x)
-    if concrete(x) and not np.isfinite(np.asarray(x)).all():
-        raise ValueError("x: expected finite numbers, got NaN or infinity. Draw a start with gd.sample_prior.")
-    check_grid(levels)
-    sampler.check_steps(len(levels) - 1)
+    x = check_start(sampler, model, x, levels)
     if key is None and sampler.draws():
         raise ValueError(
             f"key: expected one, since {type(sampler).__name__} draws noise, got no key. Pass key=jax.random.key(seed),"
@@ -94,11 +99,29 @@ def sample(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel, key: PRNGKe
         )
     if key is not None:
         check_key(key)
-    return _sample(sampler, model, x, levels, key)
+    return run(sampler, model, x, levels, key)
+
+
+def invert(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel) -> Trajectory:
+    """Carry one sample x (*event) at levels[-1] up the grid `levels` (n+1,) to the noise that it came from.
+
+    levels: the grid of gd.sample, from noise to data. Returns the Trajectory in the order visited, from data to noise:
+    levels[::-1], x (n+1, *event) and denoised (n, *event). From sigma = 0 the first step is alpha' x / alpha, since the
+    noise of a smooth law is 0 there (Heun's, which also looks at its end, is not); to alpha = 0 the last one keeps the
+    noise. The orders are those of gd.sample, and gd.sample from the end of the path leads back to x but for the errors
+    of both.
+
+    Errors as gd.sample; ValueError too for a sampler that draws noise or starts at noise alone (AFS). Song et al.,
+    arXiv 2010.02502, section 4.3.
+    """
+    x = check_start(sampler, model, x, levels)
+    sampler.check_inversion()
+    return run(sampler, model, x, levels[::-1], None)
 
 
 @eqx.filter_jit
-def _sample(sampler: Sampler, model: Denoiser, x: Array, levels: NoiseLevel, key: PRNGKeyArray | None) -> Trajectory:
+def run(sampler: Sampler, model: Denoiser, x: Array, levels: NoiseLevel, key: PRNGKeyArray | None) -> Trajectory:
+    """The path of one sample along levels that fall or rise; nothing is checked."""
     if key is None or not sampler.draws():
         noise = quiet(sampler, x, levels)
     else:
@@ -132,6 +155,18 @@ def denoise(model: Denoiser, x: Event, level: NoiseLevel) -> Event:
             f"model: expected denoise to give shape {x.shape}, got {x0.shape}. It maps one sample to one sample."
         )
     return x0.astype(x.dtype)
+
+
+def check_start(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel) -> Array:
+    """x as an array; TypeError or ValueError unless the sampler can carry it through the levels."""
+    check_sampler(sampler)
+    check_model(model)
+    x = check_sample(x)
+    if concrete(x) and not np.isfinite(np.asarray(x)).all():
+        raise ValueError("x: expected finite numbers, got NaN or infinity. Draw a start with gd.sample_prior.")
+    check_grid(levels)
+    sampler.check_steps(len(levels) - 1)
+    return x
 
 
 def check_sampler(sampler, argument: str = "sampler") -> None:

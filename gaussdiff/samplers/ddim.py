@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from gaussdiff.conversions import noise_from_x0
 from gaussdiff.denoiser import Denoiser, Event
-from gaussdiff.numerics import concrete, floating, safe_sqrt
+from gaussdiff.numerics import concrete, floating, safe_divide, safe_sqrt
 from gaussdiff.samplers.base import Sampler, Step, denoise, is_zero
 from gaussdiff.schedules import NoiseLevel
 
@@ -59,5 +59,8 @@ class DDIM(Sampler):
 
 
 def noise_ratio(level: NoiseLevel, next_level: NoiseLevel) -> Array:
-    """r = alpha sigma' / (alpha' sigma), in [0, 1): how much of the noise a step leaves, in units of x0."""
-    return level.alpha * next_level.sigma / (next_level.alpha * level.sigma)
+    """r = alpha sigma' / (alpha' sigma), in [0, 1): how much of the noise a step leaves, in units of x0.
+
+    Above 1 toward noise, where only eta = 0 makes sense and r has no effect; 0 where it would be infinite.
+    """
+    return safe_divide(level.alpha * next_level.sigma, next_level.alpha * level.sigma)

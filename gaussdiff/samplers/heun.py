@@ -1,6 +1,7 @@
 """Heun's method: an Euler step, then the mean of the directions at both of its ends.
 
-The last step to sigma = 0 stays an Euler step, since no direction exists there.
+The last step to sigma = 0 stays an Euler step, since no direction exists there. A step to alpha = 0, at the end of an
+inversion, is averaged like any other: along the straight line the flow is regular at pure noise.
 """
 
 import jax
@@ -15,6 +16,7 @@ from gaussdiff.schedules import NoiseLevel
 class Heun(OneStep):
     """Heun's second-order method along the straight line between two levels: two model calls a step, one to sigma = 0.
 
+    From sigma = 0, in gd.invert, a step is averaged too, with 0 for the noise at its start: 2 n calls for n steps.
     In the frame alpha = 1 it is EDM's deterministic sampler, Karras et al., arXiv 2206.00364, algorithm 1.
     """
 

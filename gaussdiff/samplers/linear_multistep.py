@@ -17,8 +17,9 @@ class LinearMultistep(DataMultistep):
 
     x' = (s'/s) x + (1 - s'/s) (D_i + sum_j c_ij (D_i - D_(i-j))) in the frame alpha = 1, and the same x / alpha in
     every frame. coefficients: (n, m) for n steps and D of the m steps before each, newest first, or (m,) for all steps
-    alike; those that reach back before the first step count as 0. c = 0 is DDIM. ValueError for another shape, numbers
-    that are not finite, or, in gd.sample, a grid of other than n steps.
+    alike; those that reach back before the first step count as 0. c = 0 is DDIM. Rows count the steps taken: in
+    gd.invert row 0 is the first step up from the data, so that rows made for one direction are not those for the other.
+    ValueError for another shape, numbers that are not finite, or a grid of other than n steps.
     """
 
     coefficients: Float[Array, "*n m"]

@@ -8,8 +8,8 @@ methods differ in nothing but their weights, most of which are the shares of a p
 
     w_j = int L_j dm / int dm,     L_j the Lagrange polynomials in the method's own clock, m the measure of its integral
 
-A step from alpha = 0 or to sigma = 0 is DDIM's, and values seen at alpha = 0 are forgotten, since clocks are infinite
-there. So the order rises 1, 2, 3, ... from the first finite level.
+A step from or to a level of alpha = 0 or sigma = 0 is DDIM's, and values seen there are forgotten, since clocks are
+infinite. So the order rises 1, 2, 3, ... from the first finite level, whichever way the path runs.
 """
 
 import abc
@@ -24,7 +24,7 @@ from gaussdiff.conversions import noise_from_x0
 from gaussdiff.denoiser import Denoiser, Event
 from gaussdiff.numerics import safe_divide
 from gaussdiff.samplers.base import Sampler, Step, denoise
-from gaussdiff.samplers.singlestep import data_step, ddim, noise_step
+from gaussdiff.samplers.singlestep import both_finite, data_step, ddim, noise_step
 from gaussdiff.schedules import NoiseLevel
 
 Rule = Callable[[NoiseLevel, NoiseLevel], Array]
@@ -36,7 +36,7 @@ _X, _W = np.polynomial.legendre.leggauss(64)
 class History(eqx.Module):
     """The last values (memory, *event) and their levels (memory,), newest first.
 
-    usable: how many of them are set and were seen at alpha > 0; index: the steps taken so far.
+    usable: how many of them are set and were seen at alpha > 0 and sigma > 0; index: the steps taken so far.
     """
 
     values: Float[Array, "memory *event"]
@@ -51,7 +51,8 @@ class History(eqx.Module):
             jnp.append(new, old)[:memory]
             for new, old in ((level.alpha, self.levels.alpha), (level.sigma, self.levels.sigma))
         )
-        usable = jnp.where(level.alpha > 0, jnp.minimum(self.usable + 1, memory), 0)
+        finite = (level.alpha > 0) & (level.sigma > 0)
+        usable = jnp.where(finite, jnp.minimum(self.usable + 1, memory), 0)
         return History(values, NoiseLevel(alpha, sigma), usable, self.index + 1)
 
     def cut(self, start: int, stop: int) -> "History":
@@ -85,14 +86,16 @@ def by_order(rule: Rule, history: History, level: NoiseLevel, next_level: NoiseL
 
     rule(levels, next_level): levels (k+1,) the present one and k before it, newest first.
     """
-    inner = (level.alpha > 0) & (next_level.sigma > 0)
+    inner = both_finite(level, next_level)
     # every order is computed and one is taken: the others see made-up levels, so that they stay finite, gradients too
     alpha, sigma = jnp.where(inner, level.alpha, 1), jnp.where(inner, level.sigma, 2)
     end = NoiseLevel(jnp.where(inner, next_level.alpha, 1), jnp.where(inner, next_level.sigma, 1))
     back = np.arange(1, len(history.values) + 1)
     known = inner & (back <= history.usable)
+    # ahead of the step, where no known level is: equal clocks would be divided by
+    ahead = jnp.where(sigma * end.alpha > end.sigma * alpha, 0.5**back, 2.0**back).astype(sigma.dtype)
     past_alpha = jnp.where(known, history.levels.alpha, alpha)
-    past_sigma = jnp.where(known, history.levels.sigma, sigma * 2**back)
+    past_sigma = jnp.where(known, history.levels.sigma, sigma * ahead)
     levels = NoiseLevel(jnp.append(alpha, past_alpha), jnp.append(sigma, past_sigma))
     rows = [rule(levels[: k + 1], end) for k in range(len(history.values) + 1)]
     table = jnp.stack([jnp.pad(row, (0, len(rows[-1]) - len(row))) for row in rows])

@@ -4,15 +4,15 @@ With lambda = log(alpha / sigma), h the step in it, and noise or x0 as the model
 
     noise_step = sigma' (e^h - 1) = alpha' sigma / alpha - sigma',     data_step = alpha' (1 - e^-h)
 
-are what DDIM multiplies the noise with (times -1) and x0. h is infinite at alpha = 0 and at sigma' = 0: there they take
-the DDIM step, and ask the model once.
+are what DDIM multiplies the noise with (times -1) and x0. h is negative toward noise, and infinite where an alpha or a
+sigma of either level is 0: there they take the DDIM step, and ask the model once.
 """
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Bool
 
 from gaussdiff.denoiser import Event
 from gaussdiff.numerics import concrete, floating, safe_divide
@@ -38,13 +38,18 @@ def noise_step(level: NoiseLevel, next_level: NoiseLevel) -> Array:
 
 
 def data_step(level: NoiseLevel, next_level: NoiseLevel) -> Array:
-    """alpha' - alpha sigma' / sigma."""
-    return next_level.alpha - level.alpha * next_level.sigma / level.sigma
+    """alpha' - alpha sigma' / sigma, and alpha' where sigma = 0, from where a step uses it for nothing."""
+    return next_level.alpha - level.alpha * safe_divide(next_level.sigma, level.sigma)
 
 
 def log_step(level: NoiseLevel, next_level: NoiseLevel) -> Array:
-    """h = log(alpha' / sigma') - log(alpha / sigma) of two levels with alpha > 0 and sigma' > 0."""
+    """h = log(alpha' / sigma') - log(alpha / sigma) of two levels where it is finite."""
     return jnp.log(next_level.alpha / level.alpha) - jnp.log(next_level.sigma / level.sigma)
+
+
+def both_finite(level: NoiseLevel, next_level: NoiseLevel) -> Bool[Array, ""]:
+    """Whether h is finite."""
+    return (level.alpha > 0) & (level.sigma > 0) & (next_level.alpha > 0) & (next_level.sigma > 0)
 
 
 def between(level: NoiseLevel, next_level: NoiseLevel, r) -> NoiseLevel:
@@ -64,7 +69,7 @@ def between(level: NoiseLevel, next_level: NoiseLevel, r) -> NoiseLevel:
 
 def where_finite(step: Callable, otherwise: Event, level: NoiseLevel, next_level: NoiseLevel) -> Event:
     """step(level, next_level) where h is finite, `otherwise` where it is not, and then the model is not asked."""
-    inner = (level.alpha > 0) & (next_level.sigma > 0)
+    inner = both_finite(level, next_level)
     # under vmap over levels both sides are computed: the one not taken is a step between levels that are harmless
     start = NoiseLevel(jnp.where(inner, level.alpha, 1), jnp.where(inner, level.sigma, 2))
     end = NoiseLevel(jnp.where(inner, next_level.alpha, 1), jnp.where(inner, next_level.sigma, 1))

@@ -5,6 +5,7 @@ the closed form replaces the network. Wang & Vastola, arXiv 2412.09726.
 """
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event
@@ -16,6 +17,7 @@ from gaussdiff.schedules import NoiseLevel
 class SwitchAt(Sampler):
     """`first` for every step that ends at or before log_snr, `second` from the next step on.
 
+    In gd.invert each has the steps that it has in gd.sample, in the opposite order: `second` first.
     TypeError unless both are samplers. Wang & Vastola, arXiv 2412.09726.
     """
 
@@ -34,6 +36,10 @@ class SwitchAt(Sampler):
     def nfe(self, n: int) -> int:
         """At most this many: the count of the costlier sampler, since the switch depends on the grid."""
         return max(self.first.nfe(n), self.second.nfe(n))
+
+    def check_inversion(self) -> None:
+        self.first.check_inversion()
+        self.second.check_inversion()
 
     def init(self, x: Event, levels: NoiseLevel) -> tuple:
         return self.first.init(x, levels), self.second.init(x, levels)
@@ -55,4 +61,4 @@ class SwitchAt(Sampler):
             step = self.second.step(model, x, state[1], level, next_level, noise[: self.second.draws()])
             return Step(step.x, step.denoised, (state[0], step.state))
 
-        return jax.lax.cond(next_level.log_snr <= self.log_snr, early, late)
+        return jax.lax.cond(jnp.maximum(level.log_snr, next_level.log_snr) <= self.log_snr, early, late)

@@ -1,0 +1,198 @@
+"""Many samples in chunks of bounded memory: sample i is a function of the key and of i, not of its batch.
+
+    key_i = fold_in(key, i),     start_i, noise_i from split(key_i)
+
+A chunk is one vmapped program that holds the present states alone, not their paths; the last one is filled up to the
+length of the others, so that nothing compiles again.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from gaussdiff.clusters import Progress
+from gaussdiff.denoiser import Denoiser, Distribution, check_key, sample_prior
+from gaussdiff.empirical import check_chunk
+from gaussdiff.samplers.base import Sampler, Step, check_start
+from gaussdiff.samplers.brownian import step_noise
+from gaussdiff.schedules import NoiseLevel
+
+Callback = Callable[[int, int, NoiseLevel, np.ndarray, np.ndarray], object]
+
+
+def sample_batch(
+    sampler: Sampler,
+    model: Denoiser,
+    levels: NoiseLevel,
+    *,
+    count: int | None = None,
+    shape: tuple[int, ...] | None = None,
+    starts=None,
+    key: PRNGKeyArray | None = None,
+    first: int = 0,
+    chunk: int = 64,
+    out: np.ndarray | None = None,
+    callback: Callback | None = None,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """The ends of gd.sample for samples first to first + count - 1, `chunk` at a time: (count, *event) on the host.
+
+    starts: (count, *event) at levels[0]; without them `count` of the given shape, a distribution's own by default, are
+    drawn by sample_prior. With start_key, noise_key = split(fold_in(key, i)), sample i is gd.sample(..., noise_key)
+    from sample_prior(start_key, shape, levels[0]): the same in chunks of 1, 8 or 64, and another call with `first` goes
+    on where one stopped. out: an array to write to, such as one that maps a file; finished chunks stay in it when the
+    call is interrupted. Device memory is that of one chunk, whatever the count and the number of steps.
+
+    callback(first, step, level, x, denoised): called after each step with the number of the chunk's first sample, that
+    of the step, the level that x has reached, and NumPy arrays (m, *event); steps then run one at a time.
+    progress(done, count): after each chunk, such as gd.ProgressBar().
+
+    TypeError and ValueError as gd.sample, and for a missing count, shape or key, a chunk below 1 or an `out` of another
+    shape.
+    """
+    starts = None if starts is None else _on_host(starts)
+    event, count = _shape(model, starts, shape, count)
+    dtype = levels.sigma.dtype if starts is None else starts.dtype
+    check_start(sampler, model, jnp.zeros(event, dtype), levels)
+    check_chunk(chunk)
+    _check_keys(sampler, starts, key, first)
+    ends, chunk = _check_out(out, (count, *event), dtype), min(chunk, count)
+    for begin in range(0, count, chunk):
+        real = min(chunk, count - begin)
+        # those beyond the last are the last once more
+        rows = np.minimum(np.arange(begin, begin + chunk), count - 1)
+        keys, x = _draw(key, jnp.asarray(first + rows), event, levels[0])
+        x = x if starts is None else jnp.asarray(starts[rows])
+        if callback is None:
+            x = _ends(sampler, model, levels, x, keys)
+        else:
+            x = _stepwise(sampler, model, levels, x, keys, functools.partial(_tell, callback, first + begin, real))
+        ends[begin : begin + real] = np.asarray(x)[:real]
+        if progress:
+            progress(begin + real, count)
+    return ends
+
+
+def _tell(callback: Callback, first: int, real: int, step: int, level: NoiseLevel, x: Array, denoised: Array) -> None:
+    callback(first, step, level, np.asarray(x)[:real], np.asarray(denoised)[:real])
+
+
+@eqx.filter_jit
+def _draw(key: PRNGKeyArray | None, indices: Int[Array, " chunk"], shape: tuple[int, ...], level: NoiseLevel) -> tuple:
+    """The keys of the samples' noise and their starts from the prior; nothing without a key."""
+    if key is None:
+        return None, None
+
+    def one(i):
+        start_key, noise_key = jax.random.split(jax.random.fold_in(key, i))
+        return noise_key, sample_prior(start_key, shape, level)
+
+    return jax.vmap(one)(indices)
+
+
+@eqx.filter_jit
+def _ends(sampler: Sampler, model: Denoiser, levels: NoiseLevel, x: Array, keys: Array | None) -> Array:
+    def one(x, key):
+        def body(carry, i):
+            step = _advance(sampler, model, levels, carry[0], carry[1], key, i)
+            return (step.x, step.state), None
+
+        return jax.lax.scan(body, (x, sampler.init(x, levels)), jnp.arange(len(levels) - 1))[0][0]
+
+    return jax.vmap(one)(x, keys)
+
+
+def _stepwise(
+    sampler: Sampler, model: Denoiser, levels: NoiseLevel, x: Array, keys: Array | None, tell: Callable
+) -> Array:
+    state = _states(sampler, x, levels)
+    for i in range(len(levels) - 1):
+        step = _steps(sampler, model, levels, x, state, keys, jnp.asarray(i))
+        x, state = step.x, step.state
+        tell(i, levels[i + 1], x, step.denoised)
+    return x
+
+
+@eqx.filter_jit
+def _states(sampler: Sampler, x: Array, levels: NoiseLevel) -> Any:
+    # over x alone: what does not depend on it, such as the count of steps, is kept once for each sample
+    return jax.vmap(lambda x: sampler.init(x, levels))(x)
+
+
+@eqx.filter_jit
+def _steps(
+    sampler: Sampler, model: Denoiser, levels: NoiseLevel, x: Array, state: Any, keys: Array | None, i: Array
+) -> Step:
+    return jax.vmap(lambda x, state, key: _advance(sampler, model, levels, x, state, key, i))(x, state, keys)
+
+
+def _advance(
+    sampler: Sampler,
+    model: Denoiser,
+    levels: NoiseLevel,
+    x: Float[Array, "*event"],
+    state: Any,
+    key: PRNGKeyArray | None,
+    i: Int[Array, ""],
+) -> Step:
+    """Step i of one sample; its noise is drawn when it is needed, so that memory does not grow with the steps."""
+    level, next_level = levels[i], levels[i + 1]
+    shape = (sampler.draws(), *x.shape)
+    if key is None or not sampler.draws():
+        noise = jnp.zeros(shape, x.dtype)
+    else:
+        pair = jax.tree.map(lambda *ends: jnp.stack(ends), level, next_level)
+        noise = step_noise(key, pair, shape, x.dtype)[0]
+    return sampler.step(model, x, state, level, next_level, noise)
+
+
+def _shape(
+    model: Denoiser, starts: np.ndarray | None, shape: tuple[int, ...] | None, count: int | None
+) -> tuple[tuple[int, ...], int]:
+    """The shape of one sample, and how many there are."""
+    if starts is not None:
+        if starts.ndim == 0 or len(starts) == 0 or not (count is None and shape is None):
+            raise ValueError(
+                f"starts: expected (count, *event), at least one, and no count or shape, got shape {starts.shape}, "
+                f"count {count} and shape {shape}. The array says both."
+            )
+        return starts.shape[1:], len(starts)
+    if shape is None and isinstance(model, Distribution):
+        shape = model.shape
+    if shape is None or not (isinstance(count, int) and count >= 1):
+        raise ValueError(
+            f"count, shape: expected a number of samples >= 1 and the shape of one, got {count} and {shape}. Or pass "
+            "starts, an array (count, *event)."
+        )
+    return tuple(shape), count
+
+
+def _on_host(starts) -> np.ndarray:
+    starts = np.asarray(starts)
+    starts = starts.astype(jnp.result_type(starts.dtype, float), copy=False)
+    if not np.isfinite(starts).all():
+        raise ValueError("starts: expected finite numbers, got NaN or infinity. Draw them with gd.sample_prior.")
+    return starts
+
+
+def _check_keys(sampler: Sampler, starts: np.ndarray | None, key, first: int) -> None:
+    if key is not None:
+        check_key(key)
+    elif starts is None or sampler.draws():
+        raise ValueError("key: expected one for starts or noise to be drawn, got no key. Pass jax.random.key(seed).")
+    if not (isinstance(first, int) and first >= 0):
+        raise ValueError(f"first: expected the number of the first sample, >= 0, got {first!r}. 0 is the default.")
+
+
+def _check_out(out: np.ndarray | None, shape: tuple[int, ...], dtype) -> np.ndarray:
+    if out is None:
+        return np.empty(shape, dtype)
+    if out.shape != shape:
+        raise ValueError(f"out: expected shape {shape}, got {out.shape}. It takes one row for each sample.")
+    return out
