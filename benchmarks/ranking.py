@@ -24,6 +24,7 @@ from scipy.stats import spearmanr
 import gaussdiff as gd
 import training
 from analysis import quality
+from gaussdiff.table import Grid
 from training import data
 
 CALLS = (3, 4, 5, 6, 8, 10, 12, 15, 20)
@@ -58,7 +59,7 @@ def rms(a: jax.Array, b: jax.Array) -> float:
     return float(jnp.sqrt(jnp.mean((a - b) ** 2)))
 
 
-def grids() -> dict[str, gd.table.Grid]:
+def grids() -> dict[str, Grid]:
     """Those of the table, and two that stop at sigma = 0.02 for their step to 0."""
     early = {
         "EDM from 0.02": lambda n: gd.grids.karras(n, 0.02),
@@ -166,7 +167,7 @@ def draw(record: Mapping) -> Figure:
     figure = Figure(figsize=(10, 6.4), layout="constrained")
     axes = figure.subplots(2, len(SHOWN), sharey=True)
     network = np.array(record["network"], float)
-    colors = matplotlib.colormaps["tab10"].colors
+    colors = matplotlib.colormaps["tab10"](np.arange(10))
     for row, guide, label in zip(
         axes, ("Gaussian", "data set"), ("exact W2 on the Gaussian", "distance on the data set"), strict=True
     ):

@@ -120,8 +120,8 @@ def relative_error(sampler: Sampler, levels: NoiseLevel, gaussian: Gaussian) -> 
 
     Means do not count. Errors as `generated`.
     """
-    data, counts = _target(gaussian, None), _counts(gaussian)
-    ratio = safe_divide(_generated(sampler, levels, gaussian).variance, data.variance)
+    data, counts = spectrum(gaussian)
+    ratio = safe_divide(generated_modes(sampler, levels, data).variance, data.variance)
     counts = jnp.where(data.variance > 0, counts, 0)
     return safe_sqrt(jnp.sum(counts * (safe_sqrt(ratio) - 1) ** 2) / jnp.maximum(jnp.sum(counts), 1))
 
