@@ -19,11 +19,10 @@ import jax.numpy as jnp
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.stats import spearmanr
 
 import gaussdiff as gd
 import training
-from analysis import quality
+from analysis import compare, quality
 from gaussdiff.table import Grid
 from training import data
 
@@ -128,9 +127,7 @@ def teleport(model: gd.Denoiser, gaussian: gd.Gaussian, starts: jax.Array, truth
 
 def correlation(record: Mapping, known: str, measured: str, k: int) -> float:
     """Spearman's, over all samplers and grids of a budget."""
-    a, b = (np.array(record[name], float)[:, :, k].ravel() for name in (known, measured))
-    both = np.isfinite(a) & np.isfinite(b)
-    return float(np.asarray(spearmanr(a[both], b[both]))[0])
+    return compare.rank_correlation(*(np.array(record[name], float)[:, :, k].ravel() for name in (known, measured)))
 
 
 def summary(record: Mapping) -> str:
