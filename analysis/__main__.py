@@ -1,4 +1,4 @@
-"""The commands: python -m analysis report|solvers --help."""
+"""The commands: python -m analysis report|solvers|recipe --help."""
 
 import sys
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import tyro
 
-from analysis import report, solvers
+from analysis import recipe, report, solvers
 from analysis.study import Settings, run
 
 
@@ -35,14 +35,25 @@ class Solvers:
         solvers.write(solvers.run(self.settings), self.out)
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """Make a solver of few calls for a data set, before there is a network, or refined on one; write it as JSON."""
+
+    settings: tyro.conf.OmitArgPrefixes[recipe.Settings]
+    out: Path = Path("recipe.json")  # file to write
+
+    def __call__(self) -> None:
+        recipe.write(recipe.make(self.settings), self.out)
+
+
 def main(arguments: list[str]) -> int:
     """Run one command and return its exit code: 2 after an error of the user's, 130 when interrupted."""
     try:
         tyro.extras.subcommand_cli_from_dict(
-            {"report": Report, "solvers": Solvers},
+            {"report": Report, "solvers": Solvers, "recipe": Recipe},
             args=arguments,
             prog="python -m analysis",
-            description="Compare a run with its twins; find the solver for a data set.",
+            description="Compare a run with its twins; find and make solvers for a data set.",
         )()
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

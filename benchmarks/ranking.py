@@ -39,7 +39,7 @@ def step(sampler, model, x, state, level, next_level):
     """One step of a batch; compiled once for a sampler and a model, whatever the grid and its length."""
 
     def one(x, state):
-        return sampler.step(model, x, state, level, next_level, jnp.zeros((0, *x.shape), x.dtype))
+        return sampler.step(model, x, state, level, next_level, jnp.zeros((sampler.draws(), *x.shape), x.dtype))
 
     made = jax.vmap(one)(x, state)
     return made.x, made.state

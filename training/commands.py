@@ -12,6 +12,8 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+import gaussdiff as gd
+
 from . import data, draw, evaluate, runs
 from .config import Config, Settings, check, preset
 from .loop import train
@@ -32,12 +34,13 @@ class Train:
 
 @dataclass(frozen=True)
 class Sample:
-    """Draw samples of a trained run with Heun's method, and save them as .npz and, for images, as a .png beside it."""
+    """Draw samples of a trained run, and save them as .npz and, for images, as a .png beside it."""
 
     run: Path  # folder of the run
     out: Path  # the .npz file to write
     n: int = 64  # number of samples
-    steps: int = 18  # solver steps, of two network calls each
+    steps: int = 18  # steps of Heun's method, of two network calls each
+    recipe: Path | None = None  # a sampler and its grid instead, as `python -m analysis recipe` writes them
     seed: int = 0  # of the starting noise
     label: int | None = None  # class to draw from, for a run trained with labels
     weights: str = "ema"  # "ema" or "params"
@@ -51,10 +54,13 @@ class Sample:
             raise ValueError(f"out: expected a name that ends in .npz, got {self.out}; set --out to {cure}")
         model = runs.load(self.run, self.weights)
         model = model if self.label is None else model.given(self.label)
-        x = draw.samples(model, self.n, self.steps, self.seed)
+        sampler, levels = (
+            (gd.Heun(), gd.grids.karras(self.steps)) if self.recipe is None else gd.load_recipe(self.recipe)
+        )
+        x = draw.samples(model, self.n, sampler, levels, self.seed)
         self.out.parent.mkdir(parents=True, exist_ok=True)
         with open(self.out, "wb") as file:
-            np.savez(file, samples=x, seed=self.seed, steps=self.steps)
+            np.savez(file, samples=x, seed=self.seed, steps=len(levels) - 1)
         print(f"{self.n} samples of shape {model.shape} ({self.weights} weights): {self.out}")
         if x.ndim == 4 and find_spec("matplotlib"):
             draw.save_grid(x, self.out.with_suffix(".png"))

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import gaussdiff as gd
@@ -12,21 +10,10 @@ import gaussdiff as gd
 from .network import LearnedDenoiser
 
 
-@eqx.filter_jit
-def _solve(model: LearnedDenoiser, levels: gd.NoiseLevel, keys: jax.Array) -> jax.Array:
-    def one(key: jax.Array) -> jax.Array:
-        x = gd.sample_prior(key, model.shape, levels[0]).astype(jnp.float32)
-        return gd.sample(gd.Heun(), model, x, levels).x[-1]
-
-    return jax.vmap(one)(keys)
-
-
-def samples(model: LearnedDenoiser, n: int, steps: int, seed: int, batch: int = 256) -> np.ndarray:
-    """Return n samples (n, *shape) by `steps` Heun steps on Karras' grid; sample i is the same for every n."""
-    key, levels = jax.random.key(seed), gd.grids.karras(steps)
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(n))
-    parts = [_solve(model, levels, keys[i : i + batch]) for i in range(0, n, batch)]
-    return np.concatenate([np.asarray(part) for part in parts])
+def samples(model: LearnedDenoiser, n: int, sampler: gd.Sampler, levels: gd.NoiseLevel, seed: int) -> np.ndarray:
+    """Return n samples (n, *shape), 256 at a time; sample i is the same for every n."""
+    key = jax.random.key(seed)
+    return gd.sample_batch(sampler, model, levels, count=n, shape=model.shape, key=key, chunk=256)
 
 
 def save_grid(images: np.ndarray, path: Path) -> None:
