@@ -150,11 +150,11 @@ def savings(record: Mapping) -> str:
     lines = ["| sampler | " + " | ".join(f"{calls} calls" for calls in record["calls"]) + " |"]
     lines.append("|---|" + "---:|" * len(record["calls"]))
     for name, rows in record["teleport"].items():
-        best = np.minimum.accumulate(np.min([row for sigma, row in rows.items()], axis=0))
-        needed = np.interp(-np.log(rows["80.0"]), -np.log(best), record["calls"])
+        alone, best = (np.minimum.accumulate(np.min(found, axis=0)) for found in ([rows["80.0"]], list(rows.values())))
+        needed = np.interp(-np.log(alone), -np.log(best), record["calls"])
         cells = [
             f"{distance:.3f}, {calls - use:+.1f}"
-            for distance, calls, use in zip(rows["80.0"], record["calls"], needed, strict=True)
+            for distance, calls, use in zip(alone, record["calls"], needed, strict=True)
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -80,41 +80,6 @@ def test_the_exact_sampler_inverts_along_the_flow(levels_of):
     np.testing.assert_allclose(down.x[::-1], up.x, rtol=1e-9, atol=1e-10)
 
 
-@functools.cache
-def every_grid():
-    """All grids of the zoo at five n from 1 to 40, rising, in float32, each filled up with its last level."""
-    lengths = (1, 2, 3, 7, 40)
-    grids = [zoo.cast(levels_of(n))[::-1] for levels_of in zoo.GRIDS.values() for n in lengths]
-    fill = lambda *leaves: np.stack([np.pad(leaf, (0, 41 - len(leaf)), "edge") for leaf in leaves])  # noqa: E731
-    return jax.tree.map(fill, *grids), jnp.array([len(levels) - 1 for levels in grids])
-
-
-@pytest.mark.slow
-@zoo.over(INVERTIBLE, "sampler")
-def test_every_inversion_is_finite(sampler):
-    """In float32, in one compilation: a path that is done stands still."""
-    sampler, model, (levels, steps) = zoo.cast(sampler), zoo.cast(zoo.GAUSSIAN.model), every_grid()
-
-    @jax.vmap
-    def path(levels, steps):
-        x = levels.alpha[0] * X.astype(jnp.float32)
-
-        def body(carry, inputs):
-            i, level, next_level = inputs
-            step = sampler.step(model, *carry, level, next_level, jnp.zeros((0, 3), jnp.float32))
-            carry = jax.tree.map(lambda new, old: jnp.where(i < steps, new, old), (step.x, step.state), carry)
-            return carry, jnp.where(i < steps, step.denoised, 0)
-
-        inputs = (jnp.arange(40), levels[:-1], levels[1:])
-        (end, _), denoised = jax.lax.scan(body, (x, sampler.init(x, levels)), inputs)
-        return end, denoised
-
-    end, denoised = jax.jit(path)(levels, steps)
-    assert end.dtype == denoised.dtype == jnp.float32
-    assert np.isfinite(end).all()
-    assert np.isfinite(denoised).all()
-
-
 @pytest.mark.slow
 @zoo.over(INVERTIBLE, "sampler")
 def test_what_is_seen_at_sigma_0_is_forgotten(sampler):

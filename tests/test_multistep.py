@@ -223,20 +223,6 @@ NEW = {name: zoo.SAMPLERS[name] for name in (
 
 
 @pytest.mark.slow
-@zoo.over(FRAMES, "grid")
-@zoo.over(REFERENCES, "pair")
-def test_the_name_is_the_algorithm(pair, grid):
-    """Equal to an independent NumPy loop for n from 1 to 40."""
-    sampler, expected = pair
-    for n in (1, 3, 40):
-        levels = grid(n)
-        x = float(levels.sigma[0]) * X
-        got = gd.sample(sampler, DIAGONAL, x, levels).x[-1]
-        truth = expected(x, np.asarray(levels.alpha), np.asarray(levels.sigma))
-        np.testing.assert_allclose(got, truth, rtol=1e-9, atol=1e-9, err_msg=f"n = {n}")
-
-
-@pytest.mark.slow
 @zoo.over(NEW, "sampler")
 def test_the_frame_does_not_matter(sampler):
     """x / alpha along the same log-SNRs, in the frames VE, VP, cosine and line."""

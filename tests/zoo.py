@@ -214,6 +214,30 @@ def _separable(shape, weights) -> Case:
     return Case(model, law)
 
 
+def along(sampler: gd.Sampler, model, starts, grids: list[gd.NoiseLevel], noise) -> tuple[jax.Array, jax.Array]:
+    """Ends (grids, *event) and denoised values (grids, 40, *event) of one path on each grid of up to 40 steps.
+
+    noise: (40, draws, *event), of which a grid takes the first. One compilation for all: grids are filled up with their
+    last level, and a path that is done stands still. A sampler that asks for the grid's length sees 40 steps.
+    """
+    fill = lambda *leaves: np.stack([np.pad(leaf, (0, 41 - len(leaf)), "edge") for leaf in leaves])  # noqa: E731
+
+    @jax.vmap
+    def path(x, levels, steps):
+        def body(carry, inputs):
+            i, level, next_level, noise = inputs
+            step = sampler.step(model, *carry, level, next_level, noise)
+            carry = jax.tree.map(lambda new, old: jnp.where(i < steps, new, old), (step.x, step.state), carry)
+            return carry, jnp.where(i < steps, step.denoised, 0)
+
+        (end, _), denoised = jax.lax.scan(
+            body, (x, sampler.init(x, levels)), (jnp.arange(40), levels[:-1], levels[1:], noise)
+        )
+        return end, denoised
+
+    return jax.jit(path)(starts, jax.tree.map(fill, *grids), jnp.array([len(levels) - 1 for levels in grids]))
+
+
 GAUSSIANS = {
     "gaussian_full": _gaussian((3,)),
     "gaussian_image": _gaussian((2, 2, 1)),
