@@ -68,14 +68,23 @@ def compare(run: Path, calls: list[int], refine: int, key: jax.Array, out: Path)
             "the data set's, refined on the network",
             n,
             lambda n=n, start=start: gd.optimal_sampler(
-                model, n, key=keys[1], shape=model.shape, paths=256, batch=32, steps=refine, rate=0.015, start=start
+                model,
+                n,
+                key=keys[1],
+                shape=model.shape,
+                paths=192,
+                batch=32,
+                order=2,
+                steps=refine,
+                rate=0.015,
+                start=start,
             ),
         )
     return rows
 
 
 def on_grid(law: gd.Distribution, n: int, key: jax.Array) -> Solve:
-    return gd.DPMSolverPP2M(), gd.optimal_grid(law, gd.DPMSolverPP2M(), n, key=key, tries=1)
+    return gd.DPMSolverPP2M(), gd.optimal_grid(law, gd.DPMSolverPP2M(), n, key=key, tries=1, steps=150)
 
 
 @jax.jit

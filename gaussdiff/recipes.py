@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from gaussdiff import grids
 from gaussdiff.denoiser import Denoiser, Distribution, check_key, check_model
 from gaussdiff.gaussian import Gaussian
+from gaussdiff.numerics import safe_sqrt
 from gaussdiff.samplers import DPMSolverPP3M, GaussianExact, Sampler, SwitchAt
 from gaussdiff.samplers.base import follow, quiet
 from gaussdiff.schedules import NoiseLevel
@@ -32,15 +33,19 @@ def event_shape(model: Denoiser, shape: tuple[int, ...] | None) -> tuple[int, ..
 
 
 class EndError(eqx.Module):
-    """How far a sampler's ends are from the true ones, from the same noise: sqrt(mean |end - true end|^2 / D).
+    """How far a sampler's ends are from the true ones, from the same noise, in data units.
 
-    An objective: called with (sampler, levels, model) it gives the root mean square over paths and entries, in data
-    units. starts, ends: (N, *event), at levels[0] and at the end. batch: how many of them one step of a descent takes.
+        d = sqrt(|end - true end|^2 / D) of each path,   error = mean(d^order)^(1/order) over paths
+
+    An objective, called with (sampler, levels, model). order = 2 is the root mean square over paths and entries, which
+    the few paths that end at another point of the data decide; with order = 1 every path counts by its distance.
+    starts, ends: (N, *event), at levels[0] and at the end. batch: how many of them one step of a descent takes.
     """
 
     starts: Float[Array, "paths *event"]
     ends: Float[Array, "paths *event"]
     batch: int = eqx.field(static=True, default=128)
+    order: int = eqx.field(static=True, default=2)
 
     @classmethod
     def of(
@@ -53,6 +58,7 @@ class EndError(eqx.Module):
         shape: tuple[int, ...] | None = None,
         fine: NoiseLevel | None = None,
         batch: int = 128,
+        order: int = 2,
     ) -> "EndError":
         """Starts N(0, sigma_max^2 I), and their ends by DPM-Solver++(3M) on the levels `fine`.
 
@@ -68,20 +74,21 @@ class EndError(eqx.Module):
         starts = fine.sigma[0] * jax.random.normal(key, (paths, *shape), fine.sigma.dtype)
         parts = [starts[i : i + batch] for i in range(0, paths, batch)]
         ends = [_ends(DPMSolverPP3M(), fine, model, part) for part in parts]
-        return cls(starts, jnp.concatenate(ends), min(batch, paths))
+        return cls(starts, jnp.concatenate(ends), min(batch, paths), order)
 
     def __call__(self, sampler: Sampler, levels: NoiseLevel, model: Denoiser) -> Float[Array, ""]:
-        def squares(pair):
+        def distance(pair):
             start, end = pair
-            return jnp.mean((_end(sampler, levels, model, start) - end) ** 2)
+            return safe_sqrt(jnp.mean((_end(sampler, levels, model, start) - end) ** 2))
 
         # in batches: a network's activations for all paths at once may not fit
-        return jnp.sqrt(jnp.mean(jax.lax.map(squares, (self.starts, self.ends), batch_size=self.batch)))
+        distances = jax.lax.map(distance, (self.starts, self.ends), batch_size=self.batch)
+        return jnp.mean(distances**self.order) ** (1 / self.order)
 
     def draw(self, key: PRNGKeyArray) -> "EndError":
         """The same of `batch` paths drawn at random."""
         chosen = jax.random.choice(key, len(self.starts), (self.batch,), replace=False)
-        return EndError(self.starts[chosen], self.ends[chosen], self.batch)
+        return EndError(self.starts[chosen], self.ends[chosen], self.batch, self.order)
 
 
 @eqx.filter_jit

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from gaussdiff import grids
 from gaussdiff.denoiser import Denoiser, check_key, check_model
 from gaussdiff.descent import descend
+from gaussdiff.diagonal import Diagonal
 from gaussdiff.gaussian import Gaussian
 from gaussdiff.numerics import floating
 from gaussdiff.recipes import EndError, Recipe, numbers_of, teleported
@@ -25,9 +26,10 @@ from gaussdiff.samplers import DPMSolverPP2M, LinearMultistep, Sampler
 from gaussdiff.samplers.base import check_grid, check_sampler
 from gaussdiff.samplers.multistep import DataMultistep
 from gaussdiff.schedules import NoiseLevel
-from gaussdiff.spectral import wasserstein2
+from gaussdiff.spectral import grouped, kl_divergence, relative_error, spectrum, wasserstein2
 
 Objective = Callable[[Sampler, NoiseLevel, Any], Array]
+EXACT = wasserstein2, kl_divergence, relative_error
 
 
 def optimal_grid(
@@ -50,12 +52,13 @@ def optimal_grid(
 ) -> NoiseLevel:
     """The grid of n steps on which a sampler does best: (n+1,) levels with alpha = 1, for other frames `reframe` it.
 
-    objective(sampler, levels, model) -> () > 0 is what counts: for a Gaussian by default `wasserstein2`, exact, for
-    any other model `EndError` over `paths` starts, which takes a key, and for a network the `shape` of one sample. The
-    grid runs from sigma_max, with final_zero to a last level of any size above sigma_min and then 0 (the last step
-    gives out the denoised image), without it to sigma_min. `steps` of descent start from the best `tries` of a few
-    usual grids and of `start`; none of these is better under the objective than what comes back. teleport: a Gaussian
-    whose exact flow makes one more step, the first, without a call: the answer is then (n+2,), made for
+    objective(sampler, levels, model) -> () > 0 is what counts: for a Gaussian or Diagonal by default `wasserstein2`,
+    exact, for any other model `EndError` over `paths` starts, which takes a key, and for a network the `shape` of one
+    sample. The exact objectives are given the law's Spectrum, all that they depend on, and no D x D modes. The grid
+    runs from sigma_max, with final_zero to a last level of any size above sigma_min and then 0 (the last step gives
+    out the denoised image), without it to sigma_min. `steps` of descent start from the best `tries` of a few usual
+    grids and of `start`; none of these is better under the objective than what comes back. teleport: a Gaussian whose
+    exact flow makes one more step, the first, without a call: the answer is then (n+2,), made for
     gd.SwitchAt(gd.GaussianExact(teleport), sampler, levels[1].log_snr). TypeError or ValueError for a model, sampler,
     n or bounds that cannot be, and without a key where one is needed.
     """
@@ -67,12 +70,13 @@ def optimal_grid(
     starts = _usual(count, low, high, final_zero) + ([] if start is None else [_fitting(start, count, high)])
     if objective is None:
         objective = _default(model, key, paths, sigma_max, shape)
-    values = jnp.stack([_value(objective, sampler, levels, model, teleport) for levels in starts])
+    law: Any = grouped(spectrum(model)) if objective in EXACT else model  # pyright: ignore[reportArgumentType]
+    values = jnp.stack([_value(objective, sampler, levels, law, teleport) for levels in starts])
     key = jax.random.key(0) if key is None else key  # an exact objective draws nothing
     found = []
     for i in map(int, jnp.argsort(values)[:tries]):
         recipe = Recipe(numbers_of(starts[i], low, final_zero), sampler, low, high, teleport, final_zero)
-        found.append(_improved(recipe, model, objective, objective, key, steps, floating(rate), False))
+        found.append(_improved(recipe, law, objective, objective, key, steps, floating(rate), False))
     ends = [*starts, *(recipe.levels() for recipe, _ in found)]
     return ends[int(jnp.argmin(jnp.append(values, jnp.stack([value for _, value in found]))))]
 
@@ -88,9 +92,10 @@ def optimal_sampler(
     final_zero: bool = True,
     paths: int = 1024,
     shape: tuple[int, ...] | None = None,
-    steps: int = 400,
+    steps: int = 300,
     rate=0.03,
     batch: int = 128,
+    order: int = 1,
     start: tuple[DataMultistep, NoiseLevel] | None = None,
 ) -> tuple[LinearMultistep, NoiseLevel]:
     """The multistep sampler of n calls, and its grid, that come nearest to the true flow: both are sought at once.
@@ -105,7 +110,7 @@ def optimal_sampler(
     check_key(key)
     pool, other, descent = jax.random.split(key, 3)
     train, check = (
-        EndError.of(model, key, count, sigma_max=sigma_max, shape=shape, batch=batch)
+        EndError.of(model, key, count, sigma_max=sigma_max, shape=shape, batch=batch, order=order)
         for key, count in ((pool, paths), (other, max(paths // 4, 1)))
     )
     low, high = floating(sigma_min), floating(sigma_max)
@@ -153,7 +158,7 @@ def _usual(n: int, sigma_min, sigma_max, final_zero: bool) -> list[NoiseLevel]:
 
 
 def _default(model: Denoiser, key: PRNGKeyArray | None, paths: int, sigma_max, shape) -> Objective:
-    if isinstance(model, Gaussian):
+    if isinstance(model, Gaussian | Diagonal):
         return wasserstein2
     if key is None:
         raise ValueError(

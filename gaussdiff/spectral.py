@@ -18,12 +18,13 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from gaussdiff.diagonal import Diagonal
 from gaussdiff.gaussian import Gaussian
 from gaussdiff.modes import marginal_std
-from gaussdiff.numerics import dot, floating, safe_divide, safe_sqrt
+from gaussdiff.numerics import device, dot, floating, safe_divide, safe_sqrt
 from gaussdiff.samplers import GaussianExact, Sampler
 from gaussdiff.samplers.base import check_grid, check_sampler, follow, quiet
 from gaussdiff.schedules import NoiseLevel, clean
@@ -60,6 +61,9 @@ class Spectrum(NamedTuple):
     counts: Float[Array, " K"]
 
 
+Law = Gaussian | Diagonal | Spectrum
+
+
 def transfer(sampler: Sampler, levels: NoiseLevel, variances) -> Float[Array, " K"]:
     """The gain g(lam) of a whole path on modes of these variances (K,): c at the end is g c, plus its noise.
 
@@ -93,7 +97,7 @@ def generated(sampler: Sampler, levels: NoiseLevel, gaussian: Gaussian) -> Gauss
 
 
 def wasserstein2(
-    sampler: Sampler, levels: NoiseLevel, gaussian: Gaussian, level: NoiseLevel | None = None
+    sampler: Sampler, levels: NoiseLevel, gaussian: Law, level: NoiseLevel | None = None
 ) -> Float[Array, ""]:
     """The 2-Wasserstein distance of what a sampler generates from the data, in data units; O(D r) and n steps.
 
@@ -105,7 +109,7 @@ def wasserstein2(
 
 
 def kl_divergence(
-    sampler: Sampler, levels: NoiseLevel, gaussian: Gaussian, level: NoiseLevel | None = None
+    sampler: Sampler, levels: NoiseLevel, gaussian: Law, level: NoiseLevel | None = None
 ) -> Float[Array, ""]:
     """KL(data | generated) in nats: what it costs to describe the data by the law that a sampler generates.
 
@@ -115,7 +119,7 @@ def kl_divergence(
     return _divergence(_at(data, level), generated_modes(sampler, levels, data), counts, levels.sigma[0])
 
 
-def relative_error(sampler: Sampler, levels: NoiseLevel, gaussian: Gaussian) -> Float[Array, ""]:
+def relative_error(sampler: Sampler, levels: NoiseLevel, gaussian: Law) -> Float[Array, ""]:
     """sqrt(mean_k (sqrt(v_k / lam_k) - 1)^2) over the directions of variance lam_k > 0: every mode counts alike.
 
     Means do not count. Errors as `generated`.
@@ -126,7 +130,7 @@ def relative_error(sampler: Sampler, levels: NoiseLevel, gaussian: Gaussian) -> 
     return safe_sqrt(jnp.sum(counts * (safe_sqrt(ratio) - 1) ** 2) / jnp.maximum(jnp.sum(counts), 1))
 
 
-def solver_error(sampler: Sampler, levels: NoiseLevel, gaussian: Gaussian) -> SolverError:
+def solver_error(sampler: Sampler, levels: NoiseLevel, gaussian: Law) -> SolverError:
     """The error of a sampler on a Gaussian, taken apart: start, truncation, discretisation. Errors as `generated`."""
     law = spectrum(gaussian)
     return compare(generated_modes(sampler, levels, law.data), levels[0], levels[-1], law)[0]
@@ -145,11 +149,13 @@ def compare(made: Modes, start: NoiseLevel, end: NoiseLevel, law: Spectrum) -> t
     return parts, _divergence(data, made, counts, start.sigma)
 
 
-def spectrum(gaussian: Gaussian | Diagonal) -> Spectrum:
+def spectrum(gaussian: Law) -> Spectrum:
     """The Gaussian in the coordinates of its modes; the last is along what they leave of its mean.
 
-    TypeError for anything but a Gaussian or a Diagonal.
+    A Spectrum is its own. TypeError for anything but these or a Diagonal.
     """
+    if isinstance(gaussian, Spectrum):
+        return gaussian
     if not isinstance(gaussian, Gaussian | Diagonal):
         raise TypeError(
             f"gaussian: expected a gd.Gaussian, got {type(gaussian).__name__}. Fit one with gd.Gaussian.from_samples."
@@ -158,6 +164,14 @@ def spectrum(gaussian: Gaussian | Diagonal) -> Spectrum:
     mean = jnp.append(gaussian.coefficients(gaussian.mean.reshape(-1)), safe_sqrt(dot(rest, rest)))
     counts = jnp.append(jnp.ones_like(gaussian.eigvals), gaussian.mean.size - gaussian.rank)
     return Spectrum(Modes(mean, jnp.append(gaussian.eigvals, gaussian.residual)), counts)
+
+
+def grouped(law: Spectrum) -> Spectrum:
+    """The spectrum with one mode for each variance, which has the same errors: those of means add up in squares."""
+    variance, group = np.unique(np.asarray(law.data.variance), return_inverse=True)
+    squares, counts = (np.bincount(group, np.asarray(v, float)) for v in (law.data.mean**2, law.counts))
+    mean, counts = (device(v, law.counts) for v in (np.sqrt(squares), counts))
+    return Spectrum(Modes(mean, device(variance, law.counts)), counts)
 
 
 def generated_modes(sampler: Sampler, levels: NoiseLevel, data: Modes) -> Modes:
