@@ -1,6 +1,6 @@
 """Does the exact table of solver errors say which solver is best for a trained network?
 
-    python -m benchmarks.ranking --run RUN --write     # docs/ranking.md, docs/ranking.png, benchmarks/ranking.json
+    python -m benchmarks.ranking --run RUN     # docs/ranking.png, ranking.json; prints tables
 
 trains nothing. Every deterministic sampler on every usual grid, within 3 to 20 calls of the network: how far its ends
 are from those of 500 steps of Heun from the same noise (root mean square per entry), and the Frechet distance of its
@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 import gaussdiff as gd
 import training
@@ -180,6 +181,7 @@ def draw(record: Mapping) -> Figure:
                 xlabel=label,
                 title=f"{calls} calls: rank correlation {correlation(record, guide, 'network', k):.2f}",
             )
+            axis.xaxis.set_minor_formatter(NullFormatter())
             axis.spines[["top", "right"]].set_visible(False)
         row[0].set_ylabel("distance on the network")
     handles, labels = axes[0, 0].get_legend_handles_labels()

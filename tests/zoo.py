@@ -291,6 +291,9 @@ BOTH = {name: level for name, level in NOISY.items() if level.alpha > 0}
 BETAS = gd.DiscreteBetas(np.linspace(1e-4, 0.02, 1000))
 SPACINGS = gd.grids.leading, gd.grids.trailing, gd.grids.linspace
 
+# steps; all n from 1 to 40 pass too, but making their grids takes minutes
+LENGTHS = 1, 2, 3, 4, 5, 7, 10, 18, 27, 40
+
 GRIDS = {
     "karras": gd.grids.karras,
     "karras_to_sigma_min": lambda n: gd.grids.karras(n, final_zero=False),
