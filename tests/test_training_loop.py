@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import pytest
 
+import gaussdiff as gd
 import training
 from training import Config, checkpoint, draw, interrupts, journal
 from training.commands import asked_data, main
@@ -238,7 +239,9 @@ def test_commands_sample_and_evaluate(tmp_path, capsys):
         x = file["samples"]
     assert x.shape == (5, 2)
     # Sample i does not depend on how many are drawn.
-    np.testing.assert_allclose(draw.samples(training.load(run), 2, 4, 0), x[:2], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        draw.samples(training.load(run), 2, gd.Heun(), gd.grids.karras(4), 0), x[:2], rtol=1e-4, atol=1e-5
+    )
     assert main(["evaluate", "--run", run]) == 0
     assert "held out" in capsys.readouterr().out
     levels = json.loads((tmp_path / "run" / "evaluation.json").read_text())["levels"]
