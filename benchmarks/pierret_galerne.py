@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Array
 
 import gaussdiff as gd
-from gaussdiff.samplers.base import Sampler, Step
+from gaussdiff.samplers.base import Memoryless, Sampler, Step
 from training.data import load
 
 PAGE = Path(__file__).parent.parent / "docs" / "solvers.md"
@@ -48,7 +48,7 @@ THEIRS = {
 THEIRS["Heun"] = THEIRS["Heun, uncounted"]
 
 
-class InTime(Sampler):
+class InTime(Memoryless):
     """A scheme in the time t of a variance-preserving schedule, with `calls` model calls a step."""
 
     schedule: gd.VariancePreserving
@@ -60,9 +60,6 @@ class InTime(Sampler):
 
     def nfe(self, n: int) -> int:
         return self.calls * n
-
-    def init(self, x, levels) -> None:
-        return None
 
     def step(self, model, x, state, level, next_level, noise) -> Step:
         t, s = self.schedule.time_at(level.log_snr), self.schedule.time_at(next_level.log_snr)

@@ -12,12 +12,12 @@ from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event
 from gaussdiff.numerics import concrete, floating, safe_divide
-from gaussdiff.samplers.base import Sampler, Step
+from gaussdiff.samplers.base import Memoryless, Step
 from gaussdiff.samplers.ddim import DDIM
 from gaussdiff.schedules import NoiseLevel
 
 
-class Ancestral(Sampler):
+class Ancestral(Memoryless):
     """DDPM: one model call a step, and noise of a variance between those of the posterior (v = 0) and of beta (v = 1).
 
     x' = alpha' x0 + sigma' (r noise + sqrt(1 - r^2) (c' sigma / (c sigma'))^v z), symbols as at the head of this file;
@@ -37,9 +37,6 @@ class Ancestral(Sampler):
 
     def nfe(self, n: int) -> int:
         return n
-
-    def init(self, x: Event, levels: NoiseLevel) -> None:
-        return None
 
     def step(
         self,

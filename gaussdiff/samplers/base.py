@@ -69,14 +69,18 @@ class Sampler(eqx.Module):
         """
 
 
-class OneStep(Sampler):
+class Memoryless(Sampler):
+    """A sampler whose steps know nothing of each other."""
+
+    def init(self, x: Event, levels: NoiseLevel) -> None:
+        return None
+
+
+class OneStep(Memoryless):
     """A sampler without memory and without noise of its own."""
 
     def draws(self) -> int:
         return 0
-
-    def init(self, x: Event, levels: NoiseLevel) -> None:
-        return None
 
 
 def sample(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel, key: PRNGKeyArray | None = None) -> Trajectory:

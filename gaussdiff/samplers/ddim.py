@@ -12,11 +12,11 @@ from jaxtyping import Array, Float
 from gaussdiff.conversions import noise_from_x0
 from gaussdiff.denoiser import Denoiser, Event
 from gaussdiff.numerics import concrete, floating, safe_divide, safe_sqrt
-from gaussdiff.samplers.base import Sampler, Step, denoise, is_zero
+from gaussdiff.samplers.base import Memoryless, Step, denoise, is_zero
 from gaussdiff.schedules import NoiseLevel
 
 
-class DDIM(Sampler):
+class DDIM(Memoryless):
     """DDIM with noise eta in [0, 1]: order 1, one model call a step.
 
     ValueError for eta outside [0, 1]. Song et al., arXiv 2010.02502, eqs. 12 and 16.
@@ -34,9 +34,6 @@ class DDIM(Sampler):
 
     def nfe(self, n: int) -> int:
         return n
-
-    def init(self, x: Event, levels: NoiseLevel) -> None:
-        return None
 
     def step(
         self,

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event
 from gaussdiff.numerics import safe_divide, safe_sqrt
-from gaussdiff.samplers.base import Sampler, Step, check_at_least_0, denoise, is_zero
+from gaussdiff.samplers.base import Memoryless, Sampler, Step, check_at_least_0, denoise, is_zero
 from gaussdiff.samplers.dpmsolverpp import extrapolation
 from gaussdiff.samplers.exponential import check_eta, drawn, relax
 from gaussdiff.samplers.multistep import History, by_order, no_history
@@ -28,7 +28,7 @@ from gaussdiff.schedules import NoiseLevel
 QUIET = "1 is the noise of the SDE, 0 leaves it out."
 
 
-class DPMSolverPPSDE(Sampler):
+class DPMSolverPPSDE(Memoryless):
     """SDE-DPM-Solver++(2S), "DPM++ SDE": two calls a step, one from alpha = 0 or to sigma = 0; two draws.
 
     r in (0, 1]: how far along the step the model is asked again; eta >= 0: the noise of the reverse SDE, as in
@@ -49,9 +49,6 @@ class DPMSolverPPSDE(Sampler):
 
     def nfe(self, n: int) -> int:
         return 2 * n - 1
-
-    def init(self, x: Event, levels: NoiseLevel) -> None:
-        return None
 
     def step(
         self,

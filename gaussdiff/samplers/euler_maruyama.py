@@ -12,13 +12,13 @@ from jaxtyping import Array, Float
 from gaussdiff.conversions import noise_from_x0
 from gaussdiff.denoiser import Denoiser, Event
 from gaussdiff.numerics import safe_sqrt
-from gaussdiff.samplers.base import Sampler, Step, denoise, is_zero
+from gaussdiff.samplers.base import Memoryless, Step, denoise, is_zero
 from gaussdiff.samplers.exponential import check_eta, drawn, relax
 from gaussdiff.samplers.singlestep import where_finite
 from gaussdiff.schedules import NoiseLevel, Schedule, VariancePreserving, check_schedule, rates
 
 
-class EulerMaruyama(Sampler):
+class EulerMaruyama(Memoryless):
     """Euler-Maruyama for the reverse SDE of a schedule at noise eta >= 0: one model call a step.
 
     x' = x + dt (alpha' x0 + sigma' noise + eta^2 q noise) + eta sqrt(2 sigma q |dt|) z, symbols as at the head of this
@@ -42,9 +42,6 @@ class EulerMaruyama(Sampler):
 
     def nfe(self, n: int) -> int:
         return n
-
-    def init(self, x: Event, levels: NoiseLevel) -> None:
-        return None
 
     def step(
         self,

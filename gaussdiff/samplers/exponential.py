@@ -15,13 +15,13 @@ from jaxtyping import Array, Float
 from gaussdiff.conversions import noise_from_x0
 from gaussdiff.denoiser import Denoiser, Event
 from gaussdiff.numerics import safe_sqrt
-from gaussdiff.samplers.base import Sampler, Step, check_at_least_0, denoise, is_zero
+from gaussdiff.samplers.base import Memoryless, Step, check_at_least_0, denoise, is_zero
 from gaussdiff.samplers.ddim import noise_ratio
 from gaussdiff.samplers.singlestep import ddim
 from gaussdiff.schedules import NoiseLevel
 
 
-class ExponentialSDE(Sampler):
+class ExponentialSDE(Memoryless):
     """The reverse SDE at noise eta >= 0 with x0 held constant over a step: one model call a step.
 
     x' = alpha' x0 + sigma' (r^(eta^2) noise + sqrt(1 - r^(2 eta^2)) z), r = alpha sigma' / (alpha' sigma): the exact
@@ -40,9 +40,6 @@ class ExponentialSDE(Sampler):
 
     def nfe(self, n: int) -> int:
         return n
-
-    def init(self, x: Event, levels: NoiseLevel) -> None:
-        return None
 
     def step(
         self,

@@ -13,11 +13,11 @@ from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event
 from gaussdiff.numerics import concrete, floating, safe_divide
-from gaussdiff.samplers.base import Sampler, Step, check_count, denoise
+from gaussdiff.samplers.base import Memoryless, Step, check_count, denoise
 from gaussdiff.schedules import NoiseLevel
 
 
-class AnnealedLangevin(Sampler):
+class AnnealedLangevin(Memoryless):
     """The sampler of noise-conditional score networks: `steps` Langevin steps at every level, then x / alpha goes on.
 
     x <- x + (step_size / 2) (alpha x0 - x) + sqrt(step_size) sigma z: step_size is the source's alpha_i / sigma_i^2 =
@@ -41,9 +41,6 @@ class AnnealedLangevin(Sampler):
 
     def nfe(self, n: int) -> int:
         return self.steps * n + 1
-
-    def init(self, x: Event, levels: NoiseLevel) -> None:
-        return None
 
     def step(
         self,
