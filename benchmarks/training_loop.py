@@ -26,23 +26,23 @@ def run() -> list[Row]:
     loop_seconds, bare_seconds = [], []
     compiled = Trainer.compiled_step
 
-    def measured(trainer: Trainer, state, _) -> Callable:
+    def measured(trainer: Trainer, state, _, indices) -> Callable:
         """The compiled step; after each block of the loop, which ends with a wait for its losses, one block alone."""
-        step = compiled(trainer, state, examples)
+        step = compiled(trainer, state, examples, indices)
         alone = trainer.initial()
         marks: list[float] = []
         count = 0
 
-        def call(state, _):
+        def call(state, _, indices):
             nonlocal count, alone
             if count % BLOCK == 0 and count:
                 marks.append(time.perf_counter())
                 if len(marks) > 1:
                     loop_seconds.append(marks[-1] - marks[-2])
-                alone = _block(step, alone, examples, bare_seconds)
+                alone = _block(step, alone, examples, indices, bare_seconds)
                 marks[-1] = time.perf_counter()
             count += 1
-            return step(state, examples)
+            return step(state, examples, indices)
 
         return call
 
@@ -53,11 +53,11 @@ def run() -> list[Row]:
     return [row(times, name, bare, "at most 1.05")]
 
 
-def _block(step: Callable, state, examples: Examples, seconds: list[float]):
+def _block(step: Callable, state, examples: Examples, indices, seconds: list[float]):
     jax.block_until_ready(state)
     started = time.perf_counter()
     for _ in range(BLOCK):
-        state, _ = step(state, examples)
+        state, _ = step(state, examples, indices)
     jax.block_until_ready(state)
     seconds.append(time.perf_counter() - started)
     return state

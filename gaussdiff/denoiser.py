@@ -204,7 +204,7 @@ class FromNoisePrediction(NetworkDenoiser):
     network: Callable[[Array, NoiseLevel], Array]
 
     def denoise(self, x: Event, level: NoiseLevel) -> Event:
-        level = _with_signal(level, "noise")
+        level = with_signal(level, "noise")
         return conversions.x0_from_noise(_call(self.network, x, level), x, level)
 
 
@@ -217,7 +217,7 @@ class FromScore(NetworkDenoiser):
     network: Callable[[Array, NoiseLevel], Array]
 
     def denoise(self, x: Event, level: NoiseLevel) -> Event:
-        level = _with_signal(level, "score")
+        level = with_signal(level, "score")
         return conversions.x0_from_score(_call(self.network, x, level), x, level)
 
 
@@ -253,10 +253,12 @@ class FromVelocity(NetworkDenoiser):
         return conversions.x0_from_velocity(_call(self.network, y, t), y, self.schedule, t)
 
 
-def _with_signal(level: NoiseLevel, kind: str) -> NoiseLevel:
-    """The level, with a check inside jit that alpha is above 0: outside, the conversion names the cure itself."""
-    message = f"level: a {kind} prediction needs alpha > 0, got alpha = 0. Use a network that predicts v or x0 there."
+def with_signal(level: NoiseLevel, kind: str) -> NoiseLevel:
+    """The level; ValueError, inside jit a failure at run time, where alpha = 0 and a `kind` prediction has no x0."""
+    cure = "Use a network that predicts v or x0 there."
+    message = f"level: a {kind} prediction needs alpha > 0, got alpha = 0. {cure}"
     if concrete(level.alpha):
+        check_nonzero(f"x0 from a {kind} prediction", level.alpha, "alpha", cure)
         return level
     return eqx.tree_at(lambda lv: lv.alpha, level, eqx.error_if(level.alpha, level.alpha == 0, message))
 

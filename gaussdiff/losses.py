@@ -6,6 +6,7 @@ Every objective of the field is  weight(level) |denoise(x, level) - x0|^2  with 
     noise    alpha^2 / sigma^2                                        Ho et al., arXiv 2006.11239, eq. 14
     v        (alpha^2 + sigma^2)^2 / sigma^2                          Salimans & Ho, arXiv 2202.00512
     EDM      (sigma^2 + alpha^2 sigma_data^2) / (sigma sigma_data)^2  Karras et al., arXiv 2206.00364, table 1
+    min-SNR  min(alpha^2 / sigma^2, gamma)                            Hang et al., arXiv 2303.09556, sec. 3.4
 """
 
 from collections.abc import Callable
@@ -50,6 +51,14 @@ def edm_weight(level: NoiseLevel, sigma_data=0.5) -> Float[Array, ""]:
     Karras et al., arXiv 2206.00364, table 1.
     """
     return 1 / sigma_data**2 + (level.alpha / level.sigma) ** 2
+
+
+def min_snr_weight(level: NoiseLevel, gamma=5.0) -> Float[Array, ""]:
+    """min(alpha^2 / sigma^2, gamma), of the level's shape: the noise weight, held at gamma where there is little noise.
+
+    Hang et al., arXiv 2303.09556, sec. 3.4.
+    """
+    return jnp.minimum(noise_weight(level), gamma)
 
 
 def edm_level(key: PRNGKeyArray, mean=-1.2, std=1.2, shape: tuple[int, ...] = ()) -> NoiseLevel:

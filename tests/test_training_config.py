@@ -12,7 +12,7 @@ BAD = [
     ("held_out", 0.0),
     ("held_out", 1.0),
     ("labels", 1),
-    ("label_dropout", 1.0),
+    ("condition_dropout", 1.0),
     ("channels", 0),
     ("channels", 8.0),
     ("channel_mult", ()),
@@ -34,7 +34,34 @@ BAD = [
     ("hold", -1),
     ("clip", 0.0),
     ("weight_decay", -0.1),
-    ("ema_decay", 1.0),
+    ("ema_half_lives", ()),
+    ("ema_half_lives", (0.0,)),
+    ("image_size", 0),
+    ("flip", 1),
+    ("data_on", "disk"),
+    ("super_resolution", 0),
+    ("network", "resnet"),
+    ("patch", 0),
+    ("dropout", 1.0),
+    ("time_embedding", "learned"),
+    ("dtype", "float16"),
+    ("remat", 0),
+    ("objective", "epsilon"),
+    ("weighting", "snr"),
+    ("min_snr", 0.0),
+    ("uncertainty", "yes"),
+    ("schedule", "linear"),
+    ("levels", "uniform"),
+    ("sigma_min", 0.0),
+    ("sigma_max", float("inf")),
+    ("stratified", 1),
+    ("accumulate", 0),
+    ("decay", "linear"),
+    ("sharding", "fsdp"),
+    ("keep_last", 0),
+    ("keep_every", -1),
+    ("sample_every", -1),
+    ("explain", 1),
     ("seed", -1),
     ("seed", 2**32),
     ("checkpoint_every", 0),
@@ -56,6 +83,19 @@ def test_the_table_of_bad_values_covers_every_field():
 @pytest.mark.parametrize("data", ["digits", "toy-ring", "svhn_cropped", *sorted(set(PRESETS) - {"toy-"})])
 def test_every_preset_is_valid_and_names_its_data(data):
     assert preset(data).data == data
+
+
+def test_settings_that_exclude_each_other_are_named():
+    with pytest.raises(ValueError, match=r"^accumulate: expected a divisor of the batch, got 5 parts of 96 images"):
+        Config(accumulate=5)
+    with pytest.raises(ValueError, match=r"^sigma_min: expected less than sigma_max"):
+        Config(sigma_min=2.0, sigma_max=1.0)
+
+
+def test_a_cosine_fixes_the_last_step_and_a_measured_scale_may_stay_unsaid():
+    saved = Config(decay="cosine", sigma_data=0.6)
+    assert differences(saved, dataclasses.replace(saved, steps=9)) == ["steps: 1000 -> 9"]
+    assert differences(saved, dataclasses.replace(saved, sigma_data=None)) == []
 
 
 def test_only_the_cadence_may_change():

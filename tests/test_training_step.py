@@ -10,9 +10,15 @@ import pytest
 
 from gaussdiff import NoiseLevel
 from training import Config
-from training.step import Examples, Trainer, average, batch_loss, learning_rate
+from training.batches import indices
+from training.step import Examples, Trainer, average, decay_of, gradient, learning_rate
 
 TINY = Config(data="toy-gaussian", channels=8, blocks=1, batch=16, warmup=2)
+
+
+def place(config, step):
+    """Which of the 50 examples a step takes."""
+    return jnp.asarray(indices(config.seed, step, 50, config.batch))
 
 
 @cache
@@ -21,10 +27,10 @@ def advance(config, steps):
     examples = Examples(jax.random.normal(jax.random.key(0), (50, 2), jnp.float32), None)
     trainer = Trainer.create(config, (2,), None)
     state = trainer.initial()
-    step = trainer.compiled_step(state, examples)
+    step = trainer.compiled_step(state, examples, place(config, 0))
     states, losses = [], []
     for _ in range(steps):
-        state, loss = step(state, examples)
+        state, loss = step(state, examples, place(config, len(losses)))
         states.append(jax.tree.map(np.array, state))
         losses.append(float(loss))
     return states, losses
@@ -34,12 +40,12 @@ def advance(config, steps):
 def test_average_equals_the_weights_at_step_0_and_follows_its_recursion():
     trainer = Trainer.create(TINY, (2,), None)
     state = trainer.initial()
-    jax.tree.map(np.testing.assert_array_equal, state.params, state.ema)
+    jax.tree.map(np.testing.assert_array_equal, state.params["network"], state.ema[0])
     states, _ = advance(TINY, 4)
     expected = np.array(jax.tree.leaves(state.ema)[0], np.float64)
     for n, each in enumerate(states):
-        decay = min(TINY.ema_decay, (1 + n) / (10 + n))
-        expected = decay * expected + (1 - decay) * jax.tree.leaves(each.params)[0]
+        decay = min(decay_of(TINY, TINY.ema_half_lives[0]), (1 + n) / (10 + n))
+        expected = decay * expected + (1 - decay) * jax.tree.leaves(each.params["network"])[0]
         np.testing.assert_allclose(jax.tree.leaves(each.ema)[0], expected, rtol=1e-5, atol=1e-7)
 
 
@@ -73,7 +79,7 @@ def test_untrained_loss_is_one_on_data_of_the_stated_scale():
     config = dataclasses.replace(TINY, batch=4096, sigma_data=2.0)
     trainer = Trainer.create(config, (2,), None)
     data = Examples(2 * jax.random.normal(jax.random.key(1), (4096, 2), jnp.float32), None)
-    losses = jax.jit(lambda params, key: batch_loss(trainer, params, data, key))
+    losses = jax.jit(lambda params, key: gradient(trainer, params, data, jnp.arange(4096), key)[0])
     loss = float(losses(trainer.initial().params, jax.random.key(2)))
     # Each of 4096 terms is a mean of 2 squared normals about 1: standard error sqrt(2 / 2 / 4096) = 0.016, and the
     # data set's own variance varies by as much; 5 of both.
@@ -94,10 +100,10 @@ def test_labels_are_learned():
     data = Examples((2.0 * labels[:, None] - 1).astype(jnp.float32) * jnp.ones((1, 2), jnp.float32), labels)
     trainer = Trainer.create(config, (2,), 2)
     state = trainer.initial()
-    step = trainer.compiled_step(state, data)
+    step = trainer.compiled_step(state, data, jnp.arange(64))
     for _ in range(200):
-        state, _ = step(state, data)
-    model, level, x = trainer.model(state.ema), NoiseLevel(1.0, 2.0), jnp.zeros(2, jnp.float32)
+        state, _ = step(state, data, jnp.arange(64))
+    model, level, x = trainer.model(state.ema[0]), NoiseLevel(1.0, 2.0), jnp.zeros(2, jnp.float32)
     low, high, both = (m.denoise(x, level) for m in (model.given(0), model.given(1), model))
     assert np.all(np.asarray(high - low) > 1)
     assert np.all(np.abs(np.asarray(both)) < 0.5)

@@ -10,7 +10,8 @@ from flax import nnx
 
 import gaussdiff as gd
 from training import Config
-from training.network import build, initial_params, skeleton
+from training.build import build, initial_params, skeleton
+from training.condition import Condition
 from training.step import Trainer
 
 IMAGES = Config(channels=8, channel_mult=(1, 2), attention=(4,), groups=4, labels=True)
@@ -32,7 +33,7 @@ def random_model(config, shape, classes=3):
 @pytest.mark.parametrize(("config", "shape"), CASES)
 def test_untrained_network_is_the_best_multiple_of_x(config, shape):
     trainer = Trainer.create(config, shape, 3)
-    model = trainer.model(trainer.initial().params)
+    model = trainer.model(trainer.initial().ema[0])
     x, sigma = jax.random.normal(jax.random.key(1), shape, jnp.float32), 0.7
     shrink = config.sigma_data**2 / (config.sigma_data**2 + sigma**2)
     denoised = jax.jit(type(model).denoise)(model, x, gd.NoiseLevel(1.0, sigma))
@@ -68,7 +69,7 @@ def test_gradient_reaches_every_parameter(config, shape):
 
     # Labels 0 .. 2 and 3, which stands for "no label": every row of the embedding is asked for.
     def given(tuned, label):
-        return dataclasses.replace(tuned, network=dataclasses.replace(tuned.network, label=label))
+        return dataclasses.replace(tuned, network=dataclasses.replace(tuned.network, condition=Condition(label)))
 
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(model.network.params)):
         assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-FORMAT = 1
+FORMAT = 2
 _PREFIX, _TEMPORARY = "step-", ".writing-"
 
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Fields that say how long to train and how often to look. They do not change what step k computes, so an existing run
-# may be continued with other values; every other field is fixed once the run has started.
-CADENCE = frozenset({"steps", "checkpoint_every", "log_every", "evaluate_every"})
+# Fields that say how long to train, how often to look, and where the work is done. They do not change what step k
+# computes (but for the rounding of another device count), so an existing run may be continued with other values; every
+# other field is fixed once the run has started.
+CADENCE = frozenset({"steps", "checkpoint_every", "keep_last", "keep_every", "log_every", "evaluate_every"})
+CADENCE |= {"sample_every", "explain", "data_dir", "data_on", "remat", "sharding"}
 
 
 @dataclass(frozen=True)
@@ -17,31 +19,57 @@ class Settings:
 
     # Apart from Config because a command-line parser builds it, and rewords errors that it meets while doing so.
 
-    data: str = "digits"  # data set: "digits", a 2-D toy, or any tensorflow-datasets name
+    data: str = "digits"  # "digits", a 2-D toy, a tensorflow-datasets name, a folder of images, an .npy or .npz file
     data_dir: str | None = None  # folder of prepared tensorflow-datasets; None: TFDS_DATA_DIR, then its own default
+    image_size: int | None = None  # side to which a folder's images are cropped and resized; None: as they are
     held_out: float = 0.2  # share kept out of training, by content; unused where the set has its own test split
+    flip: bool = False  # mirror every other training image left to right
+    data_on: str = "auto"  # where training data live: "device", "host" (prefetched), "auto": device below 1 GiB
     labels: bool = False  # learn class-conditional denoisers as well as the unconditional one
-    label_dropout: float = 0.1  # share of training images whose label is hidden, which trains the unconditional one
-    channels: int = 32  # width at full resolution (of every layer, for vectors)
-    channel_mult: tuple[int, ...] = (1, 2)  # width at each resolution, as multiples; each entry halves the side
-    blocks: int = 1  # residual blocks per resolution, on the way down and again on the way up
-    attention: tuple[int, ...] = (4,)  # image heights at which blocks also attend; small ones, the cost is height^4
+    condition_dropout: float = 0.1  # share of training images whose label or small image is hidden: the unconditional
+    super_resolution: int = 1  # 2 or more: learn to sharpen; the network also sees the image shrunk by this factor
+    network: str = "auto"  # "unet", "dit", "mlp"; "auto": a U-Net for images, an MLP for vectors
+    channels: int = 32  # width at full resolution (of every layer, for vectors and transformers)
+    channel_mult: tuple[int, ...] = (1, 2)  # U-Net: width at each resolution, as multiples; each entry halves the side
+    blocks: int = 1  # residual blocks per resolution, on the way down and again on the way up; or layers in all
+    attention: tuple[int, ...] = (4,)  # U-Net: image heights at which blocks also attend; the cost is height^4
     groups: int = 8  # groups of the group norms; they must divide every width
-    sigma_data: float = 0.75  # standard deviation of the data about its overall mean, for the EDM preconditioning
-    level_mean: float = -1.2  # mean of log sigma in training (EDM)
-    level_std: float = 1.2  # standard deviation of log sigma in training (EDM)
+    patch: int = 2  # transformer: side of the square of pixels that makes one token
+    dropout: float = 0.0  # share of hidden units dropped in training
+    time_embedding: str = "sinusoidal"  # of the noise level: "sinusoidal", or "fourier" with random frequencies
+    dtype: str = "float32"  # of the network's products: "float32" or "bfloat16"; norms, loss and state stay float32
+    remat: bool = False  # compute activations again on the way back: less memory, more time
+    objective: str = "edm"  # what the network predicts: "edm", "noise", "x0", "v", "flow" (velocity) or "score"
+    weighting: str = "output"  # error of the "output", or of "x0", "noise", "v"; "edm", "min-snr", "likelihood"
+    min_snr: float = 5.0  # where min-SNR weighting stops growing
+    uncertainty: bool = False  # also learn, per noise level, how hard it is, and weigh by that
+    schedule: str = "exploding"  # frame of the levels: "exploding", "preserving", "cosine", "sub-vp", "flow" or "betas"
+    levels: str = "log-normal"  # of sigma / alpha: "log-normal", or uniform: "uniform-time", "uniform-log-snr"
+    level_mean: float = -1.2  # mean of log(sigma / alpha) of log-normal levels
+    level_std: float = 1.2  # standard deviation of log(sigma / alpha) of log-normal levels
+    sigma_min: float = 0.002  # smallest sigma / alpha of uniform levels
+    sigma_max: float = 80.0  # largest sigma / alpha of uniform levels
+    stratified: bool = False  # spread the levels of a batch evenly (one per equal share of probability)
+    sigma_data: float | None = 0.75  # standard deviation of the data about its overall mean; None: measured
     batch: int = 96  # images per step
+    accumulate: int = 1  # parts that a batch is computed in, one after the other, to save memory
     steps: int = 1000  # optimizer steps in all; may grow later to continue a run
     learning_rate: float = 2e-3  # Adam's largest step size
     warmup: int = 100  # steps over which the learning rate rises from 0
-    hold: int = 600  # steps at the full rate; then it falls as 1/sqrt(step), which needs no final step to be known
+    hold: int = 600  # steps at the full rate before it falls
+    decay: str = "root"  # how it falls: "root" (1/sqrt(step), no last step to be known), "cosine" to 0, "constant"
     clip: float = 1.0  # largest global norm of the gradient
     weight_decay: float = 0.0  # decoupled (AdamW)
-    ema_decay: float = 0.995  # largest decay of the averaged weights; it warms up as (1 + n) / (10 + n)
+    ema_half_lives: tuple[float, ...] = (13_000.0,)  # of the averaged weights, in images; the first is used by default
     seed: int = 0  # of the initial weights, the batches and the noise
+    sharding: str = "replicated"  # over several devices: "replicated" weights, or "full": weights are split as well
     checkpoint_every: int = 200  # steps between saved states
+    keep_last: int = 2  # saved states kept
+    keep_every: int = 0  # also keep every saved state whose step is a multiple of this; 0: none
     log_every: int = 50  # steps between lines of train.jsonl
     evaluate_every: int = 200  # steps between looks at the held-out loss
+    sample_every: int = 0  # steps between pictures of samples; 0: none
+    explain: bool = False  # at each look, also say how much of the network the closed-form twins explain
 
 
 @dataclass(frozen=True)
@@ -51,6 +79,23 @@ class Config(Settings):
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             check(field.name, getattr(self, field.name))
+        if self.batch % self.accumulate:
+            raise ValueError(
+                f"accumulate: expected a divisor of the batch, got {self.accumulate} parts of {self.batch} images; "
+                "change --accumulate or --batch"
+            )
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(
+                f"sigma_min: expected less than sigma_max, got {self.sigma_min} and {self.sigma_max}; "
+                "set --sigma-min below --sigma-max"
+            )
+
+    @property
+    def data_scale(self) -> float:
+        """sigma_data where it is known; ValueError where it is still to be measured."""
+        if self.sigma_data is None:
+            raise ValueError("sigma_data: expected a number, got None; set --sigma-data, or measure it on the data")
+        return self.sigma_data
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold."""
@@ -76,7 +121,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch": 128,
         "steps": 20_000,
         "hold": 5000,
-        "ema_decay": 0.999,
+        "ema_half_lives": (90_000.0,),
     },
     "cifar10": {
         "channels": 128,
@@ -89,7 +134,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "learning_rate": 1e-3,
         "warmup": 2000,
         "hold": 50_000,
-        "ema_decay": 0.9999,
+        "ema_half_lives": (500_000.0, 2_000_000.0),
+        "flip": True,
     },
     "toy-": {"channels": 128, "channel_mult": (1,), "blocks": 3, "attention": (), "sigma_data": 1.0, "batch": 512},
 }
@@ -101,12 +147,16 @@ def preset(data: str) -> Config:
 
 
 def differences(saved: Config, asked: Config) -> list[str]:
-    """Return "field: saved -> asked" for each field that may not change on an existing run."""
-    names = [field.name for field in dataclasses.fields(Config) if field.name not in CADENCE | {"data_dir"}]
+    """Return "field: saved -> asked" for each field that may not change on an existing run.
+
+    A learning rate that falls as a cosine knows its last step, so there the steps may not change either.
+    """
+    free = CADENCE - {"steps"} if saved.decay == "cosine" else CADENCE
+    free = free | {"sigma_data"} if asked.sigma_data is None else free  # it was measured when the run began
     return [
-        f"{name}: {getattr(saved, name)} -> {getattr(asked, name)}"
-        for name in names
-        if getattr(saved, name) != getattr(asked, name)
+        f"{field.name}: {getattr(saved, field.name)} -> {getattr(asked, field.name)}"
+        for field in dataclasses.fields(Config)
+        if field.name not in free and getattr(saved, field.name) != getattr(asked, field.name)
     ]
 
 
@@ -130,35 +180,66 @@ _NOT_NEGATIVE: _Rule = ("a finite number of at least 0", lambda v: _is_real(v) a
 _SHARE: _Rule = ("a number in [0, 1)", lambda v: _is_real(v) and 0 <= v < 1)
 _BOOL: _Rule = ("True or False", lambda v: isinstance(v, bool))
 
+
+def _one_of(*names: str) -> _Rule:
+    return "one of " + ", ".join(names), lambda v: isinstance(v, str) and v in names
+
+
 _RULES: dict[str, _Rule] = {
     "data": ("the name of a data set", lambda v: isinstance(v, str) and v != ""),
     "data_dir": ("a folder, or None", lambda v: v is None or isinstance(v, str)),
-    "held_out": (
-        "a number in (0, 1), to judge the run by",
-        lambda v: _is_real(v) and 0 < v < 1,
-    ),
+    "image_size": ("an integer of at least 1, or None", lambda v: v is None or (_is_int(v) and v >= 1)),
+    "held_out": ("a number in (0, 1), to judge the run by", lambda v: _is_real(v) and 0 < v < 1),
+    "flip": _BOOL,
+    "data_on": _one_of("auto", "device", "host"),
     "labels": _BOOL,
-    "label_dropout": _SHARE,
+    "condition_dropout": _SHARE,
+    "super_resolution": _POSITIVE_INT,
+    "network": _one_of("auto", "unet", "dit", "mlp"),
     "channels": _POSITIVE_INT,
     "channel_mult": ("a tuple of at least one positive integer", lambda v: _is_tuple(v) and len(v) > 0),
     "blocks": _POSITIVE_INT,
     "attention": ("a tuple of positive integers, or ()", _is_tuple),
     "groups": _POSITIVE_INT,
-    "sigma_data": _POSITIVE,
+    "patch": _POSITIVE_INT,
+    "dropout": _SHARE,
+    "time_embedding": _one_of("sinusoidal", "fourier"),
+    "dtype": _one_of("float32", "bfloat16"),
+    "remat": _BOOL,
+    "objective": _one_of("edm", "noise", "x0", "v", "flow", "score"),
+    "weighting": _one_of("output", "x0", "noise", "v", "edm", "min-snr", "likelihood"),
+    "min_snr": _POSITIVE,
+    "uncertainty": _BOOL,
+    "schedule": _one_of("exploding", "preserving", "cosine", "sub-vp", "flow", "betas"),
+    "levels": _one_of("log-normal", "uniform-time", "uniform-log-snr"),
     "level_mean": ("a finite number", _is_real),
     "level_std": _POSITIVE,
+    "sigma_min": _POSITIVE,
+    "sigma_max": _POSITIVE,
+    "stratified": _BOOL,
+    "sigma_data": ("a finite number above 0, or None to measure it", lambda v: v is None or (_is_real(v) and v > 0)),
     "batch": _POSITIVE_INT,
+    "accumulate": _POSITIVE_INT,
     "steps": _COUNT,
     "learning_rate": _POSITIVE,
     "warmup": _COUNT,
     "hold": _COUNT,
+    "decay": _one_of("root", "cosine", "constant"),
     "clip": _POSITIVE,
     "weight_decay": _NOT_NEGATIVE,
-    "ema_decay": _SHARE,
+    "ema_half_lives": (
+        "a tuple of at least one number above 0, in images",
+        lambda v: isinstance(v, tuple) and len(v) > 0 and all(_is_real(h) and h > 0 for h in v),
+    ),
     "seed": ("an integer in [0, 2**32)", lambda v: _is_int(v) and 0 <= v < 2**32),
+    "sharding": _one_of("replicated", "full"),
     "checkpoint_every": _POSITIVE_INT,
+    "keep_last": _POSITIVE_INT,
+    "keep_every": _COUNT,
     "log_every": _POSITIVE_INT,
     "evaluate_every": _POSITIVE_INT,
+    "sample_every": _COUNT,
+    "explain": _BOOL,
 }
 
 

@@ -4,7 +4,6 @@ error(sigma) = mean over samples of |D(x0 + sigma noise, sigma) - x0|^2 / D
 """
 
 from functools import partial
-from statistics import NormalDist
 
 import equinox as eqx
 import jax
@@ -33,24 +32,6 @@ def errors(
     return jax.lax.map(lambda args: one(*args), (sigmas, jax.random.split(key, len(sigmas))))
 
 
-@eqx.filter_jit
-def held_out_loss(model: gd.Denoiser, x0: Float[Array, "n *event"], config: Config) -> Float[Array, ""]:
-    """Return the training objective on x0 with noise and levels that never change, so that two looks compare.
-
-    The levels are the quantiles of the training levels, dealt out to the samples in turn.
-    """
-    quantiles = [NormalDist(config.level_mean, config.level_std).inv_cdf((i + 0.5) / 16) for i in range(16)]
-    sigmas = jnp.exp(jnp.resize(jnp.asarray(quantiles, jnp.float32), (len(x0),)))
-
-    def one(args: tuple[Array, Array, Array]) -> Array:
-        x0, sigma, key = args
-        weight = partial(gd.losses.edm_weight, sigma_data=config.sigma_data)
-        return gd.losses.denoising_loss(model, x0, gd.NoiseLevel(1.0, sigma), key, weight)
-
-    keys = jax.random.split(jax.random.key(0), len(x0))
-    return jax.lax.map(one, (x0, sigmas, keys), batch_size=256).mean()
-
-
 def table(model: gd.Denoiser, train: np.ndarray, held_out: np.ndarray, config: Config, most: int = 1000) -> list[dict]:
     """Return one row per noise level: sigma, the error on at most `most` samples of each part, the held-out EDM loss.
 
@@ -60,7 +41,7 @@ def table(model: gd.Denoiser, train: np.ndarray, held_out: np.ndarray, config: C
     sigmas = jnp.geomspace(0.02, 20.0, 13, dtype=jnp.float32)
     parts = [errors(model, jnp.asarray(x[:most]), sigmas, jax.random.key(0)) for x in (train, held_out)]
     rows = zip(sigmas.tolist(), parts[0].tolist(), parts[1].tolist(), strict=True)
-    weigh = partial(gd.losses.edm_weight, sigma_data=config.sigma_data)
+    weigh = partial(gd.losses.edm_weight, sigma_data=config.data_scale)
     return [
         {"sigma": s, "train": a, "held_out": b, "loss": b * float(weigh(gd.NoiseLevel(1.0, s)))} for s, a, b in rows
     ]

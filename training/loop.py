@@ -1,17 +1,19 @@
 """The training loop: start or continue a run, look at it now and then, save it, stop cleanly."""
 
+import dataclasses
 import math
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import checkpoint, data, interrupts, journal, runs
+from . import batches, checkpoint, data, interrupts, journal, runs
 from .config import Config, differences
-from .evaluate import held_out_loss
 from .network import LearnedDenoiser
-from .step import Examples, Trainer, TrainState
+from .step import Examples, Trainer, TrainState, held_out_loss
 
 
 def train(config: Config, out: str | Path) -> LearnedDenoiser:
@@ -31,11 +33,13 @@ def train(config: Config, out: str | Path) -> LearnedDenoiser:
             print(f"{out} is already trained to step {found.step}; reused{more}", flush=True)
             return runs.load(out)
     examples = data.load(config.data, held_out=config.held_out, data_dir=config.data_dir)
+    if config.sigma_data is None:
+        config = dataclasses.replace(config, sigma_data=_scale(found, examples))
     trainer = Trainer.create(config, examples.shape, examples.classes)
     state = _begin(trainer, out, found)
     if config.steps:
         state = _advance(trainer, state, examples, out)
-    return trainer.model(state.ema)
+    return trainer.model(state.ema[0])
 
 
 def _check_same(saved: Config, asked: Config, out: Path) -> None:
@@ -45,6 +49,11 @@ def _check_same(saved: Config, asked: Config, out: Path) -> None:
             f"out: {out} holds a run with other settings (saved -> asked):\n  {listed}\n"
             "Ask for the saved ones to continue it, or choose another --out."
         )
+
+
+def _scale(found: checkpoint.Checkpoint | None, dataset: data.Dataset) -> float:
+    """The standard deviation of the data about its overall mean, as measured when the run began."""
+    return float(dataset.train.std(dtype=np.float64)) if found is None else found.settings["config"]["sigma_data"]
 
 
 def _begin(trainer: Trainer, out: Path, found: checkpoint.Checkpoint | None) -> TrainState:
@@ -62,15 +71,18 @@ def _begin(trainer: Trainer, out: Path, found: checkpoint.Checkpoint | None) -> 
 
 def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Path) -> TrainState:
     config, start = trainer.config, int(state.step)
-    labels = None if dataset.train_labels is None else jnp.asarray(dataset.train_labels)
-    examples = Examples(jnp.asarray(dataset.train), labels)
-    held_out = jnp.asarray(dataset.held_out[:512])
+    examples = _on_device(dataset.train, dataset.train_labels)
+    judged = Examples(
+        *(None if part is None else jnp.asarray(part[:512]) for part in (dataset.held_out, dataset.held_out_labels))
+    )
+    drawn = partial(batches.indices, config.seed, count=len(examples.x), batch=config.batch)
     with interrupts.noted() as stop, journal.opened(out / "train.jsonl", start, config.steps, config.batch) as book:
-        step = trainer.compiled_step(state, examples)
+        step = trainer.compiled_step(state, examples, jnp.asarray(drawn(start)))
+        look = jax.jit(partial(held_out_loss, trainer))
         book.start_clock()
         losses = []
         for done in range(start + 1, config.steps + 1):
-            state, loss = step(state, examples)
+            state, loss = step(state, examples, drawn(done - 1))
             losses.append(loss)
             stopping = stop.is_set()
             last = stopping or done == config.steps
@@ -80,16 +92,19 @@ def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Pa
                 # Losses are fetched a few at a time: waiting for each would leave the device idle between steps.
                 continue
             mean, rate = _mean(losses, done, out), book.rate(done)
-            model = trainer.model(state.ema)
-            book.note(done, mean, rate, float(held_out_loss(model, held_out, config)) if judging else None)
+            book.note(done, mean, rate, float(look(state.ema[0], judged)) if judging else None)
             if saving:
                 _check_finite(state, done, out)
-                checkpoint.save(out, done, state, runs.settings(trainer))
+                checkpoint.save(out, done, state, runs.settings(trainer), config.keep_last)
             if stopping and done < config.steps:
                 raise KeyboardInterrupt(f"stopped at step {done}, saved in {out}; the same command continues it")
             losses = []
             book.resume_clock(done)
     return state
+
+
+def _on_device(x: Any, labels: np.ndarray | None) -> Examples:
+    return Examples(jnp.asarray(x), None if labels is None else jnp.asarray(labels[: len(x)]))
 
 
 def _mean(losses: list[jax.Array], done: int, out: Path) -> float:

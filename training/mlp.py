@@ -1,11 +1,12 @@
-"""A residual MLP for one vector (D,), with the U-Net's interface: network(x, c_noise, label) -> (D,)."""
+"""A residual MLP for one vector (D,), with the U-Net's interface: network(x, c_noise, condition, key) -> (D,)."""
 
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Float, PRNGKeyArray
 
 from .blocks import Embedding
+from .condition import Condition
 from .config import Config
 
 
@@ -34,9 +35,13 @@ class MLP(nnx.Module):
         self.out = nnx.Linear(c, shape[0], kernel_init=nnx.initializers.zeros, rngs=rngs)
 
     def __call__(
-        self, x: Float[Array, " d"], c_noise: Float[Array, ""], label: Int[Array, ""] | None = None
+        self,
+        x: Float[Array, " d"],
+        c_noise: Float[Array, ""],
+        condition: Condition,
+        key: PRNGKeyArray | None = None,
     ) -> Float[Array, " d"]:
-        embedding = self.embedding(c_noise, label)
+        embedding = self.embedding(c_noise, condition.label)
         h = self.stem(x)
         for layer in self.layers:
             h = layer(h, embedding)

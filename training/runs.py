@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from . import checkpoint
+from .build import skeleton
 from .config import Config
-from .network import LearnedDenoiser, skeleton
+from .network import LearnedDenoiser
 from .step import Trainer
 
-WEIGHTS = {"ema": ".ema", "params": ".params"}
+WEIGHTS = {"ema": ".ema[0]", "params": ".params['network']"}
 
 
 def open_run(path: str | Path) -> checkpoint.Checkpoint:

@@ -1,11 +1,10 @@
 """One training step as a pure function of arrays.
 
-    loss = mean over the batch of  weight(sigma) |D(x0 + sigma noise, sigma) - x0|^2 / D,   log sigma ~ N(mean, std^2)
-    ema <- ema + (1 - d) (params - ema),   d = min(decay, (1 + n) / (10 + n))
+    loss = mean over the batch of  weight(level) |D(x0 noised to level) - x0|^2 / D          training/objectives.py
+    ema <- ema + (1 - d) (params - ema),   d = min(2^(-batch / half_life), (1 + n) / (10 + n))
 
-with the weight and the preconditioning of EDM (Karras et al., arXiv 2206.00364). What step n computes depends on the
-state, the data and (seed, n) alone: images, levels and noise come from fold_in(key(seed), n), so a restored run goes on
-with the batches it would have seen.
+What step n computes depends on the state, the data and (seed, n) alone: which images is training/batches.py, and their
+levels and noise come from fold_in(key(seed), n), so a restored run goes on with the batches it would have seen.
 """
 
 from collections.abc import Callable
@@ -20,23 +19,28 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray
 
-import gaussdiff as gd
-
+from . import levels, objectives
+from .build import Params, initial_params, skeleton
+from .condition import Condition, large, small
 from .config import Config
-from .network import FlaxNetwork, LearnedDenoiser, Params, initial_params, skeleton
+from .network import FlaxNetwork, LearnedDenoiser
 
 
 class TrainState(NamedTuple):
-    """What a run carries from step to step: nested dictionaries and tuples of arrays, nothing else."""
+    """What a run carries from step to step: nested dictionaries and tuples of arrays, nothing else.
 
-    params: Params
+    params: {"network": weights}, and "uncertainty" where it is learned. ema: the averaged weights of the network, one
+    for each half-life.
+    """
+
+    params: dict[str, Params]
     opt_state: optax.OptState
-    ema: Params
+    ema: tuple[Params, ...]
     step: Int[Array, ""]
 
 
 class Examples(NamedTuple):
-    """A data set in device memory: samples (N, *shape) float32 and labels (N,) int32, or None."""
+    """Samples in device memory: x (N, *shape) float32 and labels (N,) int32, or None."""
 
     x: Float[Array, "n *event"]
     labels: Int[Array, " n"] | None
@@ -52,16 +56,39 @@ class Trainer(NamedTuple):
 
     @classmethod
     def create(cls, config: Config, shape: tuple[int, ...], classes: int | None) -> "Trainer":
-        """Return the trainer of `config` on samples of `shape`; ValueError where the network does not fit them."""
+        """Return the trainer of `config` on samples of `shape`; ValueError where the two do not fit."""
+        _check(config, shape)
         return cls(config, skeleton(config, shape, classes)[0], shape, classes)
 
-    def model(self, params: Params, label: Array | None = None, precision: str | None = "highest") -> LearnedDenoiser:
-        """Return weights as a denoiser, of one class where a label is given, otherwise averaging over all."""
-        classes = self.classes if self.config.labels else None
-        if classes is not None:
-            label = jnp.asarray(classes if label is None else label, jnp.int32)
-        network = FlaxNetwork(self.graphdef, params, label)
-        return LearnedDenoiser(network, self.config.sigma_data, self.shape, classes, precision)
+    def model(
+        self,
+        params: Params,
+        condition: Condition | None = None,
+        key: PRNGKeyArray | None = None,
+        precision: str | None = "highest",
+    ) -> LearnedDenoiser:
+        """Return the network's weights as a denoiser, of one condition where given, otherwise averaging over all."""
+        config, classes = self.config, self.known_classes
+        network = FlaxNetwork(self.graphdef, params, condition or self.unconditional(), key)
+        return LearnedDenoiser(
+            network, config.data_scale, self.shape, classes, config.objective, config.super_resolution, precision
+        )
+
+    @property
+    def known_classes(self) -> int | None:
+        """The number of labels that the network knows; None where it was made without."""
+        return self.classes if self.config.labels else None
+
+    def unconditional(self) -> Condition:
+        """Return what the network is told where label and image are hidden; None for what it does not take."""
+        label = None if self.known_classes is None else jnp.asarray(self.known_classes, jnp.int32)
+        return Condition(label, jnp.zeros(self.shape, jnp.float32) if self.config.super_resolution > 1 else None)
+
+    def condition(self, x0: Array, label: Array | None) -> Condition:
+        """Return what the network is told of one example; None for what it does not take."""
+        factor = self.config.super_resolution
+        image = large(small(x0, factor), factor) if factor > 1 else None
+        return Condition(None if self.known_classes is None else label, image)
 
     def initial(self) -> TrainState:
         """Return the state at step 0, where the averaged weights equal the weights."""
@@ -76,21 +103,41 @@ class Trainer(NamedTuple):
 
     def traced_initial(self, key: PRNGKeyArray) -> TrainState:
         """Return the state at step 0 for weights drawn with `key`."""
-        params = initial_params(self.config, self.shape, self.classes, key)
-        # A copy: the step gives its state's memory away, and one buffer cannot be given twice.
-        ema = jax.tree.map(jnp.copy, params)
+        network = initial_params(self.config, self.shape, self.classes, key)
+        params = {"network": network}
+        if self.config.uncertainty:
+            params["uncertainty"] = objectives.initial_uncertainty()
+        # Copies: the step gives its state's memory away, and one buffer cannot be given twice.
+        ema = tuple(jax.tree.map(jnp.copy, network) for _ in self.config.ema_half_lives)
         return TrainState(params, optimizer(self.config).init(params), ema, jnp.zeros((), jnp.int32))
 
-    def compiled_step(self, state: TrainState, examples: Examples) -> Callable:
-        """Return step(state, examples) -> (state, loss) for such arguments; it consumes the state it is given."""
-        return jax.jit(partial(train_step, self), donate_argnums=0).lower(state, examples).compile()
+    def compiled_step(self, state: TrainState, examples: Examples, indices: Array) -> Callable:
+        """Return step(state, examples, indices) -> (state, loss); it consumes the state it is given."""
+        return jax.jit(partial(train_step, self), donate_argnums=0).lower(state, examples, indices).compile()
+
+
+def _check(config: Config, shape: tuple[int, ...]) -> None:
+    if config.flip and len(shape) != 3:
+        raise ValueError(f"flip: expected images (H, W, C), got samples of shape {shape}; drop --flip")
+    factor = config.super_resolution
+    if factor > 1 and (len(shape) != 3 or shape[0] % factor or shape[1] % factor):
+        raise ValueError(
+            f"super_resolution: expected images whose sides are divisible by {factor}, got samples of shape {shape}; "
+            "change --super-resolution"
+        )
 
 
 def learning_rate(config: Config, count: ArrayLike) -> Array:
-    """Rise over `warmup` steps, stay for `hold`, then fall as 1/sqrt(step): the last step need not be known."""
+    """Rise over `warmup` steps, stay for `hold`, then fall: as 1/sqrt(step), as a cosine to 0 at `steps`, or not."""
     step = jnp.asarray(count, jnp.float32) + 1
     full = max(1, config.warmup + config.hold)
-    return config.learning_rate * jnp.minimum(step / max(1, config.warmup), jnp.sqrt(full / jnp.maximum(step, full)))
+    late = jnp.clip((step - full) / max(1, config.steps - full), 0, 1)
+    falls = {
+        "root": jnp.sqrt(full / jnp.maximum(step, full)),
+        "cosine": (1 + jnp.cos(jnp.pi * late)) / 2,
+        "constant": jnp.ones(()),
+    }
+    return config.learning_rate * jnp.minimum(step / max(1, config.warmup), falls[config.decay])
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
@@ -99,14 +146,24 @@ def optimizer(config: Config) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(config.clip), adam)
 
 
-def train_step(trainer: Trainer, state: TrainState, examples: Examples) -> tuple[TrainState, Float[Array, ""]]:
-    """Return the state after one step, and the loss of its batch before it."""
+def train_step(
+    trainer: Trainer, state: TrainState, examples: Examples, indices: Int[Array, " batch"]
+) -> tuple[TrainState, Float[Array, ""]]:
+    """Return the state after a step on the examples at `indices`, and the weighted error of the batch before it."""
     key = jax.random.fold_in(jax.random.key(trainer.config.seed), state.step + 1)
-    loss, grads = jax.value_and_grad(batch_loss, argnums=1)(trainer, state.params, examples, key)
+    loss, grads = gradient(trainer, state.params, examples, indices, key)
     updates, opt_state = optimizer(trainer.config).update(grads, state.opt_state, state.params)
-    params: Params = optax.apply_updates(state.params, updates)
-    ema = average(state.ema, params, state.step, trainer.config.ema_decay)
+    params: Any = optax.apply_updates(state.params, updates)
+    ema = tuple(
+        average(old, params["network"], state.step, decay_of(trainer.config, half_life))
+        for old, half_life in zip(state.ema, trainer.config.ema_half_lives, strict=True)
+    )
     return TrainState(params, opt_state, ema, state.step + 1), loss
+
+
+def decay_of(config: Config, half_life: float) -> float:
+    """Return what one step keeps of an average that forgets half in `half_life` images."""
+    return 0.5 ** (config.batch / half_life)
 
 
 def average(ema: Params, params: Params, step: Int[Array, ""], decay: float) -> Params:
@@ -116,25 +173,76 @@ def average(ema: Params, params: Params, step: Int[Array, ""], decay: float) -> 
     return jax.tree.map(lambda old, new: old + rate * (new - old), ema, params)
 
 
-def batch_loss(trainer: Trainer, params: Params, examples: Examples, key: PRNGKeyArray) -> Float[Array, ""]:
-    """Return the mean EDM loss of a batch drawn with `key` from `examples`, with replacement."""
+def gradient(
+    trainer: Trainer, params: dict[str, Params], examples: Examples, indices: Array, key: PRNGKeyArray
+) -> tuple[Float[Array, ""], dict[str, Params]]:
+    """Return the weighted error of a batch and the gradient of its loss, computed in `accumulate` parts of it.
+
+    Every image's draws depend on its place in the batch alone, so the parts add up to the whole.
+    """
+    k_level, k_image = jax.random.split(key)
+    batch = trainer.config.batch
+    draws = (indices, levels.quantiles(trainer.config, k_level, batch), jax.random.split(k_image, batch))
+    slope = jax.value_and_grad(partial(mean_loss, trainer), has_aux=True)
+    parts = trainer.config.accumulate
+    if parts == 1:
+        (_, error), grads = slope(params, examples, *draws)
+        return error, grads
+
+    def add(total, part):
+        (_, error), grads = slope(params, examples, *part)
+        return jax.tree.map(jnp.add, total, (error, grads)), None
+
+    # Images i, i + parts, ... go together: where the batch is spread over devices, every part is as well.
+    split = jax.tree.map(lambda a: a.reshape(batch // parts, parts, *a.shape[1:]).swapaxes(0, 1), draws)
+    nothing = jax.tree.map(jnp.zeros_like, (jnp.zeros((), jnp.float32), params))
+    total, _ = jax.lax.scan(add, nothing, split)
+    return jax.tree.map(lambda leaf: leaf / parts, total)
+
+
+def mean_loss(
+    trainer: Trainer, params: dict[str, Params], examples: Examples, indices: Array, u: Array, keys: Array
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Return the mean over images of what is minimised, and of the weighted error, which it is without uncertainty."""
+    errors = jax.vmap(lambda *draws: _error_at(trainer, params["network"], examples, *draws))(indices, u, keys)
+    if not trainer.config.uncertainty:
+        return errors.mean(), errors.mean()
+    s = jax.vmap(partial(objectives.uncertainty, params["uncertainty"]))(u)
+    return (errors * jnp.exp(-s) + s).mean(), errors.mean()
+
+
+def _error_at(
+    trainer: Trainer, params: Params, examples: Examples, index: Array, u: Array, key: PRNGKeyArray
+) -> Float[Array, ""]:
     config = trainer.config
-    keys = jax.random.split(key, config.batch)
-    return jax.vmap(lambda key: _example_loss(trainer, params, examples, key))(keys).mean()
+    k_flip, k_hide, k_noise, k_drop = jax.random.split(key, 4)
+    x0, label = example(examples, index)
+    if config.flip:
+        x0 = jnp.where(jax.random.bernoulli(k_flip), x0[:, ::-1], x0)
+    hidden = jax.random.bernoulli(k_hide, config.condition_dropout)
+    condition = jax.tree.map(partial(jnp.where, hidden), trainer.unconditional(), trainer.condition(x0, label))
+    model = trainer.model(params, condition, k_drop if config.dropout else None, precision=None)
+    return objectives.weighted_error(config, model, x0, u, k_noise)
 
 
-def _example_loss(trainer: Trainer, params: Params, examples: Examples, key: PRNGKeyArray) -> Float[Array, ""]:
-    config = trainer.config
-    k_index, k_hide, k_level, k_noise = jax.random.split(key, 4)
-    index = jax.random.randint(k_index, (), 0, len(examples.x))
-    model = trainer.model(params, _shown(trainer, examples.labels, index, k_hide), precision=None)
-    level = gd.losses.edm_level(k_level, config.level_mean, config.level_std)
-    weight = partial(gd.losses.edm_weight, sigma_data=config.sigma_data)
-    return gd.losses.denoising_loss(model, examples.x[index], level, k_noise, weight)
+def example(examples: Examples, index: Int[Array, ""]) -> tuple[Array, Array | None]:
+    """Return one sample and its label."""
+    return examples.x[index], None if examples.labels is None else examples.labels[index]
 
 
-def _shown(trainer: Trainer, labels: Array | None, index: Array, key: PRNGKeyArray) -> Int[Array, ""] | None:
-    """The label of one example, or now and then "no label" (None where the network takes none)."""
-    if labels is None or trainer.classes is None or not trainer.config.labels:
-        return None
-    return jnp.where(jax.random.bernoulli(key, trainer.config.label_dropout), trainer.classes, labels[index])
+def held_out_loss(trainer: Trainer, params: Params, examples: Examples) -> Float[Array, ""]:
+    """Return the mean weighted error of `examples` with noise and levels that never change, so that two looks compare.
+
+    The levels are the middles of 16 equal shares of the training levels, dealt out in turn; labels and small images,
+    where the network takes them, are shown.
+    """
+    count = len(examples.x)
+
+    def one(args: tuple[Array, Array]) -> Array:
+        index, key = args
+        x0, label = example(examples, index)
+        model = trainer.model(params, trainer.condition(x0, label), precision=None)
+        return objectives.weighted_error(trainer.config, model, x0, (index % 16 + 0.5) / 16, key)
+
+    draws = jnp.arange(count), jax.random.split(jax.random.key(0), count)
+    return jax.lax.map(one, draws, batch_size=256).mean()

@@ -1,6 +1,6 @@
 """A U-Net for one image (H, W, C): residual blocks down through coarser and coarser images and back up.
 
-    network(x, c_noise, label) -> array of x's shape
+    network(x, c_noise, condition, key) -> array of x's shape
 
 Each resolution has its own width; the way up reads, beside its own image, the one of the same size from the way down.
 The output starts at zero, so a preconditioned network starts as the best constant-times-x denoiser.
@@ -11,9 +11,10 @@ from itertools import pairwise
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Float, PRNGKeyArray
 
 from .blocks import Block, Embedding, GroupNorm, zero_conv
+from .condition import Condition, large, small
 from .config import Config
 
 
@@ -56,31 +57,23 @@ class UNet(nnx.Module):
         self.out = zero_conv(widths[0], shape[-1], rngs)
 
     def __call__(
-        self, x: Float[Array, "h w c"], c_noise: Float[Array, ""], label: Int[Array, ""] | None = None
+        self,
+        x: Float[Array, "h w c"],
+        c_noise: Float[Array, ""],
+        condition: Condition,
+        key: PRNGKeyArray | None = None,
     ) -> Float[Array, "h w c"]:
-        embedding = self.embedding(c_noise, label)
+        embedding = self.embedding(c_noise, condition.label)
         h, skips = self.stem(x), []
         for i, stage in enumerate(self.down):
-            skips.append(stage(h if i == 0 else halve(h), embedding))
+            skips.append(stage(h if i == 0 else small(h, 2), embedding))
             h = skips[-1][-1]
         h = self.middle(h, embedding)
         for i in reversed(range(len(skips))):
             h = self.up[i](h, embedding, skips[i])[-1]
             if i > 0:
-                h = self.smooth[i - 1](double(h))
+                h = self.smooth[i - 1](large(h, 2))
         return self.out(nnx.silu(self.norm(h)))
-
-
-def halve(x: Float[Array, "h w c"]) -> Float[Array, "h/2 w/2 c"]:
-    """Average each 2 x 2 square of pixels."""
-    h, w, c = x.shape
-    return x.reshape(h // 2, 2, w // 2, 2, c).mean((1, 3))
-
-
-def double(x: Float[Array, "h w c"]) -> Float[Array, "2*h 2*w c"]:
-    """Repeat each pixel as a 2 x 2 square."""
-    h, w, c = x.shape
-    return jnp.broadcast_to(x[:, None, :, None], (h, 2, w, 2, c)).reshape(2 * h, 2 * w, c)
 
 
 def check_sizes(shape: tuple[int, ...], config: Config) -> None:

@@ -1,0 +1,56 @@
+"""Where training spends its noise levels: maps from u in (0, 1), uniform, to a level; u = 1 is the most noise.
+
+    log-normal        log(sigma / alpha) ~ N(level_mean, level_std^2)     Karras et al., arXiv 2206.00364, table 1
+    uniform-time      t uniform in the schedule between sigma_min and sigma_max
+    uniform-log-snr   log(sigma / alpha) uniform between log sigma_min and log sigma_max
+
+On the straight path of flow matching a log-normal sigma / alpha is a logit-normal time (Esser et al., arXiv
+2403.03206).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.scipy.special import ndtri
+from jaxtyping import Float, PRNGKeyArray
+
+import gaussdiff as gd
+
+from .config import Config
+
+
+def schedule(config: Config) -> gd.Schedule:
+    """Return the schedule that the settings name; "betas" is the linear table of 1000 of Ho et al., 2006.11239."""
+    schedules = {
+        "exploding": gd.VarianceExploding,
+        "preserving": gd.VariancePreserving,
+        "cosine": gd.Cosine,
+        "sub-vp": gd.SubVariancePreserving,
+        "flow": gd.RectifiedFlow,
+        "betas": lambda: gd.DiscreteBetas(np.linspace(1e-4, 0.02, 1000)),
+    }
+    return schedules[config.schedule]()
+
+
+def at(config: Config, u: Float[Array, "*n"]) -> gd.NoiseLevel:
+    """Return the level (*n) at the quantile u (*n) of the training levels, in the frame of the schedule."""
+    frame = schedule(config)
+    if config.levels == "uniform-time":
+        first, last = (frame.time_at(-2 * jnp.log(jnp.float32(s))) for s in (config.sigma_min, config.sigma_max))
+        return frame(first + u * (last - first))
+    return frame(frame.time_at(-2 * _log_sigma(config, u)))
+
+
+def quantiles(config: Config, key: PRNGKeyArray, count: int) -> Float[Array, " count"]:
+    """Return u (count,) of a batch: independent, or where stratified one in each of `count` equal parts of (0, 1)."""
+    u = jax.random.uniform(key, () if config.stratified else (count,), jnp.float32)
+    # Away from both ends, where a log-normal level is 0 or infinite.
+    return jnp.clip((jnp.arange(count) + u) / count if config.stratified else u, 1e-7, 1 - 1e-7)
+
+
+def _log_sigma(config: Config, u: Array) -> Array:
+    if config.levels == "log-normal":
+        return config.level_mean + config.level_std * ndtri(u)
+    low, high = np.log(config.sigma_min), np.log(config.sigma_max)
+    return low + (high - low) * u
