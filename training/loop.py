@@ -72,9 +72,7 @@ def _begin(trainer: Trainer, out: Path, found: checkpoint.Checkpoint | None) -> 
 def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Path) -> TrainState:
     config, start = trainer.config, int(state.step)
     examples = _on_device(dataset.train, dataset.train_labels)
-    judged = Examples(
-        *(None if part is None else jnp.asarray(part[:512]) for part in (dataset.held_out, dataset.held_out_labels))
-    )
+    judged = _on_device(dataset.held_out[:512], dataset.held_out_labels)
     drawn = partial(batches.indices, config.seed, count=len(examples.x), batch=config.batch)
     with interrupts.noted() as stop, journal.opened(out / "train.jsonl", start, config.steps, config.batch) as book:
         step = trainer.compiled_step(state, examples, jnp.asarray(drawn(start)))
