@@ -46,7 +46,7 @@ def quantiles(config: Config, key: PRNGKeyArray, count: int) -> Float[Array, " c
     """Return u (count,) of a batch: independent, or where stratified one in each of `count` equal parts of (0, 1)."""
     u = jax.random.uniform(key, () if config.stratified else (count,), jnp.float32)
     # Away from both ends, where a log-normal level is 0 or infinite.
-    return jnp.clip((jnp.arange(count) + u) / count if config.stratified else u, 1e-7, 1 - 1e-7)
+    return jnp.clip((jnp.arange(count, dtype=jnp.float32) + u) / count if config.stratified else u, 1e-7, 1 - 1e-7)
 
 
 def _log_sigma(config: Config, u: Array) -> Array:
