@@ -1,10 +1,14 @@
-"""Points spread over eight simulated devices give the answers of one."""
+"""Eight simulated devices, and two processes, give the answers of one: data sets, samples, training."""
 
 import os
+import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+from training import checkpoint
 
 CODE = """
 import jax, jax.numpy as jnp, numpy as np
@@ -26,12 +30,81 @@ for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 1e-6)):
         scale = max(1.0, float(jnp.abs(a).max()))
         np.testing.assert_allclose(np.asarray(b), np.asarray(a), 20 * tolerance, tolerance * scale)
     assert many.sample(jax.random.key(0)).shape == (2, 3)
+sharding = jax.sharding.NamedSharding(jax.sharding.Mesh(np.array(jax.devices()), "all"), jax.sharding.PartitionSpec("all"))
+draw = lambda **how: gd.sample_batch(
+    gd.Ancestral(), one, gd.grids.karras(4), shape=(2, 3), count=13, key=jax.random.key(1), **how
+)
+np.testing.assert_allclose(draw(sharding=sharding), draw(chunk=5), 1e-5, 1e-5)
 print("same")
 """
 
 
 @pytest.mark.slow
 def test_eight_devices_give_the_answers_of_one():
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, env=os.environ | flags)
-    assert done.stdout.strip() == "same", done.stderr[-3000:]
+    done = run([sys.executable, "-c", CODE], 8)
+    printed, errors = done.communicate()
+    assert printed.strip() == "same", errors[-3000:]
+
+
+CUT = """
+import jax
+from training import Config
+from training.step import Trainer
+trainer = Trainer.create(Config(data="toy-ring", channels=32, blocks=1, sharding="full"), (2,), None)
+state = trainer.initial()
+share = [leaf.addressable_shards[0].data.size / leaf.size for leaf in jax.tree.leaves(state) if leaf.size >= 1024]
+assert len(share) > 10 and set(share) == {1 / 8}, share
+print("cut")
+"""
+
+
+@pytest.mark.slow
+def test_fully_sharded_weights_lie_in_pieces_on_eight_devices():
+    printed, errors = run([sys.executable, "-c", CUT], 8).communicate()
+    assert printed.strip() == "cut", errors[-3000:]
+
+
+@pytest.mark.slow
+def test_training_does_not_depend_on_the_number_of_devices_and_processes(tmp_path):
+    """One device; eight, then one; eight with weights in pieces; two processes of four devices each."""
+    finish(train(tmp_path / "moved", 8, "--steps", "3"), train(tmp_path / "one", 1), train(tmp_path / "full", 8, *FULL))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free.getsockname()[1]}", "JAX_NUM_PROCESSES": "2"}
+    pair = [train(tmp_path / "two", 4, *FULL, "--distributed", JAX_PROCESS_ID=str(i), **address) for i in range(2)]
+    finish(train(tmp_path / "moved", 1), *pair)
+    states = {path.name: checkpoint.latest(path) for path in tmp_path.iterdir()}
+    assert {name: state.step for name, state in states.items() if state} == dict.fromkeys(states, 6)
+    for name, state in states.items():
+        assert len(states) == 4
+        for place, array in state.arrays.items():
+            np.testing.assert_allclose(array, states["one"].arrays[place], 2e-3, 2e-6, err_msg=f"{name} {place}")
+    assert (tmp_path / "two" / "train.jsonl").read_text().count("\n") == 2
+
+
+def test_a_batch_that_cannot_be_shared_out_is_named():
+    done = run([sys.executable, "-m", "training", "train", "--out", "unused", "--batch", "100", "--accumulate", "5"], 8)
+    errors = done.communicate()[1]
+    assert done.returncode == 2
+    assert "batch: expected a multiple of the 8 devices for each of the 5 parts, got 20 images a part" in errors
+
+
+FULL = ("--sharding", "full")
+
+
+def train(out, devices, *changes, **environment):
+    command = "train --data toy-ring --channels 32 --blocks 2 --batch 48 --accumulate 2 --stratified --steps 6"
+    fixed = [*command.split(), "--log-every", "3", "--out", str(out)]
+    return run([sys.executable, "-m", "training", *fixed, *changes], devices, **environment)
+
+
+def run(command, devices, **environment):
+    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=os.environ | flags | environment, **pipes)
+
+
+def finish(*processes):
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors[-3000:]

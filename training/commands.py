@@ -14,7 +14,7 @@ import tyro
 
 import gaussdiff as gd
 
-from . import data, draw, evaluate, runs
+from . import data, devices, draw, evaluate, journal, runs
 from .config import Config, Settings, check, preset
 from .loop import train
 
@@ -25,11 +25,15 @@ class Train:
 
     out: Path  # folder of the run; made where it is not there, continued where it holds a run
     settings: tyro.conf.OmitArgPrefixes[Settings] = dataclasses.field(default_factory=Settings)
+    distributed: bool = False  # one of several hosts; JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID
 
     def __call__(self) -> None:
-        train(Config(**vars(self.settings)), self.out)
+        config = Config(**vars(self.settings))
+        if self.distributed:
+            devices.join_hosts()
+        train(config, self.out)
         untrained = self.settings.steps == 0 and runs.open_run(self.out).step == 0
-        print(f"{'initialised, not trained' if untrained else 'trained'}: {self.out}", flush=True)
+        journal.say(f"{'initialised, not trained' if untrained else 'trained'}: {self.out}")
 
 
 @dataclass(frozen=True)

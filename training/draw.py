@@ -7,13 +7,16 @@ import numpy as np
 
 import gaussdiff as gd
 
+from . import devices
 from .network import LearnedDenoiser
 
 
 def samples(model: LearnedDenoiser, n: int, sampler: gd.Sampler, levels: gd.NoiseLevel, seed: int) -> np.ndarray:
     """Return n samples (n, *shape), 256 at a time; sample i is the same for every n."""
     key = jax.random.key(seed)
-    return gd.sample_batch(sampler, model, levels, count=n, shape=model.shape, key=key, chunk=256)
+    return gd.sample_batch(
+        sampler, model, levels, count=n, shape=model.shape, key=key, chunk=256, sharding=devices.spread()
+    )
 
 
 def save_grid(images: np.ndarray, path: Path) -> None:

@@ -14,6 +14,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 import gaussdiff as gd
 
+from . import devices
 from .config import Config
 
 
@@ -27,7 +28,7 @@ def errors(
         def sample_error(args: tuple[Array, Array]) -> Array:
             return gd.losses.denoising_loss(model, args[0], gd.NoiseLevel(1.0, sigma), args[1])
 
-        return jax.lax.map(sample_error, (x0, jax.random.split(key, len(x0))), batch_size=256).mean()
+        return devices.map_spread(sample_error, (x0, jax.random.split(key, len(x0)))).mean()
 
     return jax.lax.map(lambda args: one(*args), (sigmas, jax.random.split(key, len(sigmas))))
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from . import devices
+
 
 def rewind(path: Path, step: int) -> None:
     """Drop the lines past `step`, which the run is about to write again, and a last line cut short by a kill."""
@@ -26,6 +28,12 @@ def _step_of(line: str) -> float:
         return json.loads(line)["step"]
     except ValueError:
         return float("inf")
+
+
+def say(line: str) -> None:
+    """Print a line at once; of several hosts the first one speaks for all."""
+    if devices.is_first_host():
+        print(line, flush=True)
 
 
 class Journal:
@@ -54,6 +62,8 @@ class Journal:
         record = {"step": step, "loss": loss, "images_per_second": round(rate, 1), "time": round(time.time(), 3)}
         if held_out is not None:
             record["held_out_loss"] = held_out
+        if not devices.is_first_host():
+            return
         with open(self.path, "a") as file:
             file.write(json.dumps(record) + "\n")
         self._show(step, loss, rate, held_out)
@@ -72,8 +82,8 @@ class Journal:
 @contextmanager
 def opened(path: Path, start: int, steps: int, batch: int) -> Iterator[Journal]:
     """Give a Journal that shows a bar on a terminal, and about ten lines in all anywhere else."""
-    if not sys.stdout.isatty():
-        print(f"step {start} of {steps}  compiling", flush=True)
+    if not (sys.stdout.isatty() and devices.is_first_host()):
+        say(f"step {start} of {steps}  compiling")
         yield Journal(path, start, steps, batch, None)
         return
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())

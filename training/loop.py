@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import batches, checkpoint, data, interrupts, journal, runs
+from . import batches, checkpoint, data, devices, interrupts, journal, runs
 from .config import Config, differences
 from .network import LearnedDenoiser
 from .step import Examples, Trainer, TrainState, held_out_loss
@@ -26,11 +26,12 @@ def train(config: Config, out: str | Path) -> LearnedDenoiser:
     """
     out = Path(out).expanduser().resolve()
     found = checkpoint.latest(out)
+    devices.wait_for_hosts("read")
     if found is not None:
         _check_same(Config.from_json(found.settings["config"]), config, out)
         if found.step >= config.steps:
             more = f" (more than the {config.steps} asked for)" if found.step > config.steps else ""
-            print(f"{out} is already trained to step {found.step}; reused{more}", flush=True)
+            journal.say(f"{out} is already trained to step {found.step}; reused{more}")
             return runs.load(out)
     examples = data.load(config.data, held_out=config.held_out, data_dir=config.data_dir)
     if config.sigma_data is None:
@@ -58,31 +59,43 @@ def _scale(found: checkpoint.Checkpoint | None, dataset: data.Dataset) -> float:
 
 def _begin(trainer: Trainer, out: Path, found: checkpoint.Checkpoint | None) -> TrainState:
     """The state to go on from; of a new run it is saved at once, so that the folder says what it is."""
-    checkpoint.clean(out)
-    if found is None:
-        state = trainer.initial()
-        checkpoint.save(out, 0, state, runs.settings(trainer))
-    else:
-        print(f"continuing {out} from step {found.step}", flush=True)
-        state = checkpoint.restore(trainer.abstract(), found.arrays)
-    journal.rewind(out / "train.jsonl", int(state.step))
+    if devices.is_first_host():
+        checkpoint.clean(out)
+        journal.rewind(out / "train.jsonl", 0 if found is None else found.step)
+    if found is not None:
+        journal.say(f"continuing {out} from step {found.step}")
+        return devices.place(checkpoint.restore(trainer.abstract(), found.arrays), trainer.placement())
+    state = trainer.initial()
+    _save(trainer, state, 0, out)
     return state
+
+
+def _save(trainer: Trainer, state: TrainState, step: int, out: Path) -> None:
+    """Save the state; with several hosts the first one writes what all of them bring together."""
+    arrays = devices.fetch(state)
+    if devices.is_first_host():
+        checkpoint.save(out, step, arrays, runs.settings(trainer), trainer.config.keep_last)
+    devices.wait_for_hosts(f"saved {step}")
 
 
 def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Path) -> TrainState:
     config, start = trainer.config, int(state.step)
     examples = _on_device(dataset.train, dataset.train_labels)
     judged = _on_device(dataset.held_out[:512], dataset.held_out_labels)
-    drawn = partial(batches.indices, config.seed, count=len(examples.x), batch=config.batch)
+
+    def drawn(step: int) -> jax.Array:
+        return devices.place(batches.indices(config.seed, step, len(examples.x), config.batch), devices.spread())
+
     with interrupts.noted() as stop, journal.opened(out / "train.jsonl", start, config.steps, config.batch) as book:
-        step = trainer.compiled_step(state, examples, jnp.asarray(drawn(start)))
+        step = trainer.compiled_step(state, examples, drawn(start))
         look = jax.jit(partial(held_out_loss, trainer))
         book.start_clock()
         losses = []
         for done in range(start + 1, config.steps + 1):
             state, loss = step(state, examples, drawn(done - 1))
             losses.append(loss)
-            stopping = stop.is_set()
+            # Hosts that had to agree after every step would wait for each other.
+            stopping = (devices.one_host() or done % config.log_every == 0) and devices.any_host(stop.is_set())
             last = stopping or done == config.steps
             saving = last or done % config.checkpoint_every == 0
             judging = last or done % config.evaluate_every == 0
@@ -93,7 +106,7 @@ def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Pa
             book.note(done, mean, rate, float(look(state.ema[0], judged)) if judging else None)
             if saving:
                 _check_finite(state, done, out)
-                checkpoint.save(out, done, state, runs.settings(trainer), config.keep_last)
+                _save(trainer, state, done, out)
             if stopping and done < config.steps:
                 raise KeyboardInterrupt(f"stopped at step {done}, saved in {out}; the same command continues it")
             losses = []
@@ -101,8 +114,8 @@ def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Pa
     return state
 
 
-def _on_device(x: Any, labels: np.ndarray | None) -> Examples:
-    return Examples(jnp.asarray(x), None if labels is None else jnp.asarray(labels[: len(x)]))
+def _on_device(x: Any, labels: Any) -> Examples:
+    return devices.place(Examples(x, None if labels is None else labels[: len(x)]), devices.everywhere())
 
 
 def _mean(losses: list[jax.Array], done: int, out: Path) -> float:
@@ -115,8 +128,13 @@ def _mean(losses: list[jax.Array], done: int, out: Path) -> float:
 
 def _check_finite(state: TrainState, done: int, out: Path) -> None:
     # The loss of a step is that of the weights before it: the last update shows in the weights alone.
-    if not all(math.isfinite(float(jnp.sum(leaf))) for leaf in jax.tree.leaves((state.params, state.ema))):
+    total = jax.jit(_total, out_shardings=devices.everywhere())((state.params, state.ema))
+    if not math.isfinite(float(total)):
         raise _diverged("weights: expected finite numbers, got NaN or infinity", done, out)
+
+
+def _total(tree: Any) -> jax.Array:
+    return sum((jnp.abs(leaf).sum() for leaf in jax.tree.leaves(tree)), jnp.zeros(()))
 
 
 def _diverged(what: str, step: int, out: Path) -> FloatingPointError:

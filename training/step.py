@@ -19,7 +19,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from . import levels, objectives
+from . import devices, levels, objectives
 from .build import Params, initial_params, skeleton
 from .condition import Condition, large, small
 from .config import Config
@@ -95,7 +95,12 @@ class Trainer(NamedTuple):
         key = jax.random.key(self.config.seed)
         # This program runs once: optimizing its many random draws took seconds and saves milliseconds.
         options: dict[str, Any] = {"xla_backend_optimization_level": 0}
-        return jax.jit(self.traced_initial).lower(key).compile(compiler_options=options)(key)
+        state = jax.jit(self.traced_initial).lower(key).compile(compiler_options=options)(key)
+        return devices.place(state, self.placement())
+
+    def placement(self) -> TrainState:
+        """Return where each array of a state lives."""
+        return devices.of_state(self.abstract(), self.config.sharding)
 
     def abstract(self) -> TrainState:
         """Return the shapes and dtypes of a state."""
@@ -113,10 +118,13 @@ class Trainer(NamedTuple):
 
     def compiled_step(self, state: TrainState, examples: Examples, indices: Array) -> Callable:
         """Return step(state, examples, indices) -> (state, loss); it consumes the state it is given."""
-        return jax.jit(partial(train_step, self), donate_argnums=0).lower(state, examples, indices).compile()
+        places = jax.tree.map(lambda leaf: leaf.sharding, state), devices.everywhere()
+        step = jax.jit(partial(train_step, self), donate_argnums=0, out_shardings=places)
+        return step.lower(state, examples, indices).compile()
 
 
 def _check(config: Config, shape: tuple[int, ...]) -> None:
+    devices.check(config)
     if config.flip and len(shape) != 3:
         raise ValueError(f"flip: expected images (H, W, C), got samples of shape {shape}; drop --flip")
     factor = config.super_resolution
@@ -183,6 +191,7 @@ def gradient(
     k_level, k_image = jax.random.split(key)
     batch = trainer.config.batch
     draws = (indices, levels.quantiles(trainer.config, k_level, batch), jax.random.split(k_image, batch))
+    draws = devices.constrain(draws)
     slope = jax.value_and_grad(partial(mean_loss, trainer), has_aux=True)
     parts = trainer.config.accumulate
     if parts == 1:
@@ -190,7 +199,7 @@ def gradient(
         return error, grads
 
     def add(total, part):
-        (_, error), grads = slope(params, examples, *part)
+        (_, error), grads = slope(params, examples, *devices.constrain(part))
         return jax.tree.map(jnp.add, total, (error, grads)), None
 
     # Images i, i + parts, ... go together: where the batch is spread over devices, every part is as well.
@@ -245,4 +254,4 @@ def held_out_loss(trainer: Trainer, params: Params, examples: Examples) -> Float
         return objectives.weighted_error(trainer.config, model, x0, (index % 16 + 0.5) / 16, key)
 
     draws = jnp.arange(count), jax.random.split(jax.random.key(0), count)
-    return jax.lax.map(one, draws, batch_size=256).mean()
+    return devices.map_spread(one, draws).mean()

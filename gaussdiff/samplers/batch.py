@@ -37,6 +37,7 @@ def sample_batch(
     key: PRNGKeyArray | None = None,
     first: int = 0,
     chunk: int = 64,
+    sharding: jax.sharding.NamedSharding | None = None,
     out: np.ndarray | None = None,
     callback: Callback | None = None,
     progress: Progress | None = None,
@@ -46,8 +47,9 @@ def sample_batch(
     starts: (count, *event) at levels[0]; without them `count` of the given shape, a distribution's own by default, are
     drawn by sample_prior. With start_key, noise_key = split(fold_in(key, i)), sample i is gd.sample(..., noise_key)
     from sample_prior(start_key, shape, levels[0]): the same in chunks of 1, 8 or 64, and another call with `first` goes
-    on where one stopped. out: an array to write to, such as one that maps a file; finished chunks stay in it when the
-    call is interrupted. Device memory is that of one chunk, whatever the count and the number of steps.
+    on where one stopped. sharding: spreads each chunk over the devices of its mesh (of Auto axes); the chunk is made a
+    multiple of their number. out: an array to write to, such as one that maps a file; finished chunks stay in it
+    when the call is interrupted. Device memory is that of one chunk, whatever the count and the number of steps.
 
     callback(first, step, level, x, denoised): called after each step with the number of the chunk's first sample, that
     of the step, the level that x has reached, and NumPy arrays (m, *event); steps then run one at a time.
@@ -62,13 +64,13 @@ def sample_batch(
     check_start(sampler, model, jnp.zeros(event, dtype), levels)
     check_chunk(chunk)
     _check_keys(sampler, starts, key, first)
-    ends, chunk = _check_out(out, (count, *event), dtype), min(chunk, count)
+    ends, chunk = _check_out(out, (count, *event), dtype), _whole(min(chunk, count), sharding)
     for begin in range(0, count, chunk):
         real = min(chunk, count - begin)
         # those beyond the last are the last once more
         rows = np.minimum(np.arange(begin, begin + chunk), count - 1)
-        keys, x = _draw(key, jnp.asarray(first + rows), event, levels[0])
-        x = x if starts is None else jnp.asarray(starts[rows])
+        keys, x = _draw(key, jax.device_put(first + rows, sharding), event, levels[0])
+        x = x if starts is None else jax.device_put(starts[rows], sharding)
         if callback is None:
             x = _ends(sampler, model, levels, x, keys)
         else:
@@ -77,6 +79,12 @@ def sample_batch(
         if progress:
             progress(begin + real, count)
     return ends
+
+
+def _whole(chunk: int, sharding: jax.sharding.NamedSharding | None) -> int:
+    """The chunk, or where it is spread the next multiple of the number of devices."""
+    pieces = 1 if sharding is None else sharding.num_devices
+    return -(-chunk // pieces) * pieces
 
 
 def _tell(callback: Callback, first: int, real: int, step: int, level: NoiseLevel, x: Array, denoised: Array) -> None:

@@ -1,0 +1,133 @@
+"""Where arrays live: one mesh over all devices of all hosts, with one axis, along which batches are spread.
+
+Weights are the same everywhere ("replicated"), or every large array is cut along its longest even axis and gathered
+when it is used ("full"). One device is the smallest case of the same program. The result does not depend on the number
+of devices but for rounding: every draw belongs to an image's place in the batch.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from .config import Config
+
+AXIS = "batch"
+SMALL = 2**10  # entries of an array that is not worth cutting
+
+
+def join_hosts() -> None:
+    """Become one of several hosts: as SLURM or a TPU pod say, or by three environment variables.
+
+    JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+    """
+    numbers = [os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")]
+    count, process = (None if number is None else int(number) for number in numbers)
+    jax.distributed.initialize(num_processes=count, process_id=process)
+
+
+def is_first_host() -> bool:
+    """Return whether this process is the one that writes and speaks."""
+    return jax.process_index() == 0
+
+
+def everywhere() -> NamedSharding:
+    """Return the placement of an array of which every device holds a copy."""
+    return NamedSharding(_mesh(), PartitionSpec())
+
+
+def spread() -> NamedSharding:
+    """Return the placement of an array that is cut along its first axis, one piece for each device."""
+    return NamedSharding(_mesh(), PartitionSpec(AXIS))
+
+
+def of_state(state: Any, sharding: str) -> Any:
+    """Return the placement of every leaf of `state`: copies, or for "full" the large ones cut."""
+    return jax.tree.map(lambda leaf: _cut(leaf.shape) if sharding == "full" else everywhere(), state)
+
+
+def place(tree: Any, placements: Any) -> Any:
+    """Return a tree of arrays of any kind as arrays with the given placement (a tree, or one for all leaves)."""
+
+    def one(leaf: Any, placement: NamedSharding) -> Array:
+        held = np.asarray(leaf)
+        return jax.make_array_from_callback(held.shape, placement, lambda index: held[index])
+
+    if isinstance(placements, NamedSharding):
+        return jax.tree.map(lambda leaf: one(leaf, placements), tree)
+    return jax.tree.map(one, tree, placements)
+
+
+def fetch(tree: Any) -> Any:
+    """Return a tree of placed arrays as NumPy arrays; all hosts must ask, because the pieces may lie on others."""
+
+    def one(leaf: Array) -> np.ndarray:
+        if leaf.is_fully_addressable or leaf.is_fully_replicated:
+            return np.asarray(leaf)
+        return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
+
+    return jax.tree.map(one, tree)
+
+
+def one_host() -> bool:
+    """Return whether this process is alone."""
+    return jax.process_count() == 1
+
+
+def any_host(flag: bool) -> bool:
+    """Return whether the flag is set on any host; all hosts must ask."""
+    return flag if one_host() else bool(np.any(multihost_utils.process_allgather(np.array(flag))))
+
+
+def wait_for_hosts(what: str) -> None:
+    """Return when every host has come here."""
+    if not one_host():
+        multihost_utils.sync_global_devices(what)
+
+
+def constrain(tree: Any) -> Any:
+    """Inside jit: spread the first axis of every leaf over the devices."""
+    return jax.lax.with_sharding_constraint(tree, spread())
+
+
+def map_spread(function: Callable, args: Any, chunk: int = 256) -> Any:
+    """Return function over the first axis of `args`, `chunk` examples at a time, each chunk spread over the devices."""
+    count = len(jax.tree.leaves(args)[0])
+    chunks = -(-count // chunk)
+    rows = jnp.minimum(jnp.arange(chunks * chunk).reshape(chunks, chunk), count - 1)  # the last ones once more
+
+    def one(rows: Array) -> Any:
+        return jax.vmap(function)(jax.tree.map(lambda leaf: leaf[rows], args))
+
+    found = jax.lax.map(lambda rows: one(constrain(rows)), rows)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], found)
+
+
+def check(config: Config) -> None:
+    """Raise ValueError where the parts of a batch cannot be shared out among the devices."""
+    count, part = jax.device_count(), config.batch // config.accumulate
+    if part % count:
+        raise ValueError(
+            f"batch: expected a multiple of the {count} devices for each of the {config.accumulate} parts, got "
+            f"{part} images a part; set --batch to {config.accumulate * count * max(1, round(part / count))}"
+        )
+
+
+def _mesh() -> Mesh:
+    return Mesh(np.array(jax.devices()), (AXIS,))
+
+
+def _cut(shape: tuple[int, ...]) -> NamedSharding:
+    """The placement of one array under "full": cut along the longest axis that all devices can share evenly."""
+    count = jax.device_count()
+    even = [axis for axis, size in enumerate(shape) if size % count == 0]
+    if not even or np.prod(shape) < SMALL:
+        return everywhere()
+    longest = max(even, key=lambda axis: shape[axis])
+    return NamedSharding(_mesh(), PartitionSpec(*[AXIS if axis == longest else None for axis in range(len(shape))]))
