@@ -30,7 +30,8 @@ for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 1e-6)):
         scale = max(1.0, float(jnp.abs(a).max()))
         np.testing.assert_allclose(np.asarray(b), np.asarray(a), 20 * tolerance, tolerance * scale)
     assert many.sample(jax.random.key(0)).shape == (2, 3)
-sharding = jax.sharding.NamedSharding(jax.sharding.Mesh(np.array(jax.devices()), "all"), jax.sharding.PartitionSpec("all"))
+mesh = jax.sharding.Mesh(np.array(jax.devices()), "all")
+sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("all"))
 draw = lambda **how: gd.sample_batch(
     gd.Ancestral(), one, gd.grids.karras(4), shape=(2, 3), count=13, key=jax.random.key(1), **how
 )
