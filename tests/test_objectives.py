@@ -13,7 +13,7 @@ from training import Config, batches, levels, objectives
 from training.condition import Condition, large, small
 from training.network import LearnedDenoiser
 from training.predictions import PREDICTIONS
-from training.step import Examples, Trainer, gradient, mean_loss
+from training.step import Examples, Trainer, gradient, mean_loss, mirrored, sometimes_hidden
 
 SD = 0.7
 VP, FLOW = gd.VariancePreserving(), gd.RectifiedFlow()
@@ -256,3 +256,24 @@ def test_a_small_image_is_what_the_network_was_trained_with():
 def test_settings_that_do_not_fit_the_data_are_named(config, shape, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         Trainer.create(config, shape, None)
+
+
+def test_half_of_the_images_are_mirrored_left_to_right():
+    image = jnp.arange(6.0).reshape(2, 3, 1)
+    drawn = jax.vmap(mirrored, in_axes=(0, None))(jax.random.split(jax.random.key(0), 2000), image)
+    turned = np.array([np.array_equal(each, np.flip(image, 1)) for each in drawn])
+    same = np.array([np.array_equal(each, image) for each in drawn])
+    assert np.all(turned ^ same)
+    assert abs(turned.mean() - 0.5) < 5 * 0.5 / np.sqrt(2000)
+
+
+def test_the_stated_share_of_labels_and_small_images_is_hidden_together():
+    config = Config(channels=8, groups=4, labels=True, super_resolution=2, condition_dropout=0.2)
+    trainer = Trainer.create(config, (8, 8, 1), 3)
+    told = trainer.condition(jnp.ones((8, 8, 1), jnp.float32), jnp.int32(1))
+    keys = jax.random.split(jax.random.key(0), 2000)
+    drawn = jax.vmap(lambda key: sometimes_hidden(trainer, key, told))(keys)
+    hidden = np.asarray(drawn.label) == 3
+    assert np.array_equal(np.asarray(drawn.label)[~hidden], np.ones((~hidden).sum()))
+    assert np.array_equal(np.asarray(drawn.image).mean((1, 2, 3)), np.where(hidden, 0.0, 1.0))
+    assert abs(hidden.mean() - 0.2) < 5 * np.sqrt(0.2 * 0.8 / 2000)

@@ -226,12 +226,21 @@ def _error_at(
     config = trainer.config
     k_flip, k_hide, k_noise, k_drop = jax.random.split(key, 4)
     x0, label = example(examples, index)
-    if config.flip:
-        x0 = jnp.where(jax.random.bernoulli(k_flip), x0[:, ::-1], x0)
-    hidden = jax.random.bernoulli(k_hide, config.condition_dropout)
-    condition = jax.tree.map(partial(jnp.where, hidden), trainer.unconditional(), trainer.condition(x0, label))
+    x0 = mirrored(k_flip, x0) if config.flip else x0
+    condition = sometimes_hidden(trainer, k_hide, trainer.condition(x0, label))
     model = trainer.model(params, condition, k_drop if config.dropout else None, precision=None)
     return objectives.weighted_error(config, model, x0, u, k_noise)
+
+
+def mirrored(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+    """Return the image, in half of all draws with left and right exchanged."""
+    return jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
+
+
+def sometimes_hidden(trainer: Trainer, key: PRNGKeyArray, condition: Condition) -> Condition:
+    """Return the condition, in a share `condition_dropout` of all draws that of the unconditional model instead."""
+    hidden = jax.random.bernoulli(key, trainer.config.condition_dropout)
+    return jax.tree.map(partial(jnp.where, hidden), trainer.unconditional(), condition)
 
 
 def example(examples: Examples, index: Int[Array, ""]) -> tuple[Array, Array | None]:
