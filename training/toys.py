@@ -1,13 +1,11 @@
 """Two-dimensional data drawn from laws that gaussdiff knows in closed form, to judge a trained model exactly."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 import gaussdiff as gd
 
 NAMES = ("toy-gaussian", "toy-mixture", "toy-ring")
-SAMPLES = 10_000
 
 
 def law(name: str) -> gd.Gaussian | gd.GaussianMixture:
@@ -29,12 +27,6 @@ def law(name: str) -> gd.Gaussian | gd.GaussianMixture:
         points = [_ellipse((1.4 * np.cos(a), 1.4 * np.sin(a)), 0.08, 0.08, 0.0) for a in angles]
         return gd.GaussianMixture(jnp.zeros(8), points)
     raise ValueError(f"name: expected one of {', '.join(NAMES)}, got {name!r}")
-
-
-def draw(name: str) -> tuple[np.ndarray, None, None]:
-    """Return samples (N, 2) of the law, always the same ones, and None for the labels and for their number."""
-    keys = jax.random.split(jax.random.key(0), SAMPLES)
-    return np.asarray(jax.vmap(law(name).sample)(keys), np.float32), None, None
 
 
 def _ellipse(mean: tuple[float, float], long: float, short: float, angle: float) -> gd.Gaussian:

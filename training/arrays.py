@@ -1,0 +1,156 @@
+"""Arrays as data: what an array must be, and the files .npy (mapped, not loaded) and .npz.
+
+Bytes are pixels 0 .. 255, which become [-1, 1]; floats are taken as they are.
+"""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+Part = tuple[np.ndarray, np.ndarray | None]
+Parts = dict[str, Part]  # "train", and "test" where the set has one: samples as they are stored, and their labels
+
+# The names under which an .npz may hold samples and labels, of the whole set or of its parts.
+WHOLE = (("samples", "images", "x"), ("labels", "y"))
+TRAIN = (("train", "train_images", "x_train"), ("train_labels", "y_train"))
+TEST = (("test", "test_images", "x_test"), ("test_labels", "y_test"))
+LAW = "gaussdiff.json"  # what gd.save puts into its files, and nobody else
+
+
+def read(path: Path) -> tuple[Parts, int | None]:
+    """Return the parts of an .npy or .npz file, and the number of classes or None; ValueError says what is wrong."""
+    if path.suffix == ".npy":
+        return checked({"train": (_opened(path), None)})
+    with _opened(path) as file:
+        try:
+            found = {part: _part(file, names, path) for part, names in (("", WHOLE), ("train", TRAIN), ("test", TEST))}
+        except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+            raise _unreadable(path, error) from error
+    if found[""] is not None and found["train"] is None and found["test"] is None:
+        return checked({"train": found[""]})
+    parts = {part: found[part] for part in ("train", "test") if found[part] is not None}
+    if found[""] is not None or "train" not in parts:
+        raise ValueError(
+            f"data: expected {path} to hold one array {_listed(WHOLE)}, or {_listed(TRAIN)} and {_listed(TEST)}, got "
+            f"{', '.join(file.files) or 'nothing'}; rename its arrays"
+        )
+    return checked(parts)
+
+
+def is_law(path: Path) -> bool:
+    """Return whether `path` is a distribution that gd.save wrote."""
+    if path.suffix != ".npz":
+        return False
+    with _opened(path) as file:
+        return LAW in file.files
+
+
+def checked(parts: Parts) -> tuple[Parts, int | None]:
+    """Return the parts with samples (N, H, W, C) or (N, D) and labels int32, and the number of classes.
+
+    Images (N, H, W) get a channel. ValueError where an array is none of these, holds NaN or infinity, or where samples
+    and labels do not belong together.
+    """
+    made = {part: (_samples(x), _labels(labels, len(x))) for part, (x, labels) in parts.items()}
+    shapes = {x.shape[1:] for x, _ in made.values()}
+    if len(shapes) > 1:
+        raise ValueError(f"data: expected one shape in both parts, got {' and '.join(map(str, shapes))}")
+    known = [labels for _, labels in made.values() if labels is not None]
+    if not known:
+        return made, None
+    if len(known) < len(made):
+        raise ValueError("labels: expected them for both parts or for none, got one part with labels; add the others")
+    classes = 1 + max(int(labels.max()) for labels in known)
+    if classes > sum(map(len, known)):
+        raise ValueError(
+            f"labels: expected classes counted from 0, got a label {classes - 1} among {sum(map(len, known))} samples; "
+            "number the classes with np.unique(labels, return_inverse=True)[1]"
+        )
+    return made, classes
+
+
+def _samples(x: np.ndarray) -> np.ndarray:
+    if x.ndim == 3:
+        x = x[..., None]
+    if x.ndim not in (2, 4) or 0 in x.shape[1:]:
+        raise ValueError(
+            f"data: expected images (N, H, W, C) or (N, H, W), or vectors (N, D), got shape {x.shape}; reshape it"
+        )
+    if x.ndim == 4 and x.shape[1] in (1, 3, 4) and x.shape[1] < min(x.shape[2:]):
+        raise ValueError(
+            f"data: expected images (N, H, W, C), got shape {x.shape}, which has its channels first; "
+            "write x.transpose(0, 2, 3, 1)"
+        )
+    if x.dtype != np.uint8 and x.dtype.kind != "f":
+        raise ValueError(
+            f"data: expected bytes (uint8, pixels 0 .. 255) or floats, got {x.dtype}; convert with x.astype(np.uint8) "
+            "or x.astype(np.float32)"
+        )
+    if len(x) < 2:
+        raise ValueError(f"data: expected at least 2 samples, got {len(x)}")
+    if x.dtype.kind == "f":
+        _check_finite(x)
+    return x
+
+
+def _check_finite(x: np.ndarray, chunk: int = 1024) -> None:
+    for start in range(0, len(x), chunk):
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(x[start : start + chunk].astype(np.float32)).reshape(len(x[start : start + chunk]), -1)
+        if not finite.all():
+            bad = start + int(np.flatnonzero(~finite.all(1))[0])
+            raise ValueError(
+                f"data: expected finite float32 numbers, got NaN or infinity in sample {bad}; leave such samples out"
+            )
+
+
+def _labels(labels: np.ndarray | None, count: int) -> np.ndarray | None:
+    if labels is None:
+        return None
+    if labels.shape not in ((count,), (count, 1)):
+        raise ValueError(f"labels: expected shape ({count},), one for each sample, got {labels.shape}")
+    if labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"labels: expected integers, got {labels.dtype}; "
+            "number the classes with np.unique(labels, return_inverse=True)[1]"
+        )
+    if labels.min() < 0:
+        raise ValueError(f"labels: expected classes counted from 0, got {labels.min()}; number the classes from 0")
+    return labels.reshape(count).astype(np.int32)
+
+
+def _opened(path: Path):
+    if not path.is_file():
+        raise FileNotFoundError(f"data: expected a file, got {path}, which is not there; correct --data")
+    try:
+        file = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from error
+    if isinstance(file, np.lib.npyio.NpzFile) != (path.suffix == ".npz"):
+        raise _unreadable(path, ValueError(f"it is no {path.suffix} file inside"))
+    return file
+
+
+def _part(file: np.lib.npyio.NpzFile, names: tuple[tuple[str, ...], tuple[str, ...]], path: Path) -> Part | None:
+    x, labels = (_one(file, each, path) for each in names)
+    return None if x is None else (x, labels)
+
+
+def _one(file: np.lib.npyio.NpzFile, names: tuple[str, ...], path: Path) -> np.ndarray | None:
+    found = [name for name in names if name in file.files]
+    if len(found) > 1:
+        raise ValueError(f"it holds both {' and '.join(found)}, of which one must be meant")
+    return file[found[0]] if found else None
+
+
+def _listed(names: tuple[tuple[str, ...], tuple[str, ...]]) -> str:
+    return " or ".join(map(repr, names[0]))
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"data: expected plain arrays of numbers, got {path}, which cannot be read ({error}); "
+        f"write it again with np.{'save' if path.suffix == '.npy' else 'savez'}, without Python objects"
+    )
