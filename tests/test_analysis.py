@@ -13,7 +13,7 @@ import pytest
 import gaussdiff as gd
 from analysis import __main__ as command
 from analysis import compare, quality, twins
-from training.data import Dataset, load
+from training.data import Dataset, Rows, load
 
 ROOT = Path(__file__).parents[1]
 LEVELS = gd.grids.karras(60, sigma_min=0.005)
@@ -91,7 +91,7 @@ def test_copies_have_ratio_zero_unseen_images_one_and_noise_more():
 
 
 def test_data_without_labels_is_judged_on_its_entries(images):
-    features = quality.learn_features(Dataset(images[:1000], images[1000:]))
+    features = quality.learn_features(Dataset(Rows(images[:1000]), Rows(images[1000:])))
     assert features.name == "raw entries"
     assert features.extract(images[:5]).shape == (5, 16)
 

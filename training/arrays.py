@@ -30,7 +30,7 @@ def read(path: Path) -> tuple[Parts, int | None]:
             raise _unreadable(path, error) from error
     if found[""] is not None and found["train"] is None and found["test"] is None:
         return checked({"train": found[""]})
-    parts = {part: found[part] for part in ("train", "test") if found[part] is not None}
+    parts = {part: each for part in ("train", "test") if (each := found[part]) is not None}
     if found[""] is not None or "train" not in parts:
         raise ValueError(
             f"data: expected {path} to hold one array {_listed(WHOLE)}, or {_listed(TRAIN)} and {_listed(TEST)}, got "

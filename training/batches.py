@@ -1,8 +1,25 @@
-"""Which images each step trains on: a pure function of the seed and the step, so that resuming is exact for free."""
+"""Which images each step trains on, and how they get there.
 
+The places are a pure function of the seed and the step, so that resuming is exact for free. Small sets lie in device
+memory whole; of large ones a thread gathers the next batches while the device computes. Both train to the same bits.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 
+import jax.numpy as jnp
 import numpy as np
+
+from .config import Config
+from .data import Dataset
+from .step import Examples
+
+DEVICE_BYTES = 2**30  # sets below this lie in device memory where `data_on` is "auto"
+AHEAD = 2  # batches gathered beyond the one in use
+
+Fetch = Callable[[int], tuple[Examples, np.ndarray]]
 
 
 def indices(seed: int, step: int, count: int, batch: int) -> np.ndarray:
@@ -12,6 +29,41 @@ def indices(seed: int, step: int, count: int, batch: int) -> np.ndarray:
     """
     places = np.arange(step * batch, (step + 1) * batch)
     return np.array([_shuffle(seed, p // count, count)[p % count] for p in places], np.int32)
+
+
+@contextmanager
+def feed(config: Config, dataset: Dataset) -> Iterator[Fetch]:
+    """Give fetch(step) -> (examples on the device, places in them of the images of that step, counted from 0).
+
+    The shapes are the same at every step. An error met while gathering a batch is raised by the fetch of that batch.
+    """
+    rows, labels, batch = dataset.train_rows, dataset.train_labels, config.batch
+    if config.data_on == "device" or (config.data_on == "auto" and rows.nbytes < DEVICE_BYTES):
+        everything = _on_device(rows[:], labels)
+        yield lambda step: (everything, indices(config.seed, step, len(rows), batch))
+        return
+
+    def gather(step: int) -> Examples:
+        places = indices(config.seed, step, len(rows), batch)
+        return _on_device(rows[places], None if labels is None else labels[places])
+
+    with ThreadPoolExecutor(1, "batches") as thread:
+        coming: dict[int, Future[Examples]] = {}
+
+        def fetch(step: int) -> tuple[Examples, np.ndarray]:
+            for ahead in range(step, step + AHEAD + 1):
+                if ahead not in coming:
+                    coming[ahead] = thread.submit(gather, ahead)
+            return coming.pop(step).result(), np.arange(batch, dtype=np.int32)
+
+        try:
+            yield fetch
+        finally:
+            thread.shutdown(cancel_futures=True)
+
+
+def _on_device(x: np.ndarray, labels: np.ndarray | None) -> Examples:
+    return Examples(jnp.asarray(x), None if labels is None else jnp.asarray(labels))
 
 
 @lru_cache(maxsize=2)

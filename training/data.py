@@ -19,6 +19,7 @@ import gaussdiff as gd
 
 from . import arrays, folder, prepared, toys
 from .arrays import Parts
+from .config import Config
 
 DRAWN = 10_000  # samples drawn of a distribution
 
@@ -36,6 +37,13 @@ class Rows:
     def __getitem__(self, places: slice | np.ndarray) -> np.ndarray:
         found = self.stored[places if self.places is None else self.places[places]]
         return images(found) if found.dtype == np.uint8 else np.asarray(found, np.float32)
+
+    def std(self, chunk: int = 1024) -> float:
+        """Return the standard deviation of all numbers about their overall mean, in float64."""
+        starts, count = range(0, len(self), chunk), self.nbytes // 4
+        mean = sum(self[i : i + chunk].sum(dtype=np.float64) for i in starts) / count
+        squares = sum(np.square(self[i : i + chunk] - mean, dtype=np.float64).sum() for i in starts)
+        return float(np.sqrt(squares / count))
 
     @property
     def nbytes(self) -> int:
@@ -92,14 +100,15 @@ def load(name: str, *, held_out: float = 0.2, data_dir: str | None = None, image
     if is_folder:
         return _assembled(*folder.read(path, image_size), held_out)
     if path.suffix in (".npy", ".npz"):
-        return (
-            from_distribution(gd.load(path), held_out=held_out)
-            if arrays.is_law(path)
-            else _assembled(*arrays.read(path), held_out)
-        )
+        return _from_file(path, held_out)
     if not prepared.is_known(name, data_dir):
         raise ValueError(_unknown(name))
     return _assembled(*prepared.read(name, data_dir), held_out)
+
+
+def of(config: Config) -> Dataset:
+    """Return the data set that the settings ask for."""
+    return load(config.data, held_out=config.held_out, data_dir=config.data_dir, image_size=config.image_size)
 
 
 def from_arrays(samples: Any, labels: Any = None, *, held_out: float = 0.2) -> Dataset:
@@ -133,6 +142,12 @@ def split(samples: np.ndarray, labels: np.ndarray | None, classes: int | None, h
         )
     parts = (None, None) if labels is None else (labels[~out], labels[out])
     return Dataset(Rows(samples, np.flatnonzero(~out)), Rows(samples, np.flatnonzero(out)), *parts, classes)
+
+
+def _from_file(path: Path, held_out: float) -> Dataset:
+    if arrays.is_law(path):
+        return from_distribution(gd.load(path), held_out=held_out)
+    return _assembled(*arrays.read(path), held_out)
 
 
 def _assembled(parts: Parts, classes: int | None, held_out: float) -> Dataset:
