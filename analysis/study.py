@@ -11,8 +11,7 @@ import numpy as np
 import gaussdiff as gd
 import training
 from analysis import compare, quality, twins
-from training.data import Dataset
-from training.data import load as load_data
+from training.data import Dataset, load_for
 
 SIGMAS = np.geomspace(0.01, 80, 16)
 
@@ -61,7 +60,7 @@ def run(directory: Path, settings: Settings) -> Study:
     settings.check()
     clock = _Clock()
     config = training.load_config(directory)
-    data = load_data(config.data, held_out=config.held_out, data_dir=config.data_dir)
+    data = load_for(config)
     network = training.load(directory)
     clock.lap("load", f"{config.data}: {len(data.train)} training and {len(data.held_out)} held-out samples")
 

@@ -70,7 +70,7 @@ def grids() -> dict[str, Grid]:
 
 def measure(run: Path, count: int, seed: int) -> dict:
     model, config = training.load(run), training.load_config(run)
-    found = data.load(config.data, held_out=config.held_out, data_dir=config.data_dir)
+    found = data.load_for(config)
     gaussian = gd.Gaussian.from_samples(found.train.astype(np.float64))
     samplers = {name: sampler for name, sampler in gd.standard_samplers().items() if not sampler.draws()}
     table = gd.solver_table(gaussian, samplers, grids(), CALLS)

@@ -95,7 +95,7 @@ def measure(test: gd.EndError, sampler: gd.Sampler, levels: gd.NoiseLevel, model
 def surrogates(run: Path, key: jax.Array) -> dict[str, gd.Distribution]:
     """The training samples as laws, chosen by the likelihood of what was held out of training."""
     config = training.load_config(run)
-    found = data.load(config.data, held_out=config.held_out, data_dir=config.data_dir)
+    found = data.load_for(config)
     train, held_out = jnp.asarray(found.train), jnp.asarray(found.held_out)
     bandwidth = gd.choose_bandwidth(train, held_out)
     likelihood = jax.jit(lambda law: jnp.mean(jax.vmap(law.log_prob)(held_out)))

@@ -54,9 +54,11 @@ def checked(parts: Parts) -> tuple[Parts, int | None]:
     and labels do not belong together.
     """
     made = {part: (_samples(x), _labels(labels, len(x))) for part, (x, labels) in parts.items()}
-    shapes = {x.shape[1:] for x, _ in made.values()}
+    shapes = dict.fromkeys(x.shape[1:] for x, _ in made.values())
     if len(shapes) > 1:
-        raise ValueError(f"data: expected one shape in both parts, got {' and '.join(map(str, shapes))}")
+        raise ValueError(
+            f"data: expected one shape in both parts, got {' and '.join(map(str, shapes))}; make them alike"
+        )
     known = [labels for _, labels in made.values() if labels is not None]
     if not known:
         return made, None

@@ -31,6 +31,11 @@ def indices(seed: int, step: int, count: int, batch: int) -> np.ndarray:
     return np.array([_shuffle(seed, p // count, count)[p % count] for p in places], np.int32)
 
 
+def on_device(x: np.ndarray, labels: np.ndarray | None) -> Examples:
+    """Return the examples in device memory, with as many of the labels."""
+    return Examples(jnp.asarray(x), None if labels is None else jnp.asarray(labels[: len(x)]))
+
+
 @contextmanager
 def feed(config: Config, dataset: Dataset) -> Iterator[Fetch]:
     """Give fetch(step) -> (examples on the device, places in them of the images of that step, counted from 0).
@@ -39,13 +44,13 @@ def feed(config: Config, dataset: Dataset) -> Iterator[Fetch]:
     """
     rows, labels, batch = dataset.train_rows, dataset.train_labels, config.batch
     if config.data_on == "device" or (config.data_on == "auto" and rows.nbytes < DEVICE_BYTES):
-        everything = _on_device(rows[:], labels)
+        everything = on_device(rows[:], labels)
         yield lambda step: (everything, indices(config.seed, step, len(rows), batch))
         return
 
     def gather(step: int) -> Examples:
         places = indices(config.seed, step, len(rows), batch)
-        return _on_device(rows[places], None if labels is None else labels[places])
+        return on_device(rows[places], None if labels is None else labels[places])
 
     with ThreadPoolExecutor(1, "batches") as thread:
         coming: dict[int, Future[Examples]] = {}
@@ -60,10 +65,6 @@ def feed(config: Config, dataset: Dataset) -> Iterator[Fetch]:
             yield fetch
         finally:
             thread.shutdown(cancel_futures=True)
-
-
-def _on_device(x: np.ndarray, labels: np.ndarray | None) -> Examples:
-    return Examples(jnp.asarray(x), None if labels is None else jnp.asarray(labels))
 
 
 @lru_cache(maxsize=2)

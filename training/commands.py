@@ -81,7 +81,7 @@ class Evaluate:
 
     def __call__(self) -> None:
         config, model = runs.load_config(self.run), runs.load(self.run, self.weights)
-        dataset = data.load(config.data, held_out=config.held_out, data_dir=config.data_dir)
+        dataset = data.load_for(config)
         rows = evaluate.table(model, dataset.train, dataset.held_out, config)
         print(f"mean squared error of the denoiser ({self.weights} weights); loss 1 = no better than a multiple of x")
         print(f"{'sigma':>10} {'train':>10} {'held out':>10} {'loss':>10}")

@@ -106,7 +106,7 @@ def load(name: str, *, held_out: float = 0.2, data_dir: str | None = None, image
     return _assembled(*prepared.read(name, data_dir), held_out)
 
 
-def of(config: Config) -> Dataset:
+def load_for(config: Config) -> Dataset:
     """Return the data set that the settings ask for."""
     return load(config.data, held_out=config.held_out, data_dir=config.data_dir, image_size=config.image_size)
 

@@ -4,7 +4,6 @@ import dataclasses
 import math
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,7 @@ import numpy as np
 from . import batches, checkpoint, data, devices, interrupts, journal, runs
 from .config import Config, differences
 from .network import LearnedDenoiser
-from .step import Examples, Trainer, TrainState, held_out_loss
+from .step import Trainer, TrainState, held_out_loss
 
 
 def train(config: Config, out: str | Path) -> LearnedDenoiser:
@@ -33,7 +32,7 @@ def train(config: Config, out: str | Path) -> LearnedDenoiser:
             more = f" (more than the {config.steps} asked for)" if found.step > config.steps else ""
             journal.say(f"{out} is already trained to step {found.step}; reused{more}")
             return runs.load(out)
-    examples = data.load(config.data, held_out=config.held_out, data_dir=config.data_dir)
+    examples = data.load_for(config)
     if config.sigma_data is None:
         config = dataclasses.replace(config, sigma_data=_scale(found, examples))
     trainer = Trainer.create(config, examples.shape, examples.classes)
@@ -54,7 +53,7 @@ def _check_same(saved: Config, asked: Config, out: Path) -> None:
 
 def _scale(found: checkpoint.Checkpoint | None, dataset: data.Dataset) -> float:
     """The standard deviation of the data about its overall mean, as measured when the run began."""
-    return float(dataset.train.std(dtype=np.float64)) if found is None else found.settings["config"]["sigma_data"]
+    return dataset.train_rows.std() if found is None else found.settings["config"]["sigma_data"]
 
 
 def _begin(trainer: Trainer, out: Path, found: checkpoint.Checkpoint | None) -> TrainState:
@@ -80,19 +79,15 @@ def _save(trainer: Trainer, state: TrainState, step: int, out: Path) -> None:
 
 def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Path) -> TrainState:
     config, start = trainer.config, int(state.step)
-    examples = _on_device(dataset.train, dataset.train_labels)
-    judged = _on_device(dataset.held_out[:512], dataset.held_out_labels)
-
-    def drawn(step: int) -> jax.Array:
-        return devices.place(batches.indices(config.seed, step, len(examples.x), config.batch), devices.spread())
-
-    with interrupts.noted() as stop, journal.opened(out / "train.jsonl", start, config.steps, config.batch) as book:
-        step = trainer.compiled_step(state, examples, drawn(start))
+    judged = batches.on_device(dataset.held_out_rows[:512], dataset.held_out_labels)
+    noted, opened = interrupts.noted(), journal.opened(out / "train.jsonl", start, config.steps, config.batch)
+    with noted as stop, opened as book, batches.feed(config, dataset) as fetch:
+        step = trainer.compiled_step(state, *fetch(start))
         look = jax.jit(partial(held_out_loss, trainer))
         book.start_clock()
         losses = []
         for done in range(start + 1, config.steps + 1):
-            state, loss = step(state, examples, drawn(done - 1))
+            state, loss = step(state, *fetch(done - 1))
             losses.append(loss)
             # Hosts that had to agree after every step would wait for each other.
             stopping = (devices.one_host() or done % config.log_every == 0) and devices.any_host(stop.is_set())
@@ -112,10 +107,6 @@ def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Pa
             losses = []
             book.resume_clock(done)
     return state
-
-
-def _on_device(x: Any, labels: Any) -> Examples:
-    return devices.place(Examples(x, None if labels is None else labels[: len(x)]), devices.everywhere())
 
 
 def _mean(losses: list[jax.Array], done: int, out: Path) -> float:

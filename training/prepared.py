@@ -50,7 +50,7 @@ def read(name: str, data_dir: str | None = None) -> tuple[Parts, int | None]:
     with _whole(name, where):
         builder: Any = tfds.builder_from_directory(where)
     features, known = builder.info.features, builder.info.splits
-    if "image" not in features or "train" not in known or features["image"].dtype != np.uint8:
+    if "image" not in features or "train" not in known or features["image"].np_dtype != np.uint8:
         raise ValueError(f"data: {name!r} expected a split 'train' with a feature 'image' of bytes, got {features}")
     labelled = "label" in features and isinstance(features["label"], tfds.features.ClassLabel)
     classes = features["label"].num_classes if labelled else None
