@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from .config import Config
 from .data import Dataset
@@ -19,7 +20,7 @@ from .step import Examples
 DEVICE_BYTES = 2**30  # sets below this lie in device memory where `data_on` is "auto"
 AHEAD = 2  # batches gathered beyond the one in use
 
-Fetch = Callable[[int], tuple[Examples, np.ndarray]]
+Fetch = Callable[[int], tuple[Examples, Array]]
 
 
 def indices(seed: int, step: int, count: int, batch: int) -> np.ndarray:
@@ -45,7 +46,7 @@ def feed(config: Config, dataset: Dataset) -> Iterator[Fetch]:
     rows, labels, batch = dataset.train_rows, dataset.train_labels, config.batch
     if config.data_on == "device" or (config.data_on == "auto" and rows.nbytes < DEVICE_BYTES):
         everything = on_device(rows[:], labels)
-        yield lambda step: (everything, indices(config.seed, step, len(rows), batch))
+        yield lambda step: (everything, jnp.asarray(indices(config.seed, step, len(rows), batch)))
         return
 
     def gather(step: int) -> Examples:
@@ -54,12 +55,13 @@ def feed(config: Config, dataset: Dataset) -> Iterator[Fetch]:
 
     with ThreadPoolExecutor(1, "batches") as thread:
         coming: dict[int, Future[Examples]] = {}
+        all_of_them = jnp.arange(batch, dtype=jnp.int32)
 
-        def fetch(step: int) -> tuple[Examples, np.ndarray]:
+        def fetch(step: int) -> tuple[Examples, Array]:
             for ahead in range(step, step + AHEAD + 1):
                 if ahead not in coming:
                     coming[ahead] = thread.submit(gather, ahead)
-            return coming.pop(step).result(), np.arange(batch, dtype=np.int32)
+            return coming.pop(step).result(), all_of_them
 
         try:
             yield fetch

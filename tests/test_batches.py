@@ -1,0 +1,80 @@
+"""How batches come to the step: the same bits from device memory and from a thread, errors at once, no thread left."""
+
+import dataclasses
+import threading
+
+import numpy as np
+import pytest
+
+import training
+from training import Config, batches, checkpoint, data
+
+X = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1), np.uint8)
+SET = data.from_arrays(X, np.arange(50) % 3)
+HOST, DEVICE = (Config(batch=16, seed=3, data_on=where) for where in ("host", "device"))
+
+
+class Broken:
+    """Stored samples on a disk that fails when one of them is read."""
+
+    dtype, shape = X.dtype, X.shape
+    bad = batches.indices(3, 2, len(X), 16)[0]  # a sample of step 2
+
+    def __len__(self):
+        return len(X)
+
+    def __getitem__(self, places):
+        if self.bad in places:
+            raise OSError("no such sector")
+        return X[places]
+
+
+def threads():
+    return {each for each in threading.enumerate() if each.name.startswith("batches")}
+
+
+def test_both_ways_give_the_images_of_the_step_in_any_order_of_asking():
+    with batches.feed(HOST, SET) as host, batches.feed(DEVICE, SET) as device:
+        for step in (0, 1, 2, 2, 7, 3, 100):
+            places = batches.indices(3, step, len(SET.train), 16)
+            for fetch in (host, device):
+                examples, where = fetch(step)
+                assert examples.labels is not None
+                np.testing.assert_array_equal(np.asarray(examples.x)[where], SET.train[places])
+                np.testing.assert_array_equal(np.asarray(examples.labels)[where], SET.train_labels[places])
+        assert len(host(0)[0].x) == 16
+        assert len(device(0)[0].x) == len(SET.train)
+
+
+def test_a_small_set_lies_on_the_device_and_a_large_one_does_not(monkeypatch):
+    auto = dataclasses.replace(HOST, data_on="auto")
+    for limit, count in ((SET.train_rows.nbytes + 1, len(SET.train)), (SET.train_rows.nbytes, 16)):
+        monkeypatch.setattr(batches, "DEVICE_BYTES", limit)
+        with batches.feed(auto, SET) as fetch:
+            assert len(fetch(0)[0].x) == count
+
+
+def test_an_error_of_the_thread_is_raised_by_its_batch_and_no_thread_is_left():
+    broken = data.Dataset(data.Rows(Broken()), SET.held_out_rows)  # pyright: ignore
+    with batches.feed(HOST, broken) as fetch:
+        fetch(0)
+        fetch(1)
+        assert threads()
+        with pytest.raises(OSError, match="no such sector"):
+            fetch(2)
+    assert not threads()
+
+
+@pytest.mark.slow
+def test_a_run_fed_by_the_thread_has_the_bits_of_one_on_the_device(tmp_path):
+    np.savez(tmp_path / "set.npz", x=X.reshape(50, 16), labels=np.arange(50) % 3)
+    config = Config(data=str(tmp_path / "set.npz"), labels=True, channels=8, blocks=1, batch=16, steps=9)
+    runs = []
+    for where in ("host", "device"):
+        training.train(dataclasses.replace(config, data_on=where), tmp_path / where)
+        found = checkpoint.latest(tmp_path / where)
+        assert found is not None
+        runs.append(found.arrays)
+    assert not threads()
+    for name, value in runs[0].items():
+        assert value.tobytes() == runs[1][name].tobytes(), name
