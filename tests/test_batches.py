@@ -3,11 +3,12 @@
 import dataclasses
 import threading
 
+import jax
 import numpy as np
 import pytest
 
-import training
-from training import Config, batches, checkpoint, data
+from training import Config, batches, data
+from training.step import Trainer
 
 X = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1), np.uint8)
 SET = data.from_arrays(X, np.arange(50) % 3)
@@ -66,15 +67,18 @@ def test_an_error_of_the_thread_is_raised_by_its_batch_and_no_thread_is_left():
 
 
 @pytest.mark.slow
-def test_a_run_fed_by_the_thread_has_the_bits_of_one_on_the_device(tmp_path):
-    np.savez(tmp_path / "set.npz", x=X.reshape(50, 16), labels=np.arange(50) % 3)
-    config = Config(data=str(tmp_path / "set.npz"), labels=True, channels=8, blocks=1, batch=16, steps=9)
-    runs = []
-    for where in ("host", "device"):
-        training.train(dataclasses.replace(config, data_on=where), tmp_path / where)
-        found = checkpoint.latest(tmp_path / where)
-        assert found is not None
-        runs.append(found.arrays)
-    assert not threads()
-    for name, value in runs[0].items():
-        assert value.tobytes() == runs[1][name].tobytes(), name
+def test_training_fed_by_the_thread_has_the_bits_of_training_on_the_device():
+    vectors = data.from_arrays(X.reshape(50, 16), np.arange(50) % 3)
+    ends = []
+    for where in (HOST, DEVICE):
+        config = dataclasses.replace(where, labels=True, channels=8, blocks=1)
+        trainer = Trainer.create(config, (16,), 3)
+        with batches.feed(config, vectors) as fetch:
+            state = trainer.initial()
+            step = trainer.compiled_step(state, *fetch(0))
+            for n in range(9):
+                state, _ = step(state, *fetch(n))
+        ends.append(jax.tree.leaves(state))
+    assert int(ends[0][-1]) == 9
+    for one, other in zip(*ends, strict=True):
+        assert np.asarray(one).tobytes() == np.asarray(other).tobytes()

@@ -1,7 +1,8 @@
 """Which images each step trains on, and how they get there.
 
 The places are a pure function of the seed and the step, so that resuming is exact for free. Small sets lie in device
-memory whole; of large ones a thread gathers the next batches while the device computes. Both train to the same bits.
+memory whole; of large ones a thread gathers the next batches while the device computes. Both ways give the same images
+to the same step, and on the CPU the same bits.
 """
 
 from collections.abc import Callable, Iterator
