@@ -15,16 +15,20 @@ SET = data.from_arrays(X, np.arange(50) % 3)
 HOST, DEVICE = (Config(batch=16, seed=3, data_on=where) for where in ("host", "device"))
 
 
-class Broken:
-    """Stored samples on a disk that fails when one of them is read."""
+class Disk:
+    """Stored samples that are counted as they are read, and one that cannot be read."""
 
     dtype, shape = X.dtype, X.shape
-    bad = batches.indices(3, 2, len(X), 16)[0]  # a sample of step 2
+    bad = batches.indices(3, 4, len(X), 16)[-1]  # not in steps 0 and 1
+
+    def __init__(self):
+        self.reads = 0
 
     def __len__(self):
         return len(X)
 
     def __getitem__(self, places):
+        self.reads += 1
         if self.bad in places:
             raise OSError("no such sector")
         return X[places]
@@ -55,15 +59,18 @@ def test_a_small_set_lies_on_the_device_and_a_large_one_does_not(monkeypatch):
             assert len(fetch(0)[0].x) == count
 
 
-def test_an_error_of_the_thread_is_raised_by_its_batch_and_no_thread_is_left():
-    broken = data.Dataset(data.Rows(Broken()), SET.held_out_rows)  # pyright: ignore
-    with batches.feed(HOST, broken) as fetch:
-        fetch(0)
-        fetch(1)
+def test_each_batch_is_read_once_its_error_is_raised_in_its_place_and_no_thread_is_left():
+    disk = Disk()
+    dataset = data.Dataset(data.Rows(disk), SET.held_out_rows)  # pyright: ignore
+    first = next(step for step in range(9) if disk.bad in batches.indices(3, step, len(X), 16))
+    with batches.feed(HOST, dataset) as fetch:
+        for step in range(first):
+            fetch(step)
         assert threads()
         with pytest.raises(OSError, match="no such sector"):
-            fetch(2)
+            fetch(first)
     assert not threads()
+    assert first < disk.reads <= first + 1 + batches.AHEAD
 
 
 @pytest.mark.slow
