@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from . import devices
 from .config import Config
 from .data import Dataset
 from .step import Examples
@@ -33,9 +34,9 @@ def indices(seed: int, step: int, count: int, batch: int) -> np.ndarray:
     return np.array([_shuffle(seed, p // count, count)[p % count] for p in places], np.int32)
 
 
-def on_device(x: np.ndarray, labels: np.ndarray | None) -> Examples:
-    """Return the examples in device memory, with as many of the labels."""
-    return Examples(jnp.asarray(x), None if labels is None else jnp.asarray(labels[: len(x)]))
+def on_device(x: Any, labels: Any) -> Examples:
+    """Return the examples in the memory of every device, with as many of the labels."""
+    return devices.place(Examples(x, None if labels is None else labels[: len(x)]), devices.everywhere())
 
 
 @contextmanager
@@ -47,7 +48,7 @@ def feed(config: Config, dataset: Dataset) -> Iterator[Fetch]:
     rows, labels, batch = dataset.train_rows, dataset.train_labels, config.batch
     if config.data_on == "device" or (config.data_on == "auto" and rows.nbytes < DEVICE_BYTES):
         everything = on_device(rows[:], labels)
-        yield lambda step: (everything, jnp.asarray(indices(config.seed, step, len(rows), batch)))
+        yield lambda step: (everything, _spread(indices(config.seed, step, len(rows), batch)))
         return
 
     def gather(step: int) -> Examples:
@@ -56,7 +57,7 @@ def feed(config: Config, dataset: Dataset) -> Iterator[Fetch]:
 
     with ThreadPoolExecutor(1, "batches") as thread:
         coming: dict[int, Future[Examples]] = {}
-        all_of_them = jnp.arange(batch, dtype=jnp.int32)
+        all_of_them = _spread(np.arange(batch, dtype=np.int32))
 
         def fetch(step: int) -> tuple[Examples, Array]:
             for ahead in range(step, step + AHEAD + 1):
@@ -68,6 +69,11 @@ def feed(config: Config, dataset: Dataset) -> Iterator[Fetch]:
             yield fetch
         finally:
             thread.shutdown(cancel_futures=True)
+
+
+def _spread(places: np.ndarray) -> Array:
+    """On several devices each looks up its own piece of the batch."""
+    return devices.place(places, devices.spread())
 
 
 @lru_cache(maxsize=2)
