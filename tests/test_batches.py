@@ -44,9 +44,9 @@ def test_both_ways_give_the_images_of_the_step_in_any_order_of_asking():
             places = batches.indices(3, step, len(SET.train), 16)
             for fetch in (host, device):
                 examples, where = fetch(step)
-                assert examples.labels is not None
-                np.testing.assert_array_equal(np.asarray(examples.x)[where], SET.train[places])
-                np.testing.assert_array_equal(np.asarray(examples.labels)[where], SET.train_labels[places])
+                x, labels = (np.asarray(rows if where is None else rows[where]) for rows in examples)
+                np.testing.assert_array_equal(x, SET.train[places])
+                np.testing.assert_array_equal(labels, SET.train_labels[places])
         assert len(host(0)[0].x) == 16
         assert len(device(0)[0].x) == len(SET.train)
 

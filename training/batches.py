@@ -11,18 +11,19 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
+import jax
 import numpy as np
 from jax import Array
 
 from . import devices
 from .config import Config
-from .data import Dataset
+from .data import Dataset, Rows
 from .step import Examples
 
 DEVICE_BYTES = 2**30  # sets below this lie in device memory where `data_on` is "auto"
 AHEAD = 2  # batches gathered beyond the one in use
 
-Fetch = Callable[[int], tuple[Examples, Array]]
+Fetch = Callable[[int], tuple[Examples, Array | None]]
 
 
 def indices(seed: int, step: int, count: int, batch: int) -> np.ndarray:
@@ -43,6 +44,7 @@ def on_device(x: Any, labels: Any) -> Examples:
 def feed(config: Config, dataset: Dataset) -> Iterator[Fetch]:
     """Give fetch(step) -> (examples on the device, places in them of the images of that step, counted from 0).
 
+    Gathered examples are the batch itself, without places; every host reads and holds only those of its own devices.
     The shapes are the same at every step. An error met while gathering a batch is raised by the fetch of that batch.
     """
     rows, labels, batch = dataset.train_rows, dataset.train_labels, config.batch
@@ -53,22 +55,27 @@ def feed(config: Config, dataset: Dataset) -> Iterator[Fetch]:
 
     def gather(step: int) -> Examples:
         places = indices(config.seed, step, len(rows), batch)
-        return on_device(rows[places], None if labels is None else labels[places])
+        return Examples(_pieces(rows, places, dataset.shape), None if labels is None else _pieces(labels, places, ()))
 
     with ThreadPoolExecutor(1, "batches") as thread:
         coming: dict[int, Future[Examples]] = {}
-        all_of_them = _spread(np.arange(batch, dtype=np.int32))
 
-        def fetch(step: int) -> tuple[Examples, Array]:
+        def fetch(step: int) -> tuple[Examples, None]:
             for ahead in range(step, step + AHEAD + 1):
                 if ahead not in coming:
                     coming[ahead] = thread.submit(gather, ahead)
-            return coming.pop(step).result(), all_of_them
+            return coming.pop(step).result(), None
 
         try:
             yield fetch
         finally:
             thread.shutdown(cancel_futures=True)
+
+
+def _pieces(rows: Rows | np.ndarray, places: np.ndarray, shape: tuple[int, ...]) -> Array:
+    """The rows of one shape at the places, spread over the devices; each piece is read for its own device."""
+    whole = (len(places), *shape)
+    return jax.make_array_from_callback(whole, devices.spread(), lambda index: rows[places[index[0]]])  # pyright: ignore
 
 
 def _spread(places: np.ndarray) -> Array:

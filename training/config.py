@@ -142,8 +142,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def preset(data: str) -> Config:
-    """Return sensible settings for a data set: those of the digits, with what differs for `data`."""
-    return Config(data=data, **PRESETS.get("toy-" if data.startswith("toy-") else data, {}))
+    """Return sensible settings for a data set: those of the digits, with what differs for `data`.
+
+    The scale of data that are not known here is measured.
+    """
+    unknown = {} if data == Settings.data else {"sigma_data": None}
+    return Config(data=data, **PRESETS.get("toy-" if data.startswith("toy-") else data, unknown))
 
 
 def differences(saved: Config, asked: Config) -> list[str]:

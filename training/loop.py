@@ -10,15 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import gaussdiff as gd
+
 from . import batches, checkpoint, data, devices, interrupts, journal, runs
 from .config import Config, differences
 from .network import LearnedDenoiser
 from .step import Trainer, TrainState, held_out_loss
 
 
-def train(config: Config, out: str | Path) -> LearnedDenoiser:
+def train(config: Config, out: str | Path, dataset: data.Dataset | gd.Distribution | None = None) -> LearnedDenoiser:
     """Train to `config.steps` in the folder `out`, from its newest whole checkpoint where there is one.
 
+    dataset: what to train on (of a distribution, samples) instead of loading `config.data`, which then is only a name.
     Returns the model of the averaged weights. A run that is far enough is reused at once. ValueError, with nothing
     touched, where `out` holds a run with other settings (all but steps and how often to look). FloatingPointError where
     the loss is no longer finite: the last good checkpoint stays. KeyboardInterrupt after Ctrl-C or SIGTERM: the state
@@ -33,7 +36,7 @@ def train(config: Config, out: str | Path) -> LearnedDenoiser:
             more = f" (more than the {config.steps} asked for)" if found.step > config.steps else ""
             journal.say(f"{out} is already trained to step {found.step}; reused{more}")
             return runs.load(out)
-    examples = data.load_for(config)
+    examples = _examples(config, dataset)
     if config.sigma_data is None:
         config = dataclasses.replace(config, sigma_data=_scale(found, examples))
     trainer = Trainer.create(config, examples.shape, examples.classes)
@@ -50,6 +53,12 @@ def _check_same(saved: Config, asked: Config, out: Path) -> None:
             f"out: {out} holds a run with other settings (saved -> asked):\n  {listed}\n"
             "Ask for the saved ones to continue it, or choose another --out."
         )
+
+
+def _examples(config: Config, given: data.Dataset | gd.Distribution | None) -> data.Dataset:
+    if isinstance(given, gd.Distribution):
+        return data.from_distribution(given, held_out=config.held_out)
+    return data.load_for(config) if given is None else given
 
 
 def _scale(found: checkpoint.Checkpoint | None, dataset: data.Dataset) -> float:

@@ -116,7 +116,7 @@ class Trainer(NamedTuple):
         ema = tuple(jax.tree.map(jnp.copy, network) for _ in self.config.ema_half_lives)
         return TrainState(params, optimizer(self.config).init(params), ema, jnp.zeros((), jnp.int32))
 
-    def compiled_step(self, state: TrainState, examples: Examples, indices: Array) -> Callable:
+    def compiled_step(self, state: TrainState, examples: Examples, indices: Array | None) -> Callable:
         """Return step(state, examples, indices) -> (state, loss); it consumes the state it is given."""
         places = jax.tree.map(lambda leaf: leaf.sharding, state), devices.everywhere()
         step = jax.jit(partial(train_step, self), donate_argnums=0, out_shardings=places)
@@ -155,11 +155,15 @@ def optimizer(config: Config) -> optax.GradientTransformation:
 
 
 def train_step(
-    trainer: Trainer, state: TrainState, examples: Examples, indices: Int[Array, " batch"]
+    trainer: Trainer, state: TrainState, examples: Examples, indices: Int[Array, " batch"] | None
 ) -> tuple[TrainState, Float[Array, ""]]:
-    """Return the state after a step on the examples at `indices`, and the weighted error of the batch before it."""
+    """Return the state after a step on the examples at `indices`, and the weighted error of the batch before it.
+
+    Without indices the examples are the batch.
+    """
     key = jax.random.fold_in(jax.random.key(trainer.config.seed), state.step + 1)
-    loss, grads = gradient(trainer, state.params, examples, indices, key)
+    batch = examples if indices is None else jax.tree.map(lambda rows: rows[indices], examples)
+    loss, grads = gradient(trainer, state.params, batch, key)
     updates, opt_state = optimizer(trainer.config).update(grads, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
     ema = tuple(
@@ -182,52 +186,48 @@ def average(ema: Params, params: Params, step: Int[Array, ""], decay: float) -> 
 
 
 def gradient(
-    trainer: Trainer, params: dict[str, Params], examples: Examples, indices: Array, key: PRNGKeyArray
+    trainer: Trainer, params: dict[str, Params], batch: Examples, key: PRNGKeyArray
 ) -> tuple[Float[Array, ""], dict[str, Params]]:
     """Return the weighted error of a batch and the gradient of its loss, computed in `accumulate` parts of it.
 
     Every image's draws depend on its place in the batch alone, so the parts add up to the whole.
     """
     k_level, k_image = jax.random.split(key)
-    batch = trainer.config.batch
-    draws = (indices, levels.quantiles(trainer.config, k_level, batch), jax.random.split(k_image, batch))
-    draws = devices.constrain(draws)
+    count, parts = trainer.config.batch, trainer.config.accumulate
+    whole = (batch, levels.quantiles(trainer.config, k_level, count), jax.random.split(k_image, count))
+    whole = devices.constrain(whole)
     slope = jax.value_and_grad(partial(mean_loss, trainer), has_aux=True)
-    parts = trainer.config.accumulate
     if parts == 1:
-        (_, error), grads = slope(params, examples, *draws)
+        (_, error), grads = slope(params, *whole)
         return error, grads
 
     def add(total, part):
-        (_, error), grads = slope(params, examples, *devices.constrain(part))
+        (_, error), grads = slope(params, *devices.constrain(part))
         return jax.tree.map(jnp.add, total, (error, grads)), None
 
     # Images i, i + parts, ... go together: where the batch is spread over devices, every part is as well.
-    split = jax.tree.map(lambda a: a.reshape(batch // parts, parts, *a.shape[1:]).swapaxes(0, 1), draws)
+    split = jax.tree.map(lambda a: a.reshape(count // parts, parts, *a.shape[1:]).swapaxes(0, 1), whole)
     nothing = jax.tree.map(jnp.zeros_like, (jnp.zeros((), jnp.float32), params))
     total, _ = jax.lax.scan(add, nothing, split)
     return jax.tree.map(lambda leaf: leaf / parts, total)
 
 
 def mean_loss(
-    trainer: Trainer, params: dict[str, Params], examples: Examples, indices: Array, u: Array, keys: Array
+    trainer: Trainer, params: dict[str, Params], batch: Examples, u: Array, keys: Array
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Return the mean over images of what is minimised, and of the weighted error, which it is without uncertainty."""
-    errors = jax.vmap(lambda *draws: _error_at(trainer, params["network"], examples, *draws))(indices, u, keys)
+    errors = jax.vmap(partial(_error_of, trainer, params["network"]))(batch, u, keys)
     if not trainer.config.uncertainty:
         return errors.mean(), errors.mean()
     s = jax.vmap(partial(objectives.uncertainty, params["uncertainty"]))(u)
     return (errors * jnp.exp(-s) + s).mean(), errors.mean()
 
 
-def _error_at(
-    trainer: Trainer, params: Params, examples: Examples, index: Array, u: Array, key: PRNGKeyArray
-) -> Float[Array, ""]:
+def _error_of(trainer: Trainer, params: Params, one: Examples, u: Array, key: PRNGKeyArray) -> Float[Array, ""]:
     config = trainer.config
     k_flip, k_hide, k_noise, k_drop = jax.random.split(key, 4)
-    x0, label = example(examples, index)
-    x0 = mirrored(k_flip, x0) if config.flip else x0
-    condition = sometimes_hidden(trainer, k_hide, trainer.condition(x0, label))
+    x0 = mirrored(k_flip, one.x) if config.flip else one.x
+    condition = sometimes_hidden(trainer, k_hide, trainer.condition(x0, one.labels))
     model = trainer.model(params, condition, k_drop if config.dropout else None, precision=None)
     return objectives.weighted_error(config, model, x0, u, k_noise)
 
@@ -243,11 +243,6 @@ def sometimes_hidden(trainer: Trainer, key: PRNGKeyArray, condition: Condition) 
     return jax.tree.map(partial(jnp.where, hidden), trainer.unconditional(), condition)
 
 
-def example(examples: Examples, index: Int[Array, ""]) -> tuple[Array, Array | None]:
-    """Return one sample and its label."""
-    return examples.x[index], None if examples.labels is None else examples.labels[index]
-
-
 def held_out_loss(trainer: Trainer, params: Params, examples: Examples) -> Float[Array, ""]:
     """Return the mean weighted error of `examples` with noise and levels that never change, so that two looks compare.
 
@@ -256,11 +251,10 @@ def held_out_loss(trainer: Trainer, params: Params, examples: Examples) -> Float
     """
     count = len(examples.x)
 
-    def one(args: tuple[Array, Array]) -> Array:
-        index, key = args
-        x0, label = example(examples, index)
-        model = trainer.model(params, trainer.condition(x0, label), precision=None)
-        return objectives.weighted_error(trainer.config, model, x0, (index % 16 + 0.5) / 16, key)
+    def error(args: tuple[Examples, Array, Array]) -> Array:
+        one, u, key = args
+        model = trainer.model(params, trainer.condition(*one), precision=None)
+        return objectives.weighted_error(trainer.config, model, one.x, u, key)
 
-    draws = jnp.arange(count), jax.random.split(jax.random.key(0), count)
-    return devices.map_spread(one, draws).mean()
+    u = (jnp.arange(count, dtype=jnp.float32) % 16 + 0.5) / 16
+    return devices.map_spread(error, (examples, u, jax.random.split(jax.random.key(0), count))).mean()
