@@ -2,8 +2,9 @@
 
     RUN/checkpoints/step-00000500/{state.npz, config.json, manifest.json}
 
-A checkpoint is written to a folder beside its place, flushed to the disk, and renamed. So whatever moment a run is
-killed at, every folder named step-* is whole; one damaged later is found by its checksums and passed over.
+A checkpoint is written to a folder beside its place, flushed to the disk, and renamed; one that goes loses its name
+first. So whatever moment a run is killed at, every folder named step-* is whole; one damaged later is found by its
+checksums and passed over.
 """
 
 import hashlib
@@ -19,8 +20,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from . import disk
+
 FORMAT = 2
-_PREFIX, _TEMPORARY = "step-", ".writing-"
+FILES = ("state.npz", "config.json")  # what the manifest vouches for
+DAMAGE = (OSError, ValueError, KeyError, TypeError)  # what reading a damaged manifest may raise
+_PREFIX = "step-"
 
 
 class Checkpoint(NamedTuple):
@@ -32,29 +37,52 @@ class Checkpoint(NamedTuple):
     settings: dict[str, Any]
 
 
-def save(run: Path, step: int, state: Any, settings: Mapping[str, Any], keep: int = 2) -> Path:
-    """Write `state` (a pytree of arrays) and `settings` (for JSON) as the checkpoint of `step`; keep the last `keep`.
+def save(
+    run: Path, step: int, state: Any, settings: Mapping[str, Any], keep_last: int = 2, keep_every: int = 0
+) -> Path:
+    """Write `state` (a pytree of arrays) and `settings` (for JSON) as the checkpoint of `step`.
 
-    On return the checkpoint is on the disk and whole. OSError where it cannot be written; the earlier ones then stay.
+    On return it is on the disk and whole, and of the earlier ones those are left that are among the last `keep_last` in
+    all or at a multiple of `keep_every` (0: none). OSError where it cannot be written: the earlier ones all stay.
     """
-    folder = run / "checkpoints"
-    folder.mkdir(parents=True, exist_ok=True)
-    writing, final = folder / f"{_TEMPORARY}{step:08d}-{os.getpid()}", folder / f"{_PREFIX}{step:08d}"
-    writing.mkdir()
-    with open(writing / "state.npz", "wb") as file:
-        np.savez(file, allow_pickle=False, **flatten(state))
-        _flush(file)
-    _write_json(writing / "config.json", settings)
-    sums = {name: _checksum(writing / name) for name in ("state.npz", "config.json")}
-    _write_json(writing / "manifest.json", {"format": FORMAT, "step": step, "sha256": sums, "versions": _versions()})
-    _flush_folder(writing)
-    if final.exists():
-        shutil.rmtree(final)
-    os.replace(writing, final)
-    _flush_folder(folder)
-    for old in _all(run)[keep:]:
-        shutil.rmtree(old)
+    final = run / "checkpoints" / f"{_PREFIX}{step:08d}"
+    with disk.explained(final, lambda: _cure(run)):
+        disk.make(final.parent)
+        _write(final, step, flatten(state), settings)
+        for old in _superfluous(run, step, keep_last, keep_every):
+            disk.remove(old)
     return final
+
+
+def _write(final: Path, step: int, arrays: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> None:
+    writing = final.with_name(f"{disk.TEMPORARY}{final.name}-{os.getpid()}")
+    try:
+        writing.mkdir()
+        with open(writing / "state.npz", "wb") as file:
+            np.savez(file, **arrays)
+            disk.flush(file)
+        _write_json(writing / "config.json", {"step": step, **settings})
+        sums = {name: _checksum(writing / name) for name in FILES}
+        _write_json(writing / "manifest.json", {"format": FORMAT, "sha256": sums, "versions": _versions()})
+        disk.flush_folder(writing)
+        if final.exists():  # damaged, or the run would have gone on from it
+            disk.remove(final)
+        os.replace(writing, final)
+    finally:
+        shutil.rmtree(writing, ignore_errors=True)
+    disk.flush_folder(final.parent)
+
+
+def _superfluous(run: Path, step: int, keep_last: int, keep_every: int) -> list[Path]:
+    """The checkpoints to remove; not those past `step`, which were found damaged and must not push out whole ones."""
+    past = [path for path in _all(run) if _step(path) <= step]
+    return [path for path in past[keep_last:] if not (keep_every and _step(path) % keep_every == 0)]
+
+
+def _cure(run: Path) -> str:
+    left = next(filter(_is_whole, _all(run)), None)
+    then = "begins the run again" if left is None else f"continues from {left.name}, which is whole"
+    return f"make room or make the folder writable: the same command then {then}"
 
 
 def latest(run: Path) -> Checkpoint | None:
@@ -66,7 +94,7 @@ def latest(run: Path) -> Checkpoint | None:
     for path in _all(run):
         try:
             return read(path)
-        except (OSError, ValueError, KeyError) as error:
+        except DAMAGE as error:
             damaged.append(f"{path} ({error})")
             warnings.warn(f"skipped a damaged checkpoint: {damaged[-1]}", stacklevel=2)
     if damaged:
@@ -78,19 +106,32 @@ def latest(run: Path) -> Checkpoint | None:
 
 def read(path: Path) -> Checkpoint:
     """Return the checkpoint in the folder `path`; OSError, ValueError or KeyError where it is not whole."""
+    _verify(path)
+    settings = json.loads((path / "config.json").read_text())
+    with np.load(path / "state.npz", allow_pickle=False) as arrays:
+        return Checkpoint(path, settings.pop("step"), dict(arrays), settings)
+
+
+def _verify(path: Path) -> None:
     manifest = json.loads((path / "manifest.json").read_text())
     if manifest["format"] != FORMAT:
         raise ValueError(f"expected format {FORMAT}, got {manifest['format']}")
-    for name, expected in manifest["sha256"].items():
-        if _checksum(path / name) != expected:
+    for name in FILES:
+        if _checksum(path / name) != manifest["sha256"][name]:
             raise ValueError(f"{name} does not have the checksum it was written with")
-    with np.load(path / "state.npz", allow_pickle=False) as arrays:
-        return Checkpoint(path, manifest["step"], dict(arrays), json.loads((path / "config.json").read_text()))
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        _verify(path)
+    except DAMAGE:
+        return False
+    return True
 
 
 def clean(run: Path) -> None:
     """Remove what a killed process left half written."""
-    for path in (run / "checkpoints").glob(f"{_TEMPORARY}*"):
+    for path in (run / "checkpoints").glob(f"{disk.TEMPORARY}*"):
         shutil.rmtree(path)
 
 
@@ -118,8 +159,12 @@ def restore(like: Any, arrays: Mapping[str, np.ndarray], prefix: str = "") -> An
 
 def _all(run: Path) -> list[Path]:
     """The folders of the finished checkpoints, newest first."""
-    paths = {path.name.removeprefix(_PREFIX): path for path in (run / "checkpoints").glob(f"{_PREFIX}*")}
-    return [paths[step] for step in sorted(filter(str.isdigit, paths), key=int, reverse=True)]
+    paths = (run / "checkpoints").glob(f"{_PREFIX}*")
+    return sorted((path for path in paths if path.name.removeprefix(_PREFIX).isdigit()), key=_step, reverse=True)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix(_PREFIX))
 
 
 def _checksum(path: Path) -> str:
@@ -134,17 +179,4 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     with open(path, "w") as file:
         json.dump(content, file, indent=1)
         file.write("\n")
-        _flush(file)
-
-
-def _flush(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _flush_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        disk.flush(file)

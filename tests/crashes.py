@@ -1,0 +1,157 @@
+"""A program for test_crashes.py: one checkpoint saved again and again, each time with something going wrong on the way.
+
+    python tests/crashes.py FOLDER
+
+Every save runs in a process of its own, forked before jax has threads, in a run that is new, or of which step 5 is
+whole, step 10, which is to be saved again, is damaged, and step 4 is to go. Where it is about to make its i-th change
+on the disk,
+
+    killed      it ends at once, as by kill -9;
+    power       it ends, and what was not flushed is lost: what files hold, their names, and renames;
+    full        the disk is full, once;
+    readonly    the disk is read-only, from there on.
+
+Prints one line of JSON for each, up to the i that is never reached: what was done and said, and what was found then.
+"""
+
+import builtins
+import errno
+import itertools
+import json
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training import checkpoint
+
+CHANGES = ("mkdir", "replace", "fsync", "unlink", "rmdir")
+ERRORS = {"full": errno.ENOSPC, "readonly": errno.EROFS}
+
+
+def state(step: int) -> dict[str, np.ndarray]:
+    return {"a": np.full(40, step, np.float32), "b": np.asarray(step)}
+
+
+def save(run: Path, step: int) -> Path:
+    return checkpoint.save(run, step, state(step), {"at": step}, keep_last=2)
+
+
+def prepare(run: Path, new: bool) -> None:
+    shutil.rmtree(run, ignore_errors=True)
+    if not new:
+        for step in (5, 10, 4):
+            path = save(run, step)
+            if step == 10:
+                (path / "state.npz").write_bytes(b"harm")
+
+
+def end(**words: Any) -> None:
+    print(json.dumps(words), flush=True)
+    os._exit(0)
+
+
+class Fault:
+    """Stands before every call that changes the disk; lets `reach` of them pass, and the next go wrong."""
+
+    def __init__(self, how: str, reach: int):
+        self.how, self.reach, self.struck = how, reach, False
+        self.done: list[str] = []
+        self.unflushed: list[tuple[int, Callable[[], Any]]] = []  # an inode to be flushed, and what is lost before
+        for name in CHANGES:
+            setattr(os, name, self.guarded(name, getattr(os, name)))
+        builtins.open = self.guarded("open", builtins.open)
+
+    def guarded(self, name: str, call: Callable) -> Callable:
+        def instead(*arguments: Any, **options: Any) -> Any:
+            if name == "open" and not {"w", "wb"} & set(arguments[1:]):
+                return call(*arguments, **options)
+            if len(self.done) == self.reach and not (self.struck and self.how == "full"):
+                self.strike()
+            result = call(*arguments, **options)
+            if not self.struck:
+                self.done.append(name)
+                self.owe(name, arguments, result)
+            return result
+
+        return instead
+
+    def strike(self) -> None:
+        self.struck = True
+        if self.how in ERRORS:
+            raise OSError(ERRORS[self.how], os.strerror(ERRORS[self.how]))
+        self.reach = -1  # from here on calls are our own
+        for _, lose in reversed(self.unflushed if self.how == "power" else []):
+            lose()
+        end(done=self.done, said="")
+
+    def owe(self, name: str, arguments: tuple, result: Any) -> None:
+        if name == "fsync":
+            flushed = os.fstat(arguments[0]).st_ino
+            self.unflushed = [(inode, lose) for inode, lose in self.unflushed if inode != flushed]
+            return
+        path = Path(arguments[1] if name == "replace" else arguments[0])
+        folder = os.open(path.parent, os.O_RDONLY)  # follows the folder when it is renamed
+        inode = os.fstat(folder).st_ino
+        if name == "mkdir":
+            self.unflushed.append((inode, lambda: shutil.rmtree(path.name, ignore_errors=True, dir_fd=folder)))
+        if name == "open":
+            file = os.dup(result.fileno())
+            self.unflushed.append((inode, lambda: os.unlink(path.name, dir_fd=folder)))
+            self.unflushed.append((os.fstat(file).st_ino, lambda: os.ftruncate(file, 0)))
+        if name == "replace" and path.exists():
+            self.unflushed.append((inode, lambda: path.exists() and path.rename(arguments[0])))
+
+
+def attempt(run: Path, how: str, reach: int) -> dict[str, Any]:
+    """What a process says that saves a checkpoint with a fault in its way."""
+    reading, writing = os.pipe()
+    if not (child := os.fork()):
+        os.dup2(writing, 1)
+        fault = Fault(how, reach)
+        try:
+            save(run, 10)
+        except OSError as error:
+            fault.reach = -1
+            end(done=fault.done, said=str(error))
+        end(done=fault.done, said="saved")
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    return json.loads(said)
+
+
+def look(run: Path) -> dict[str, Any]:
+    """The step that would be gone on from, whether it is all there, and what lies about unfinished."""
+    found = checkpoint.latest(run)
+    left = [path.name for path in run.glob("checkpoints/.*")]
+    if found is None:
+        return {"found": None, "whole": True, "left": left}
+    same = checkpoint.flatten(state(found.step))
+    whole = found.settings == {"at": found.step} and found.arrays.keys() == same.keys()
+    whole = whole and all(np.array_equal(value, found.arrays[name]) for name, value in same.items())
+    return {"found": found.step, "whole": whole, "left": left}
+
+
+def main(run: Path) -> None:
+    warnings.simplefilter("ignore")
+    for new, how in itertools.product((True, False), ("killed", "power", "full", "readonly")):
+        for reach in itertools.count():
+            prepare(run, new)
+            words = {"new": new, "how": how, **attempt(run, how, reach), **look(run)}
+            checkpoint.clean(run)
+            save(run, 10)
+            words["again"] = look(run)
+            print(json.dumps(words), flush=True)
+            if words["said"] == "saved" and len(words["done"]) <= reach:
+                break
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,43 @@
+"""Whatever a save is interrupted by, and at whatever change of the disk: the old state or the new one, whole."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory) -> list[dict]:
+    """One record for each fault at each change: see tests/crashes.py."""
+    line = [sys.executable, ROOT / "tests" / "crashes.py", tmp_path_factory.mktemp("crashes") / "run"]
+    program = subprocess.run(line, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, capture_output=True)
+    assert program.returncode == 0, program.stderr
+    return [json.loads(line) for line in program.stdout.splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize("how", ["killed", "power", "full", "readonly"])
+def test_the_old_state_or_the_new_one_is_there_whole(new, how, reports):
+    """And what is said names it, nothing half written stays on a full disk, and the next save gets through."""
+    chosen = [report for report in reports if (report["new"], report["how"]) == (new, how)]
+    changes = chosen[-1]["done"]
+    assert [report["done"] for report in chosen] == [changes[:i] for i in range(len(changes) + 1)]
+    old, before = None if new else 5, changes.index("fsync", len(changes) - 2) if new else 14
+    assert [report["found"] for report in chosen].count(old) in (before, before + 1)
+    for report in chosen:
+        assert report["found"] in (old, 10)
+        assert report["whole"]
+        assert report["again"] == {"found": 10, "whole": True, "left": []}
+        if how in ("full", "readonly") and report is not chosen[-1]:
+            then = "begins the run again" if report["found"] is None else f"from step-{report['found']:08d}"
+            assert then in report["said"]
+            assert {"full": "No space left", "readonly": "Read-only file system"}[how] in report["said"]
+        if how == "full":
+            assert all(name.endswith("-old") for name in report["left"])
+    assert (chosen[-1]["said"], chosen[-1]["found"]) == ("saved", 10)

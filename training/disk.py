@@ -1,0 +1,68 @@
+"""Writing that is whole or not there: flushed aside and renamed; and errors of a full or read-only disk, explained."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+TEMPORARY = ".writing-"  # how the names begin of what a killed process may leave half written or half removed
+
+
+def make(folder: Path) -> None:
+    """Make `folder` where it is missing, with those above it; on return their names are on the disk."""
+    if not folder.exists():
+        make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        flush_folder(folder.parent)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write the file `path`: whatever moment the process is killed at, it holds what it held before, or `content`."""
+    aside = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
+    try:
+        with open(aside, "wb") as file:
+            file.write(content)
+            flush(file)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+    flush_folder(path.parent)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder, which first loses its name: a process that is killed meanwhile leaves no half of it there."""
+    going = folder.with_name(f"{TEMPORARY}{folder.name}-{os.getpid()}-old")
+    os.replace(folder, going)
+    shutil.rmtree(going)
+
+
+def flush(file: IO) -> None:
+    """Wait until what was written to `file` is on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def flush_folder(path: Path) -> None:
+    """Wait until the names in the folder `path` are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def explained(path: Path, cure: Callable[[], str]) -> Iterator[None]:
+    """Raise an OSError from within again with what could not be written, why, the room that is left, and the cure."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(f"could not write {path}: {reason} ({_room(path)}); {cure()}") from error
+
+
+def _room(path: Path) -> str:
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    return f"{shutil.disk_usage(there).free / 1e6:,.1f} MB free on the disk of {there}"
