@@ -51,11 +51,6 @@ def prepare(run: Path, new: bool) -> None:
                 (path / "state.npz").write_bytes(b"harm")
 
 
-def end(**words: Any) -> None:
-    print(json.dumps(words), flush=True)
-    os._exit(0)
-
-
 class Fault:
     """Stands before every call that changes the disk; lets `reach` of them pass, and the next go wrong."""
 
@@ -85,10 +80,15 @@ class Fault:
         self.struck = True
         if self.how in ERRORS:
             raise OSError(ERRORS[self.how], os.strerror(ERRORS[self.how]))
+        self.end("")
+
+    def end(self, said: str) -> None:
+        """End the process, and print what it says."""
         self.reach = -1  # from here on calls are our own
         for _, lose in reversed(self.unflushed if self.how == "power" else []):
             lose()
-        end(done=self.done, said="")
+        print(json.dumps({"done": self.done, "said": said}), flush=True)
+        os._exit(0)
 
     def owe(self, name: str, arguments: tuple, result: Any) -> None:
         if name == "fsync":
@@ -117,9 +117,8 @@ def attempt(run: Path, how: str, reach: int) -> dict[str, Any]:
         try:
             save(run, 10)
         except OSError as error:
-            fault.reach = -1
-            end(done=fault.done, said=str(error))
-        end(done=fault.done, said="saved")
+            fault.end(str(error))
+        fault.end("saved")
     os.close(writing)
     with os.fdopen(reading) as pipe:
         said = pipe.read()

@@ -1,6 +1,9 @@
 """Checkpoints: whole or passed over, never half; equal bits back; errors that name what is wrong."""
 
 import json
+import resource
+import shutil
+import warnings
 from pathlib import Path
 
 import jax
@@ -36,13 +39,43 @@ def test_arrays_come_back_bitwise(tmp_path):
         assert np.asarray(saved).tobytes() == np.asarray(restored).tobytes()
 
 
-def test_the_last_two_are_kept_in_order_of_their_steps(tmp_path):
-    for step in (5, 90_000_000, 100_000_000):
-        checkpoint.save(tmp_path, step, some_state(), {})
-    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+def kept(run: Path) -> list[int]:
+    return sorted(int(path.name[5:]) for path in (run / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("keep_last", "keep_every", "left"),
+    [
+        (1, 0, [100_000_000]),
+        (2, 0, [90_000_000, 100_000_000]),
+        (9, 0, [0, 5, 10, 12, 20, 90_000_000, 100_000_000]),
+        (1, 10, [0, 10, 20, 90_000_000, 100_000_000]),
+        (3, 12, [0, 12, 20, 90_000_000, 100_000_000]),
+    ],
+)
+def test_the_last_are_kept_and_every_nth_in_order_of_their_steps(keep_last, keep_every, left, tmp_path):
+    for step in (0, 5, 10, 12, 20, 90_000_000, 100_000_000):
+        checkpoint.save(tmp_path, step, some_state(), {}, keep_last, keep_every)
+    assert kept(tmp_path) == left
     found = checkpoint.latest(tmp_path)
     assert found is not None
     assert found.step == 100_000_000
+
+
+def test_a_damaged_newer_state_does_not_push_out_the_whole_ones(tmp_path):
+    for step in (5, 10):
+        path = checkpoint.save(tmp_path, step, some_state(step), {})
+    (path / "state.npz").write_bytes(b"harm")
+    checkpoint.save(tmp_path, 7, some_state(7), {}, keep_last=1)
+    with pytest.warns(UserWarning, match="step-00000010"):
+        found = checkpoint.latest(tmp_path)
+    assert found is not None
+    assert found.step == 7
+    checkpoint.save(tmp_path, 10, some_state(10), {}, keep_last=1)
+    assert kept(tmp_path) == [10]
+    found = checkpoint.latest(tmp_path)
+    assert found is not None
+    assert found.arrays["['a'][1]"] == 10
 
 
 @pytest.mark.parametrize("name", ["state.npz", "config.json", "manifest.json"])
@@ -60,6 +93,59 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, name
         found = checkpoint.latest(tmp_path)
     assert found is not None
     assert found.settings == {"at": 1}
+
+
+def test_a_byte_gone_wrong_anywhere_is_found_or_does_no_harm(tmp_path):
+    """In the manifest too, which has no checksum of its own: it says nothing that is not checked."""
+    old, new = (checkpoint.read(checkpoint.save(tmp_path, step, some_state(step), {"at": step})) for step in (1, 2))
+    for path in new.path.iterdir():
+        content = path.read_bytes()
+        for i in range(0, len(content), 1 if path.name == "manifest.json" else 7):
+            path.write_bytes(content[:i] + bytes([content[i] ^ 1]) + content[i + 1 :])
+            with warnings.catch_warnings(action="ignore"):
+                found = checkpoint.latest(tmp_path)
+            assert found is not None
+            assert found.path in (old.path, new.path)
+            expected = old if found.path == old.path else new
+            assert (found.step, found.settings) == (expected.step, expected.settings)
+            assert all(found.arrays[name].tobytes() == value.tobytes() for name, value in expected.arrays.items())
+            assert found.path == old.path or path.name == "manifest.json"
+        path.write_bytes(content)
+
+
+def test_a_disk_that_takes_no_more_is_explained_and_the_last_state_stays(tmp_path):
+    """A true failure of write(), which holds for root too: files of this process may not grow past a size."""
+    checkpoint.save(tmp_path, 1, some_state(), {"at": 1})
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    large = {"a": np.zeros(100_000, np.float32)}
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limit[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            checkpoint.save(tmp_path, 2, large, {"at": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    said = str(error.value)
+    assert said.startswith(f"could not write {tmp_path}/checkpoints/step-00000002: File too large (")
+    assert "MB free on the disk of" in said
+    assert said.endswith("the same command then continues from step-00000001, which is whole")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert kept(tmp_path) == [1]
+    checkpoint.save(tmp_path, 2, large, {"at": 2})
+
+
+def test_a_folder_deleted_under_the_run_is_made_again(tmp_path):
+    run = tmp_path / "some" / "run"
+    checkpoint.save(run, 1, some_state(), {})
+    shutil.rmtree(tmp_path / "some")
+    checkpoint.save(run, 2, some_state(), {})
+    assert kept(run) == [2]
+
+
+def test_a_file_in_the_place_of_the_folder_is_explained(tmp_path):
+    (tmp_path / "run").write_text("not a folder")
+    with pytest.raises(OSError, match="Not a directory .*begins the run again"):
+        checkpoint.save(tmp_path / "run", 1, some_state(), {})
 
 
 def test_all_damaged_is_an_error(tmp_path):

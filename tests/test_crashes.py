@@ -28,11 +28,11 @@ def test_the_old_state_or_the_new_one_is_there_whole(new, how, reports):
     chosen = [report for report in reports if (report["new"], report["how"]) == (new, how)]
     changes = chosen[-1]["done"]
     assert [report["done"] for report in chosen] == [changes[:i] for i in range(len(changes) + 1)]
-    old, before = None if new else 5, changes.index("fsync", len(changes) - 2) if new else 14
-    assert [report["found"] for report in chosen].count(old) in (before, before + 1)
-    for report in chosen:
-        assert report["found"] in (old, 10)
-        assert report["whole"]
+    old = None if new else 5
+    moment = [report["found"] for report in chosen].index(10)
+    assert 0 < moment < len(chosen)
+    for i, report in enumerate(chosen):
+        assert (report["found"], report["whole"]) == (old if i < moment else 10, True)
         assert report["again"] == {"found": 10, "whole": True, "left": []}
         if how in ("full", "readonly") and report is not chosen[-1]:
             then = "begins the run again" if report["found"] is None else f"from step-{report['found']:08d}"

@@ -22,7 +22,7 @@ import numpy as np
 
 from . import disk
 
-FORMAT = 2
+FORMAT = 3
 FILES = ("state.npz", "config.json")  # what the manifest vouches for
 DAMAGE = (OSError, ValueError, KeyError, TypeError)  # what reading a damaged manifest may raise
 _PREFIX = "step-"
@@ -131,8 +131,8 @@ def _is_whole(path: Path) -> bool:
 
 def clean(run: Path) -> None:
     """Remove what a killed process left half written."""
-    for path in (run / "checkpoints").glob(f"{disk.TEMPORARY}*"):
-        shutil.rmtree(path)
+    for folder in (run, run / "checkpoints"):
+        disk.clean(folder)
 
 
 def flatten(state: Any) -> dict[str, np.ndarray]:

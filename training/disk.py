@@ -38,6 +38,12 @@ def remove(folder: Path) -> None:
     shutil.rmtree(going)
 
 
+def clean(folder: Path) -> None:
+    """Remove what a killed process left half written in `folder`."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def flush(file: IO) -> None:
     """Wait until what was written to `file` is on the disk."""
     file.flush()

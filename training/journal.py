@@ -1,7 +1,6 @@
 """What a run says while it trains: one JSON line per look in train.jsonl, and a progress bar or a few plain lines."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from . import devices
+from . import devices, disk
 
 
 def rewind(path: Path, step: int) -> None:
@@ -18,9 +17,12 @@ def rewind(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
-    aside = path.with_suffix(".writing")
-    aside.write_text("".join(line + "\n" for line in kept))
-    os.replace(aside, path)
+    with disk.explained(path, _cure):
+        disk.write(path, "".join(line + "\n" for line in kept).encode())
+
+
+def _cure() -> str:
+    return "make room or make the folder writable: the same command then continues from the last saved state"
 
 
 def _step_of(line: str) -> float:
@@ -64,7 +66,7 @@ class Journal:
             record["held_out_loss"] = held_out
         if not devices.is_first_host():
             return
-        with open(self.path, "a") as file:
+        with disk.explained(self.path, _cure), open(self.path, "a") as file:
             file.write(json.dumps(record) + "\n")
         self._show(step, loss, rate, held_out)
 
