@@ -1,7 +1,9 @@
 """Runs: continued to the bit, stopped cleanly, refused without a trace, and the commands around them."""
 
 import dataclasses
+import errno
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -75,15 +77,23 @@ def test_two_parts_equal_one_whole(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_killed_run_continues_to_the_same_bits_in_a_new_process(tmp_path):
+def test_killed_at_any_moment_a_run_continues_to_the_same_bits_in_a_new_process(tmp_path):
+    """`python -m benchmarks.kills` does this a hundred times."""
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    process = command("train", *FLAGS, "--steps", "1000000", "--checkpoint-every", "5", "--out", killed)
-    wait_for(lambda: newest_step(killed) >= 15, process)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    compiled = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
+    env = os.environ | compiled | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    for i in range(5):
+        begin = newest_step(killed)
+        line = ["train", *FLAGS, "--steps", "1000000", "--checkpoint-every", "1", "--log-every", "7", "--out", killed]
+        process = command(*line, env=env)
+        wait_for(lambda begin=begin: newest_step(killed) > begin, process)
+        time.sleep(0.037 * i)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        training.load(killed)
     steps = str(newest_step(killed) + 12)
     for run in (killed, whole):
-        process = command("train", *FLAGS, "--steps", steps, "--out", run)
+        process = command("train", *FLAGS, "--steps", steps, "--out", run, env=env)
         out, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
         assert ("continuing" in out) == (run == killed)
@@ -212,6 +222,32 @@ def test_damage_is_passed_over_and_the_run_goes_on(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_full_disk_stops_the_run_and_the_same_command_continues(tmp_path, monkeypatch, capsys):
+    full, calls = tmp_path / "full", itertools.count()
+    flush = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if next(calls) == 20:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        flush(descriptor)
+
+    line = ["train", *FLAGS, "--steps", "12", "--checkpoint-every", "3", "--out"]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        assert main([*line, str(full)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: could not write {full}/checkpoints/step-")
+    assert "No space left on device" in said
+    before = newest_step(full)
+    assert 0 < before < 12
+    assert said.endswith(f"the same command then continues from step-{before:08d}, which is whole\n")
+    assert not list(full.glob("checkpoints/.writing*"))
+    assert main([*line, str(full)]) == 0
+    assert f"from step {before}" in capsys.readouterr().out
+    assert newest_step(full) == 12
+
+
+@pytest.mark.slow
 def test_a_diverging_run_stops_and_keeps_the_last_good_state(tmp_path):
     wild = dataclasses.replace(TINY, learning_rate=1e30, warmup=0, checkpoint_every=1)
     with pytest.raises(FloatingPointError, match=r"at step \d+\..*--learning-rate"):
@@ -284,16 +320,3 @@ def test_help_is_for_people(word, capsys):
     assert end.value.code == 0
     text = capsys.readouterr().out
     assert ("--data" in text) if word == "train" else ("--run" in text)
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_a_run_can_be_loaded(tmp_path):
-    line = [*FLAGS, "--steps", "1000000", "--checkpoint-every", "1", "--log-every", "1000"]
-    for i in range(3):
-        process = command("train", *line, "--out", tmp_path, env=dict(os.environ))
-        begin = newest_step(tmp_path)
-        wait_for(lambda begin=begin: newest_step(tmp_path) > begin, process)
-        time.sleep(0.037 * i)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        training.load(tmp_path)
