@@ -103,10 +103,11 @@ def main() -> None:
         one, other = (finish(Path(folder) / name, steps) for name in ("killed", "whole"))
     assert one == other, [name for name, content in one.items() if content != other[name]]
     minutes = (time.perf_counter() - began) / 60
+    places = ", ".join(f"{count} {place}" for place, count in where.items())
     print(
-        f"{options.kills} kills (seed {options.seed}; {', '.join(f'{n} {place}' for place, n in where.items())}): the "
-        f"newest state was whole and was continued each time; after step {steps} all {len(one)} arrays equal those of the "
-        f"uninterrupted run to the bit. {minutes:.0f} minutes."
+        f"{options.kills} kills (seed {options.seed}): {places}. The newest state was whole and was continued each "
+        f"time; after step {steps} all {len(one)} arrays equal those of the uninterrupted run to the bit. "
+        f"{minutes:.0f} minutes."
     )
 
 

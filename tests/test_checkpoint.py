@@ -144,7 +144,7 @@ def test_a_folder_deleted_under_the_run_is_made_again(tmp_path):
 
 def test_a_file_in_the_place_of_the_folder_is_explained(tmp_path):
     (tmp_path / "run").write_text("not a folder")
-    with pytest.raises(OSError, match="Not a directory .*begins the run again"):
+    with pytest.raises(OSError, match=r"Not a directory .*begins the run again"):
         checkpoint.save(tmp_path / "run", 1, some_state(), {})
 
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 FORBIDDEN = {
     "gaussdiff": {
         *("training", "analysis", "benchmarks", "tests", "flax", "optax", "orbax", "tensorflow_datasets", "tfds"),
-        *("tensorflow", "torch", "matplotlib", "sklearn", "scipy", "tyro", "rich"),
+        *("tensorflow", "torch", "matplotlib", "sklearn", "scipy", "tyro", "rich", "safetensors"),
     },
     "training": {"analysis", "benchmarks", "tests"},
     "analysis": {"benchmarks", "tests"},
@@ -44,7 +44,7 @@ READING_ORDER = [
 # What only the programs need; the wheel has to work where none of it is installed.
 EXTRAS = [
     *("flax", "optax", "orbax", "tensorflow_datasets", "tensorflow", "matplotlib", "sklearn", "tyro", "rich"),
-    *("pandas", "torch"),
+    *("safetensors", "pandas", "torch"),
 ]
 
 

@@ -1,23 +1,24 @@
-"""Train denoisers on images and vectors: python -m training train|sample|evaluate.
+"""Train denoisers on images and vectors: python -m training train|sample|evaluate|export.
 
 A trained run is a folder; `load(folder)` gives its network as a gaussdiff Denoiser, `train(config, folder)` makes one.
+`export(folder, file)` writes its weights as one file, which `load` takes as well.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__all__ = ["Config", "LearnedDenoiser", "load", "load_config", "preset", "train"]
+__all__ = ["Config", "LearnedDenoiser", "export", "load", "load_config", "preset", "train"]
 
 if TYPE_CHECKING:
     from .config import Config, preset
     from .loop import train
     from .network import LearnedDenoiser
-    from .runs import load, load_config
+    from .runs import export, load, load_config
 else:
     # Imported only when asked for: the program answers Ctrl-C before jax is imported.
     _HOMES = {
         **dict.fromkeys(("Config", "preset"), "config"),
-        **dict.fromkeys(("load", "load_config"), "runs"),
+        **dict.fromkeys(("export", "load", "load_config"), "runs"),
         "LearnedDenoiser": "network",
         "train": "loop",
     }

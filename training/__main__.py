@@ -1,4 +1,4 @@
-"""The program: python -m training train|sample|evaluate --help."""
+"""The program: python -m training train|sample|evaluate|export --help."""
 
 import sys
 

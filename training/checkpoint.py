@@ -13,12 +13,13 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.tree_util import KeyPath, keystr
 
 from . import disk
 
@@ -54,7 +55,7 @@ def save(
     return final
 
 
-def _write(final: Path, step: int, arrays: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> None:
+def _write(final: Path, step: int, arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     writing = final.with_name(f"{disk.TEMPORARY}{final.name}-{os.getpid()}")
     try:
         writing.mkdir()
@@ -137,14 +138,14 @@ def clean(run: Path) -> None:
 
 def flatten(state: Any) -> dict[str, np.ndarray]:
     """Return the leaves of a pytree as host arrays by name, such as ".params['out']['bias']"."""
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+    return {keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
 
 
-def restore(like: Any, arrays: Mapping[str, np.ndarray], prefix: str = "") -> Any:
+def restore(like: Any, arrays: Mapping[str, np.ndarray], name_of: Callable[[KeyPath], str] = keystr) -> Any:
     """Return the pytree of the shapes and dtypes in `like` filled from `arrays`; ValueError where they do not fit."""
 
-    def leaf(path: Any, expected: Any) -> jax.Array:
-        name = prefix + jax.tree_util.keystr(path)
+    def leaf(path: KeyPath, expected: Any) -> jax.Array:
+        name = name_of(path)
         found = arrays.get(name)
         if found is None or found.shape != expected.shape or found.dtype != expected.dtype:
             got = "nothing" if found is None else f"{found.dtype} of shape {found.shape}"

@@ -1,4 +1,4 @@
-"""The commands train, sample and evaluate."""
+"""The commands train, sample, evaluate and export."""
 
 import dataclasses
 import json
@@ -40,7 +40,7 @@ class Train:
 class Sample:
     """Draw samples of a trained run, and save them as .npz and, for images, as a .png beside it."""
 
-    run: Path  # folder of the run
+    run: Path  # folder of the run, or a file of exported weights
     out: Path  # the .npz file to write
     n: int = 64  # number of samples
     steps: int = 18  # steps of Heun's method, of two network calls each
@@ -75,8 +75,8 @@ class Sample:
 class Evaluate:
     """Print the denoising error of a trained run at each noise level, on training and held-out samples."""
 
-    run: Path  # folder of the run
-    out: Path | None = None  # JSON file to write; by default evaluation.json in the run's folder
+    run: Path  # folder of the run, or a file of exported weights
+    out: Path | None = None  # JSON file to write; by default evaluation.json in the run's folder, or beside the file
     weights: str = "ema"  # "ema" or "params"
 
     def __call__(self) -> None:
@@ -87,9 +87,22 @@ class Evaluate:
         print(f"{'sigma':>10} {'train':>10} {'held out':>10} {'loss':>10}")
         for row in rows:
             print(" ".join(f"{row[name]:10.4g}" for name in ("sigma", "train", "held_out", "loss")))
-        out = self.out or self.run / "evaluation.json"
+        out = self.out or (self.run if self.run.is_dir() else self.run.parent) / "evaluation.json"
         out.write_text(json.dumps({"weights": self.weights, "levels": rows}, indent=1) + "\n")
         print(f"written: {out}")
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write the weights of a trained run as one .safetensors file, which sample and evaluate take as their --run."""
+
+    run: Path  # folder of the run, or of one of its checkpoints
+    out: Path  # the .safetensors file to write
+    weights: str = "ema"  # "ema" or "params"
+
+    def __call__(self) -> None:
+        out = runs.export(self.run, self.out, self.weights)
+        print(f"{self.weights} weights, {out.stat().st_size / 1e6:.1f} MB: {out}")
 
 
 def asked_data(arguments: list[str]) -> str:
@@ -111,8 +124,9 @@ def main(arguments: list[str]) -> int:
             Annotated[Train, tyro.conf.subcommand("train", default=default)]
             | Annotated[Sample, tyro.conf.subcommand("sample")]
             | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+            | Annotated[Export, tyro.conf.subcommand("export")]
         )
-        description = "Train a denoiser, sample from it, evaluate it."
+        description = "Train a denoiser, sample from it, evaluate it, export its weights."
         tyro.cli(commands, args=arguments, prog="python -m training", description=description)()
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)

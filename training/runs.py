@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+from jax.tree_util import keystr
+
 from . import checkpoint
-from .build import skeleton
+from . import weights as weights_file
+from .build import Params, skeleton
 from .config import Config
 from .network import LearnedDenoiser
 from .step import Trainer
@@ -12,12 +15,17 @@ WEIGHTS = {"ema": ".ema[0]", "params": ".params['network']"}
 
 
 def open_run(path: str | Path) -> checkpoint.Checkpoint:
-    """Return the newest whole checkpoint of the run at `path`, or the one at `path`; FileNotFoundError for neither."""
+    """Return the newest whole checkpoint of the run at `path`, or the one at `path`, a folder or a file of weights.
+
+    FileNotFoundError where there is none; ValueError where it is damaged.
+    """
     where = Path(path).expanduser().resolve()
+    if where.is_file():
+        return weights_file.read(where)
     found = checkpoint.read(where) if (where / "manifest.json").exists() else checkpoint.latest(where)
     if found is None:
         raise FileNotFoundError(
-            f"path: expected the folder of a run, got {where}, which holds no checkpoint; "
+            f"path: expected the folder of a run or a file of weights, got {where}, which holds no checkpoint; "
             f"make one with: python -m training train --out {path}"
         )
     return found
@@ -29,19 +37,41 @@ def load_config(path: str | Path) -> Config:
 
 
 def load(path: str | Path, weights: str = "ema") -> LearnedDenoiser:
-    """Return the newest weights of the run at `path` (a run's folder, or one checkpoint's) as a denoiser.
+    """Return the newest weights of the run at `path` as a denoiser.
 
+    path: the folder of a run or of one checkpoint, or a file that `export` wrote.
     weights: "ema", the averaged ones that sample best, or "params", the last ones. Where the run was trained with
     labels the denoiser averages over them and `.given(label)` returns that of one class. FileNotFoundError where
-    `path` is no run.
+    `path` is no run; ValueError where a file is damaged or holds other weights.
     """
+    _, trainer, params = _open(path, weights)
+    return trainer.model(params)
+
+
+def export(path: str | Path, out: str | Path, weights: str = "ema") -> Path:
+    """Write the weights that `load(path, weights)` loads as the one file `out`, NAME.safetensors, and return its path.
+
+    `load(out, weights)` then gives the same denoiser to the bit, with nothing else at hand. ValueError for another
+    ending, OSError where it cannot be written.
+    """
+    target = Path(out).expanduser().resolve()
+    if target.suffix != ".safetensors":
+        raise ValueError(f"out: expected a name that ends in .safetensors, got {out}")
+    found, _, params = _open(path, weights)
+    weights_file.write(target, params, found.step, found.settings | {"weights": weights})
+    return target
+
+
+def _open(path: str | Path, weights: str) -> tuple[checkpoint.Checkpoint, Trainer, Params]:
     if weights not in WEIGHTS:
         raise ValueError(f"weights: expected one of {', '.join(WEIGHTS)}, got {weights!r}")
     found = open_run(path)
+    if (held := found.settings.get("weights", weights)) != weights:
+        raise ValueError(f"weights: expected {held!r}, which is what {found.path} holds, got {weights!r}")
     config, (shape, classes) = Config.from_json(found.settings["config"]), facts(found)
     graphdef, params = skeleton(config, shape, classes)
-    trainer = Trainer(config, graphdef, shape, classes)
-    return trainer.model(checkpoint.restore(params, found.arrays, WEIGHTS[weights]))
+    name = weights_file.name if found.path.is_file() else lambda path: WEIGHTS[weights] + keystr(path)
+    return found, Trainer(config, graphdef, shape, classes), checkpoint.restore(params, found.arrays, name)
 
 
 def settings(trainer: Trainer) -> dict:
