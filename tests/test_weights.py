@@ -146,7 +146,7 @@ def test_a_failed_export_leaves_the_file_before(run, tmp_path, monkeypatch):
 def test_commands_export_and_take_the_file(run, tmp_path, capsys):
     out = tmp_path / "weights.safetensors"
     assert main(["export", "--run", str(run), "--out", str(out)]) == 0
-    assert capsys.readouterr().out == f"ema weights, {out.stat().st_size / 1e6:.1f} MB: {out}\n"
+    assert capsys.readouterr().out == f"ema weights, {out.stat().st_size:,} bytes: {out}\n"
     assert same(training.load(out), training.load(run))
     assert main(["evaluate", "--run", str(out)]) == 0
     assert (tmp_path / "evaluation.json").exists()

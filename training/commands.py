@@ -102,7 +102,7 @@ class Export:
 
     def __call__(self) -> None:
         out = runs.export(self.run, self.out, self.weights)
-        print(f"{self.weights} weights, {out.stat().st_size / 1e6:.1f} MB: {out}")
+        print(f"{self.weights} weights, {out.stat().st_size:,} bytes: {out}")
 
 
 def asked_data(arguments: list[str]) -> str:

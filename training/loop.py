@@ -24,8 +24,8 @@ def train(config: Config, out: str | Path, dataset: data.Dataset | gd.Distributi
     dataset: what to train on (of a distribution, samples) instead of loading `config.data`, which then is only a name.
     Returns the model of the averaged weights. A run that is far enough is reused at once. ValueError, with nothing
     touched, where `out` holds a run with other settings (all but steps and how often to look). FloatingPointError where
-    the loss is no longer finite: the last good checkpoint stays. KeyboardInterrupt after Ctrl-C or SIGTERM: the state
-    is saved first.
+    the loss is no longer finite and OSError where the state cannot be saved: the last good checkpoint stays.
+    KeyboardInterrupt after Ctrl-C or SIGTERM: the state is saved first.
     """
     out = Path(out).expanduser().resolve()
     found = checkpoint.latest(out)
@@ -83,7 +83,8 @@ def _save(trainer: Trainer, state: TrainState, step: int, out: Path) -> None:
     """Save the state; with several hosts the first one writes what all of them bring together."""
     arrays = devices.fetch(state)
     if devices.is_first_host():
-        checkpoint.save(out, step, arrays, runs.settings(trainer), trainer.config.keep_last)
+        config = trainer.config
+        checkpoint.save(out, step, arrays, runs.settings(trainer), config.keep_last, config.keep_every)
     devices.wait_for_hosts(f"saved {step}")
 
 
