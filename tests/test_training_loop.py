@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -181,6 +182,23 @@ def test_the_held_out_loss_is_shown_when_it_is_new(tmp_path, capsys):
     assert ["held-out 0.25" in line for line in lines] == [False, True, False]
 
 
+def test_a_journal_that_cannot_be_written_says_what_to_do(tmp_path):
+    path = tmp_path / "deleted meanwhile" / "train.jsonl"
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with journal.opened(path, 0, 2, batch=4) as book:
+        book.note(1, 0.5, 10.0, held_out=None)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 5, limit[1]))
+        try:
+            with pytest.raises(
+                OSError, match=r"could not write .*train\.jsonl: File too large .*the last saved state$"
+            ):
+                book.note(2, 0.5, 10.0, held_out=None)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    journal.rewind(path, 2)
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1]
+
+
 @pytest.mark.slow
 def test_no_steps_make_an_untrained_run(tmp_path, capsys):
     line = ["train", *FLAGS, "--out", str(tmp_path), "--steps"]
@@ -231,7 +249,8 @@ def test_a_full_disk_stops_the_run_and_the_same_command_continues(tmp_path, monk
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         flush(descriptor)
 
-    line = ["train", *FLAGS, "--steps", "12", "--checkpoint-every", "3", "--out"]
+    cadence = ["--checkpoint-every", "3", "--keep-last", "1", "--keep-every", "6"]
+    line = ["train", *FLAGS, "--steps", "12", *cadence, "--out"]
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
         assert main([*line, str(full)]) == 2
@@ -244,7 +263,7 @@ def test_a_full_disk_stops_the_run_and_the_same_command_continues(tmp_path, monk
     assert not list(full.glob("checkpoints/.writing*"))
     assert main([*line, str(full)]) == 0
     assert f"from step {before}" in capsys.readouterr().out
-    assert newest_step(full) == 12
+    assert sorted(path.name[5:] for path in full.glob("checkpoints/*")) == ["00000000", "00000006", "00000012"]
 
 
 @pytest.mark.slow

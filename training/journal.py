@@ -66,8 +66,10 @@ class Journal:
             record["held_out_loss"] = held_out
         if not devices.is_first_host():
             return
-        with disk.explained(self.path, _cure), open(self.path, "a") as file:
-            file.write(json.dumps(record) + "\n")
+        with disk.explained(self.path, _cure):
+            disk.make(self.path.parent)
+            with open(self.path, "a") as file:
+                file.write(json.dumps(record) + "\n")
         self._show(step, loss, rate, held_out)
 
     def _show(self, step: int, loss: float, rate: float, held_out: float | None) -> None:
