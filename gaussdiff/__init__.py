@@ -24,6 +24,7 @@ from gaussdiff.denoiser import (
 )
 from gaussdiff.diagonal import Diagonal
 from gaussdiff.divergence import gaussian_frechet, gaussian_kl, gaussian_w2
+from gaussdiff.elbo import EvidenceBound, discretized_log_prob, elbo
 from gaussdiff.em import expectation_maximization
 from gaussdiff.empirical import Empirical, Posterior
 from gaussdiff.exact import (

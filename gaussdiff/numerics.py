@@ -40,6 +40,23 @@ def host(x, argument: str) -> np.ndarray:
     return x
 
 
+def host_features(a, b, least: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Two sets of features (N, F) and (M, F) as finite float64 arrays; ValueError below `least` of either."""
+    a, b = host(a, "a"), host(b, "b")
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < least:
+        raise ValueError(
+            f"a, b: expected features (N, F) and (M, F), N and M at least {least}, got {a.shape} and {b.shape}. "
+            "Flatten images."
+        )
+    return a, b
+
+
+def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """|a_i - b_j|^2 of (N, F) and (M, F) on the host, as (N, M), by one matrix product about the mean of b."""
+    a, b = a - b.mean(0), b - b.mean(0)
+    return np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T, 0)
+
+
 def device(x: np.ndarray | np.floating, like) -> Float[Array, "..."]:
     """x back from the host in the floating dtype of `like`."""
     return jnp.asarray(x, dtype=floating(like).dtype)

@@ -38,7 +38,9 @@ READING_ORDER = [
     *("samplers.linear_multistep", "samplers.unipc", "samplers.exponential", "samplers.dpmsolverppsde"),
     *("samplers.euler_maruyama", "samplers.langevin", "samplers.predictor_corrector", "samplers.afs"),
     *("samplers.gaussian_exact", "samplers.switch", "samplers.batch", "samplers", "spectral", "table"),
-    *("descent", "recipes", "gits", "search", "integrate", "stochastic", "likelihood", "losses", "metrics", "files"),
+    *("descent", "recipes", "gits", "search", "integrate", "stochastic", "likelihood", "elbo", "losses"),
+    *("metrics.explained", "metrics.frechet", "metrics.kernels", "metrics.slices", "metrics.neighbours", "metrics"),
+    "files",
 ]
 
 # What only the programs need; the wheel has to work where none of it is installed.
