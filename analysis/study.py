@@ -12,6 +12,7 @@ import gaussdiff as gd
 import training
 from analysis import compare, quality, twins
 from training.data import Dataset, load_for
+from training.features import learn_features
 
 SIGMAS = np.geomspace(0.01, 80, 16)
 
@@ -77,7 +78,7 @@ def run(directory: Path, settings: Settings) -> Study:
     clock.lap("explain", f"{len(SIGMAS)} noise scales on the held-out samples")
 
     variances, committed = _commitment(paths, fitted.gaussian)
-    features = quality.learn_features(data, settings.seed)
+    features = learn_features(data, settings.seed)
     judged = quality.judge({name: path.samples for name, path in paths.items()}, data, features, settings.seed)
     clock.lap("judge", "commitment of components, quality of samples")
     distances = compare.distance_to_network(paths)

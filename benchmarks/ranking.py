@@ -23,9 +23,10 @@ from matplotlib.ticker import NullFormatter
 
 import gaussdiff as gd
 import training
-from analysis import compare, quality
+from analysis import compare
 from gaussdiff.table import Grid
 from training import data
+from training.features import learn_features
 
 CALLS = (3, 4, 5, 6, 8, 10, 12, 15, 20)
 SHOWN = (5, 10, 20)
@@ -76,7 +77,7 @@ def measure(run: Path, count: int, seed: int) -> dict:
     table = gd.solver_table(gaussian, samplers, grids(), CALLS)
     starts = 80 * jax.random.normal(jax.random.key(seed), (count, *found.shape), jnp.float32)
     law = gd.Empirical(found.train, gd.choose_bandwidth(found.train, found.held_out))
-    features = quality.learn_features(found)
+    features = learn_features(found)
     frechet = lambda x: gd.metrics.frechet_distance(features.extract(np.asarray(x)), features.extract(found.held_out))  # noqa: E731
     fine = gd.grids.karras(500)
     truth = {name: ends(gd.Heun(), each, starts, fine) for name, each in (("network", model), ("data set", law))}

@@ -14,6 +14,7 @@ import gaussdiff as gd
 from analysis import __main__ as command
 from analysis import compare, quality, twins
 from training.data import Dataset, Rows, load
+from training.features import learn_features
 
 ROOT = Path(__file__).parents[1]
 LEVELS = gd.grids.karras(60, sigma_min=0.005)
@@ -81,7 +82,7 @@ def test_copies_have_ratio_zero_unseen_images_one_and_noise_more():
     data = load("digits")
     noise = np.random.default_rng(0).uniform(-1, 1, size=(100, 8, 8, 1))
     judged = quality.judge(
-        {"copies": data.train[:100], "unseen": data.held_out, "noise": noise}, data, quality.learn_features(data)
+        {"copies": data.train[:100], "unseen": data.held_out, "noise": noise}, data, learn_features(data)
     )
     assert judged["copies"]["nearest_training_ratio"] == 0
     assert judged["unseen"]["nearest_training_ratio"] == 1
@@ -90,9 +91,9 @@ def test_copies_have_ratio_zero_unseen_images_one_and_noise_more():
     assert judged["noise"]["frechet"] > 5 * judged["real"]["frechet"]
 
 
-def test_data_without_labels_is_judged_on_its_entries(images):
-    features = quality.learn_features(Dataset(Rows(images[:1000]), Rows(images[1000:])))
-    assert features.name == "raw entries"
+def test_data_without_labels_is_judged_on_its_principal_components(images):
+    features = learn_features(Dataset(Rows(images[:1000]), Rows(images[1000:])))
+    assert features.name.startswith("the first 16 principal components")
     assert features.extract(images[:5]).shape == (5, 16)
 
 

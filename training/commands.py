@@ -14,7 +14,8 @@ import tyro
 
 import gaussdiff as gd
 
-from . import data, devices, draw, evaluate, journal, runs
+from . import assess, data, devices, draw, journal, runs
+from .assess import Questions
 from .config import Config, Settings, check, preset
 from .loop import train
 
@@ -73,22 +74,20 @@ class Sample:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Print the denoising error of a trained run at each noise level, on training and held-out samples."""
+    """Judge a trained run: errors by noise level, likelihood of held-out data, and distances of samples to them."""
 
     run: Path  # folder of the run, or a file of exported weights
     out: Path | None = None  # JSON file to write; by default evaluation.json in the run's folder, or beside the file
     weights: str = "ema"  # "ema" or "params"
+    questions: tyro.conf.OmitArgPrefixes[Questions] = dataclasses.field(default_factory=Questions)
 
     def __call__(self) -> None:
         config, model = runs.load_config(self.run), runs.load(self.run, self.weights)
         dataset = data.load_for(config)
-        rows = evaluate.table(model, dataset.train, dataset.held_out, config)
-        print(f"mean squared error of the denoiser ({self.weights} weights); loss 1 = no better than a multiple of x")
-        print(f"{'sigma':>10} {'train':>10} {'held out':>10} {'loss':>10}")
-        for row in rows:
-            print(" ".join(f"{row[name]:10.4g}" for name in ("sigma", "train", "held_out", "loss")))
+        found = assess.assess(model, dataset, config, self.questions)
+        print(f"{self.run} ({self.weights} weights)\n\n{assess.page(found)}\n")
         out = self.out or (self.run if self.run.is_dir() else self.run.parent) / "evaluation.json"
-        out.write_text(json.dumps({"weights": self.weights, "levels": rows}, indent=1) + "\n")
+        out.write_text(json.dumps({"weights": self.weights, **vars(self.questions), **found}, indent=1) + "\n")
         print(f"written: {out}")
 
 

@@ -1,0 +1,175 @@
+"""What `python -m training evaluate` says of models whose likelihood and samples are known."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gaussdiff as gd
+import training
+from training import assess, features, likelihoods, quality
+from training.commands import main
+from training.data import Dataset, images, load
+
+RNG = np.random.default_rng(3)
+TINY = training.Config(
+    data="toy-gaussian", channels=8, blocks=1, channel_mult=(1,), attention=(), batch=16, steps=2, checkpoint_every=6
+)
+LAW = gd.Gaussian.from_moments(jnp.array([0.5, -0.2]), jnp.array([[0.9, 0.3], [0.3, 0.4]]))
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load("digits")
+
+
+def score(scores: list[quality.Score], name: str) -> quality.Score:
+    return next(row for row in scores if row.name == name)
+
+
+def test_bins_are_read_off_the_data(digits):
+    assert likelihoods.count_bins(digits.train) == 17
+    assert likelihoods.count_bins(images(RNG.integers(0, 256, (50, 4, 4, 1), np.uint8))) == 256
+    assert likelihoods.count_bins(np.array([[-1.0], [1.0]])) == 2
+    assert likelihoods.count_bins(RNG.uniform(-1, 1, (500, 2)).astype(np.float32)) is None
+    assert likelihoods.count_bins(images(RNG.integers(0, 256, (50, 4, 4, 1), np.uint8)) / 2 + 0.1) is None
+    assert likelihoods.count_bins(np.zeros((3, 2))) is None
+    assert likelihoods.Convention.of(digits.train) == likelihoods.Convention(17, 1 / 32)
+
+
+@pytest.mark.slow
+def test_bounds_of_the_exact_gaussian_are_its_log_density():
+    """By Bayes the flow's bound is log p(x) - log p(x | y) + log N(x; E[x | y], s^2), whose two last
+    terms differ by s^2 / lam.
+
+    So it holds for every sample, but for the prior at sigma = 80, which knows nothing of the mean: mean . z / 80. The
+    chain's bound holds on average, and by no more than its steps cost: 1,000 of them 0.02 nats.
+    """
+    x = jax.vmap(LAW.sample)(jax.random.split(jax.random.key(0), 64))
+    exact = np.asarray(jax.vmap(LAW.log_prob)(x))
+    flow = likelihoods.flow_bounds(LAW, x, jax.random.split(jax.random.key(1), 64), jnp.asarray(0.01))
+    np.testing.assert_allclose(flow, exact, atol=5 * 0.54 / 80)
+    assert flow.mean() == pytest.approx(exact.mean(), abs=5 * 0.54 / 80 / 8)
+    levels = gd.grids.uniform_log_snr(1000, 0.01, 80.0, final_zero=False)
+    gaps = exact - likelihoods.chain_bounds(LAW, x, jax.random.split(jax.random.key(2), 64), levels)
+    assert gaps.mean() == pytest.approx(0.01, abs=0.01 + 5 * float(gaps.std()) / 8)
+
+
+@pytest.mark.slow
+def test_the_flow_bounds_the_probability_of_discrete_data():
+    """Two points of weight 1/4 and 3/4 as the model: each bound is the log of the weight, since s is far below a bin.
+
+    But for the prior at sigma = 80, x . z / 80 with |x| = sqrt(2).
+    """
+    points, logs = jnp.array([[-1.0, 1.0], [1.0, 1.0]]), np.log([0.25, 0.75])
+    law = gd.Empirical(points, log_weights=jnp.asarray(logs))
+    found = likelihoods.measure(law, np.asarray(points), likelihoods.Convention(3, 0.05), probes=None, steps=8)
+    assert [row.name for row in found] == ["flow", "chain"]
+    row, slack = found[0], 5 * np.sqrt(2) / 80
+    assert row.nats == pytest.approx(logs.mean(), abs=slack)
+    # bits are nats / (2 log 2); the error of the mean of two is half their difference
+    assert row.bits_per_dim == pytest.approx(-row.nats / np.log(4), rel=1e-9)
+    assert row.error == pytest.approx(np.log(3) / 2, abs=slack)
+    assert row.bits_error == pytest.approx(row.error / np.log(4), rel=1e-9)
+    assert found[1].nats < logs.mean()
+
+
+def test_principal_components_keep_distances_where_there_are_few_numbers(digits):
+    few = digits.train[:60]
+    extract = features.principal_components(digits.train).extract
+    kept = np.linalg.norm(extract(few)[:, None] - extract(few)[None], axis=-1)
+    np.testing.assert_allclose(kept, np.linalg.norm(few[:, None] - few[None], axis=(2, 3)).squeeze(-1), atol=2e-5)
+
+
+def test_principal_components_of_many_numbers_are_the_first_singular_vectors():
+    x = RNG.normal(size=(300, 100)) * np.geomspace(10, 0.1, 100)
+    found = features.principal_components(x)
+    _, values, vectors = np.linalg.svd(x - x.mean(0), full_matrices=False)
+    expected = (x - x.mean(0)) @ vectors[:64].T
+    np.testing.assert_allclose(np.abs(found.extract(x)), np.abs(expected), rtol=1e-6, atol=1e-8)
+    assert (
+        f"64 principal components of the training data, {(values[:64] ** 2).sum() / (values**2).sum():.1%}"
+        in found.name
+    )
+
+
+def test_features_of_a_file(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("import numpy as np\nnumber = 3\ndef sums(x):\n    return x.reshape(len(x), -1).sum(1)[:, None]\n")
+    found = features.from_file(f"{file}:sums")
+    assert found.name == "sums of mine.py"
+    assert found.extract(np.ones((2, 3, 3, 1))).tolist() == [[9.0], [9.0]]
+    for place, error, message in (
+        (str(file), ValueError, "features: expected FILE.py:FUNCTION"),
+        (f"{file}:", ValueError, "features: expected FILE.py:FUNCTION"),
+        (f"{file}:number", ValueError, "features: expected a function in .*mine.py, got 'number'"),
+        (f"{tmp_path / 'none.py'}:sums", FileNotFoundError, "features: expected a Python file, got .*none.py"),
+    ):
+        with pytest.raises(error, match=message):
+            features.from_file(place)
+
+
+def test_held_out_data_are_at_distance_zero_and_noise_is_far(digits):
+    space = features.principal_components(digits.train)
+    same = quality.distances(digits.held_out[::-1], digits, space)
+    assert score(same, "Frechet distance").value == pytest.approx(0, abs=1e-9)
+    assert score(same, "sliced Wasserstein").value == pytest.approx(0, abs=1e-9)
+    assert (score(same, "precision").value, score(same, "recall").value) == (1, 1)
+    noise = quality.distances(RNG.uniform(-1, 1, size=digits.held_out.shape), digits, space)
+    for row in noise:
+        worse = row.floor - row.value if row.name in ("precision", "recall") else row.value - row.floor
+        assert worse > 10 * row.floor_spread, row
+    assert {row.features for row in noise} == {space.name}
+
+
+def test_the_floor_is_what_real_samples_have(digits):
+    """Training samples in the place of samples are within 5 spreads of the floor that other draws of them make."""
+    # by chance: neighbours in the set are of one writer
+    drawn = np.random.default_rng(9).permutation(digits.train)[:400]
+    rows = quality.distances(drawn, digits, features.principal_components(digits.train), seed=1)
+    for row in rows:
+        assert abs(row.value - row.floor) < 5 * row.floor_spread, row
+
+
+def test_copies_are_found_and_unseen_data_are_none(digits):
+    """Of 100 copies among 200 samples; the other half of the held-out data gives the floor."""
+    mixed = np.concatenate([digits.train[:100], digits.held_out[:100]])
+    ratio, share = quality.copies(mixed, digits)
+    assert share.value == pytest.approx(0.5, abs=0.05)
+    assert share.floor < 0.05
+    assert 0.5 < ratio.floor < 1
+    assert quality.copies(digits.train[:100] + 0.01, digits)[0].value < 0.1
+
+
+@pytest.mark.slow
+def test_the_command_prints_and_writes_every_number_with_its_floor(tmp_path, capsys):
+    run = tmp_path / "run"
+    training.train(TINY, run)
+    file = tmp_path / "mine.py"
+    file.write_text("def first(x):\n    return x[:, :1]\n")
+    small = ["--samples", "40", "--likelihoods", "3", "--chain", "4", "--features", f"{file}:first"]
+    assert main(["evaluate", "--run", str(run), *small]) == 0
+    printed = capsys.readouterr().out
+    found = json.loads((run / "evaluation.json").read_text())
+    assert (found["likelihood"]["bins"], found["likelihood"]["probes"]) == (None, None)
+    for model in ("network", "gaussian"):
+        assert all(np.isfinite(found["likelihood"][model][name]["nats"]) for name in ("flow", "chain"))
+    assert {row["features"].split(" ")[0] for row in found["quality"]["scores"]} == {"the", "first", "entries"}
+    for row in found["quality"]["scores"]:
+        assert np.isfinite([row["value"], row["floor"]]).all()
+        assert f"{row['value']:.4g}" in printed
+        assert f"{row['floor']:.4g}" in printed
+    for words in ("held out", "bits per dimension of 3 held-out samples", "40 samples of 18", "exact trace", "4 steps"):
+        assert words in printed
+    assert set(assess.MEANINGS) <= {row["name"] for row in found["quality"]["scores"]} | {"flow", "chain"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("samples", 3), ("likelihoods", 1), ("probes", 1), ("chain", 0), ("steps", 0), ("seed", -1)]
+)
+def test_questions_that_have_no_answer_are_refused(field, value):
+    with pytest.raises(ValueError, match=f"{field}: expected .*at least .*, got {value}"):
+        dataclasses.replace(assess.Questions(), **{field: value}).check()

@@ -1,0 +1,152 @@
+"""Everything that `python -m training evaluate` measures of a run, as plain numbers, and as a page to read."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+import gaussdiff as gd
+
+from . import draw, evaluate, features, likelihoods, quality
+from .config import Config
+from .data import Dataset
+from .network import LearnedDenoiser
+
+MOST_MODES = 512  # of the Gaussian beside the network; the rest of the variance is shared
+MEANINGS = {
+    "flow": "through the probability flow",
+    "chain": "evidence lower bound of DDPM's chain",
+    "Frechet distance": "means and covariances, squared",
+    "kernel distance": "the first three moments, squared (the kernel of KID)",
+    "MMD": "all moments, Gaussian kernel at the median distance, squared",
+    "sliced Wasserstein": "transport along lines; error: of the lines alone",
+    "precision": "share of samples that look real (3 neighbours)",
+    "recall": "share of held-out data that samples reach",
+    "copy ratio": "distance to training / held-out data, median; 0 = copies",
+    "copies": "share of samples with a ratio below 1/3",
+}
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is measured, and on how much."""
+
+    samples: int = 500  # samples drawn and compared with held-out data; 0: none
+    steps: int = 18  # steps of Heun's method to draw them, of two network calls each
+    likelihoods: int = 64  # held-out samples whose likelihood is bounded; 0: none
+    probes: int = (
+        8  # random directions a sample of the flow's trace; exact where a sample has no more numbers than this
+    )
+    chain: int = 200  # steps of DDPM's chain
+    features: str | None = None  # FILE.py:FUNCTION, samples (N, ...) to features (N, F), to compare in these as well
+    seed: int = 0  # of all noise
+
+    def check(self) -> None:
+        """ValueError names the field that asks for nothing that can be measured."""
+        for name, least in (("samples", 4), ("likelihoods", 2)):
+            if 0 != getattr(self, name) < least:
+                raise ValueError(f"{name}: expected 0, for none, or at least {least}, got {getattr(self, name)}")
+        for name, least in (("steps", 1), ("probes", 2), ("chain", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}; raise --{name}")
+
+
+def assess(model: LearnedDenoiser, data: Dataset, config: Config, asked: Questions) -> dict[str, Any]:
+    """Return what JSON can hold: "levels" always, "likelihood" and "quality" where they are asked for."""
+    asked.check()
+    extra = [features.from_file(asked.features)] if asked.features else []
+    found: dict[str, Any] = {"levels": evaluate.table(model, data.train, data.held_out, config)}
+    if asked.likelihoods:
+        found["likelihood"] = likelihood(model, data, asked)
+    if asked.samples:
+        found["quality"] = compare(model, data, extra, asked)
+    return found
+
+
+def likelihood(model: LearnedDenoiser, data: Dataset, asked: Questions) -> dict[str, Any]:
+    """Bound the likelihood of the first held-out samples, of the network and of the Gaussian of the training data."""
+    x = data.held_out[: asked.likelihoods]
+    convention = likelihoods.Convention.of(data.train)
+    exact = x[0].size <= asked.probes
+    options: Any = {"probes": None if exact else asked.probes, "steps": asked.chain, "seed": asked.seed}
+    models: dict[str, gd.Denoiser] = {"network": model, "gaussian": _gaussian(data.train)}
+    measured = {name: likelihoods.measure(each, x, convention, **options) for name, each in models.items()}
+    rows = {name: {row.name: asdict(row) for row in rows} for name, rows in measured.items()}
+    return {**asdict(convention), "numbers": x[0].size, **options, **rows}
+
+
+def compare(model: LearnedDenoiser, data: Dataset, extra: list[features.Features], asked: Questions) -> dict[str, Any]:
+    """Draw samples, and compare them with the held-out data in all features."""
+    levels = gd.grids.karras(asked.steps)
+    samples = draw.samples(model, asked.samples, gd.Heun(), levels, asked.seed)
+    learned = [features.learn_features(data, asked.seed)] if data.train_labels is not None else []
+    spaces = [*learned, features.principal_components(data.train), *extra]
+    scores = [score for space in spaces for score in quality.distances(samples, data, space, asked.seed)]
+    scores += quality.copies(samples, data, asked.seed)
+    return {
+        "samples": len(samples),
+        "held_out": len(data.held_out),
+        "floor_samples": min(len(samples), len(data.train)),
+        "steps": asked.steps,
+        "scores": [asdict(score) for score in scores],
+    }
+
+
+def _gaussian(x: np.ndarray) -> gd.Gaussian:
+    return gd.Gaussian.from_samples(x, rank=min(MOST_MODES, x[0].size))
+
+
+def page(found: dict[str, Any]) -> str:
+    """Return the numbers as tables of text, each with how many samples it is from and its floor."""
+    parts = [_levels(found["levels"])]
+    if "likelihood" in found:
+        parts.append(_likelihood(found["likelihood"]))
+    if "quality" in found:
+        parts.append(_quality(found["quality"]))
+    return "\n\n".join(parts)
+
+
+def _levels(rows: list[dict]) -> str:
+    names = ("sigma", "train", "held_out", "loss")
+    lines = [
+        "mean squared error of the denoiser; loss 1 = no better than a multiple of x",
+        f"{'sigma':>10} {'train':>10} {'held out':>10} {'loss':>10}",
+        *(" ".join(f"{row[name]:10.4g}" for name in names) for row in rows),
+    ]
+    return "\n".join(lines)
+
+
+def _likelihood(found: dict[str, Any]) -> str:
+    bins, trace = found["bins"], found["probes"] or found["numbers"]
+    what = f"the probability of {bins} even values from -1 to 1" if bins else "the density, in bins of width 1"
+    lines = [
+        f"bits per dimension of {found['network']['flow']['n']} held-out samples of {found['numbers']} numbers: {what}",
+        f"upper bounds, down to sigma {found['sigma_min']:.3g}; the Gaussian has the moments of the training data",
+        f"{'':20} {'network':>23} {'Gaussian':>23}",
+    ]
+    counts = {"flow": f"{trace} probes" if found["probes"] else "exact trace", "chain": f"{found['steps']} steps"}
+    for name in ("flow", "chain"):
+        cells = (found[model][name] for model in ("network", "gaussian"))
+        values = " ".join(f"{_within(row['bits_per_dim'], row['bits_error']):>23}" for row in cells)
+        lines.append(f"{name + ', ' + counts[name]:20} {values}  {MEANINGS[name]}")
+    return "\n".join(lines)
+
+
+def _quality(found: dict[str, Any]) -> str:
+    head = (
+        f"{found['samples']} samples of {found['steps']} Heun steps against {found['held_out']} held-out ones\n"
+        f"floor: {found['floor_samples']} training samples in the place of the samples, mean and spread of 10 draws; "
+        "for copies, unseen data"
+    )
+    lines, space = [head], None
+    for row in found["scores"]:
+        if row["features"] != space:
+            space = row["features"]
+            lines.append(f"in {space}\n{'':20} {'samples':>23} {'floor':>23}")
+        value, floor = _within(row["value"], row["error"]), _within(row["floor"], row["floor_spread"])
+        lines.append(f"{row['name']:20} {value:>23} {floor:>23}  {MEANINGS[row['name']]}")
+    return "\n".join(lines)
+
+
+def _within(value: float, error: float | None) -> str:
+    return f"{value:.4g}" if error is None or np.isnan(error) else f"{value:.4g} ± {error:.2g}"

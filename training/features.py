@@ -1,0 +1,76 @@
+"""Maps from samples to features in which sets of samples are compared. A distance means nothing without their name."""
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+
+import gaussdiff as gd
+
+from .data import Dataset
+
+MOST_TO_LEARN_FROM = 10_000  # enough for a small classifier; more only costs time
+MOST_COMPONENTS = 64  # a covariance needs several samples for each
+
+
+@dataclass(frozen=True)
+class Features:
+    """A map from samples (N, *event) to features (N, F), and its name for tables."""
+
+    name: str
+    extract: Callable[[np.ndarray], np.ndarray]
+
+
+def learn_features(data: Dataset, seed: int = 0) -> Features:
+    """Return the last hidden layer of a small classifier trained on the labels; principal_components without labels.
+
+    Pixels would flatter a Gaussian, whose first two moments in pixels are right by construction.
+    """
+    if data.train_labels is None:
+        return principal_components(data.train)
+    # Imported here: sets without labels need no classifier.
+    from sklearn.neural_network import MLPClassifier
+
+    classifier = MLPClassifier((128, 32), random_state=seed, early_stopping=True)
+    classifier.fit(_flat(data.train[:MOST_TO_LEARN_FROM]), data.train_labels[:MOST_TO_LEARN_FROM])
+    accuracy = classifier.score(_flat(data.held_out), data.held_out_labels)
+    hidden = list(zip(classifier.coefs_, classifier.intercepts_, strict=True))[:-1]
+    name = f"last hidden layer (32) of a classifier that recognises {accuracy:.1%} of the held-out samples"
+    return Features(name, lambda x: reduce(lambda h, layer: np.maximum(h @ layer[0] + layer[1], 0), hidden, _flat(x)))
+
+
+def principal_components(x: np.ndarray) -> Features:
+    """Return the coefficients of the principal components of x, 64 at the most: all of them where there are no more."""
+    count = min(MOST_COMPONENTS, x[0].size)
+    gaussian = gd.Gaussian.from_samples(x[:MOST_TO_LEARN_FROM], rank=count)
+    mean, variances, vectors = (np.asarray(a, np.float64) for a in (gaussian.mean, gaussian.eigvals, gaussian.eigvecs))
+    share = variances.sum() / (variances.sum() + (x[0].size - count) * float(gaussian.residual))
+    name = f"the first {count} principal components of the training data, {share:.1%} of its variance"
+    return Features(name, lambda x: (_flat(x) - mean.ravel()) @ vectors)
+
+
+def from_file(place: str) -> Features:
+    """Return the function at "FILE.py:NAME", (N, *event) float32 in the data's own scale to (N, F), as features.
+
+    The way to bring a network of one's own, such as Inception. FileNotFoundError for no such file, ValueError where
+    `place` has another form or names no function of it.
+    """
+    file, _, name = place.rpartition(":")
+    if not file.endswith(".py") or not name:
+        raise ValueError(f"features: expected FILE.py:FUNCTION, got {place!r}; name the function after a colon")
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    if spec is None or spec.loader is None or not Path(file).is_file():
+        raise FileNotFoundError(f"features: expected a Python file, got {file}, which is not there; check the path")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    function = vars(module).get(name)
+    if not callable(function):
+        raise ValueError(f"features: expected a function in {file}, got {name!r}, which is none; check its name")
+    return Features(f"{name} of {Path(file).name}", lambda x: np.asarray(function(x)))
+
+
+def _flat(x: np.ndarray) -> np.ndarray:
+    return np.asarray(x, np.float64).reshape(len(x), -1)

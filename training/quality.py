@@ -1,0 +1,85 @@
+"""How far samples are from held-out data: distances in named features, each beside its floor.
+
+The floor is the same number with as many training samples in the place of the samples: what perfect samples would
+have. No number here says more than how far it is above its floor.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+import gaussdiff as gd
+
+from .data import Dataset
+from .features import Features
+
+Measure = Callable[[np.ndarray, np.ndarray], float | gd.metrics.Estimate]
+COPY = 1 / 3  # a sample three times nearer to the training set than to unseen data counts as a copy
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number: its value and standard error (None: not known), and the same of real samples over several draws."""
+
+    name: str
+    features: str
+    value: float
+    error: float | None
+    floor: float
+    floor_spread: float | None
+
+
+def distances(samples: np.ndarray, data: Dataset, features: Features, seed: int = 0) -> list[Score]:
+    """Compare samples (N, *event) with the held-out data in `features`, and beside it N training samples, ten times.
+
+    Frechet distance; kernel distance and MMD, without bias, so that they may be below 0; sliced Wasserstein distance;
+    precision and recall. Where N is no less than the training set, all of it stands in, and the draws do not differ.
+    """
+    target, made = features.extract(data.held_out), features.extract(samples)
+    real = [features.extract(x) for x in draws(data.train, len(samples), seed)]
+    scores = []
+    for name, measure in _measures(target, seed).items():
+        value, error = _estimate(measure(made, target))
+        floors = [_estimate(measure(x, target))[0] for x in real]
+        scores.append(Score(name, features.name, value, error, float(np.mean(floors)), float(np.std(floors))))
+    return scores
+
+
+def copies(samples: np.ndarray, data: Dataset, seed: int = 0) -> list[Score]:
+    """Say whether samples are nearer to the training set than unseen data are: the median copy ratio, and a share.
+
+    Distances between entries, to the training set over those to one half of the held-out data. The other half stands
+    for perfect samples in the floor.
+    """
+    order = np.random.default_rng(seed).permutation(len(data.held_out))
+    apart, unseen = (data.held_out[half] for half in np.array_split(order, 2))
+    found, real = (gd.metrics.copy_ratios(x, data.train, unseen) for x in (samples, apart))
+    share, floor = (float(np.mean(ratios < COPY)) for ratios in (found, real))
+    return [
+        Score("copy ratio", "entries", float(np.median(found)), None, float(np.median(real)), None),
+        Score("copies", "entries", share, None, floor, None),
+    ]
+
+
+def draws(images: np.ndarray, count: int, seed: int, times: int = 10) -> list[np.ndarray]:
+    """Return `count` of the images, or all where there are fewer, drawn without replacement, `times` over."""
+    rng = np.random.default_rng(seed)
+    return [images[rng.permutation(len(images))[:count]] for _ in range(times)]
+
+
+def _measures(target: np.ndarray, seed: int) -> dict[str, Measure]:
+    bandwidth, key = gd.metrics.median_distance(target), jax.random.key(seed)
+    return {
+        "Frechet distance": gd.metrics.frechet_distance,
+        "kernel distance": gd.metrics.kernel_distance,
+        "MMD": lambda a, b: gd.metrics.mmd(a, b, bandwidth),
+        "sliced Wasserstein": lambda a, b: gd.metrics.sliced_wasserstein(a, b, key),
+        "precision": lambda a, b: gd.metrics.precision_recall(a, b).precision,
+        "recall": lambda a, b: gd.metrics.precision_recall(a, b).recall,
+    }
+
+
+def _estimate(found: float | gd.metrics.Estimate) -> tuple[float, float | None]:
+    return (found.value, found.standard_error) if isinstance(found, gd.metrics.Estimate) else (found, None)
