@@ -194,6 +194,14 @@ TABLE = {
     "nan_features": (lambda: metrics.frechet_distance(SAMPLES, SAMPLES * NAN), ValueError, "b", "finite", "30 NaN", "Remove"),
     "unequal_features": (lambda: metrics.frechet_distance(SAMPLES, SAMPLES[:, :2]), ValueError, "a, b", r"\(N, F\)", r"\(10, 2\)", "Flatten"),
     "unequal_data": (lambda: metrics.nearest_distances(SAMPLES, SAMPLES[:, :2]), ValueError, "x, data", "one shape", r"\(10, 2\)", "Reshape"),
+    "kernel_of_two": (lambda: metrics.kernel_distance(SAMPLES, SAMPLES[:2]), ValueError, "a, b", "at least 3", r"\(2, 3\)", "Flatten"),
+    "no_bandwidth": (lambda: metrics.mmd(SAMPLES, SAMPLES, 0.0), ValueError, "bandwidth", "> 0", "got 0", "median_distance"),
+    "one_direction": (lambda: metrics.sliced_wasserstein(SAMPLES, SAMPLES, KEY, 1), ValueError, "directions", "at least 2", "got 1", "standard error"),
+    "few_neighbours": (lambda: metrics.precision_recall(SAMPLES, SAMPLES[:3]), ValueError, "a, b", "at least 4", r"\(3, 3\)", "Flatten"),
+    "no_neighbours": (lambda: metrics.precision_recall(SAMPLES, SAMPLES, 0), ValueError, "neighbours", "at least 1", "got 0", "paper"),
+    "copies_of_nothing": (lambda: metrics.copy_ratios(SAMPLES, SAMPLES, SAMPLES[:0]), ValueError, "x, data", "not empty", r"\(0, 3\)", "Reshape"),
+    "bound_at_sigma_0": (lambda: gd.elbo(GAUSSIAN, X, GRID, KEY), ValueError, "levels", "sigma > 0", "got 0", "final_zero"),
+    "one_bin": (lambda: gd.discretized_log_prob(X, X, 0.1, 1), ValueError, "bins", "at least 2", "got 1", "256"),
     "unequal_paths": (lambda: gd.path_distance(jnp.ones((3, 2)), jnp.ones((4, 2))), ValueError, "a, b", "one shape", r"\(4, 2\)", "same levels"),
 }  # fmt: skip
 

@@ -87,7 +87,7 @@ class Evaluate:
         found = assess.assess(model, dataset, config, self.questions)
         print(f"{self.run} ({self.weights} weights)\n\n{assess.page(found)}\n")
         out = self.out or (self.run if self.run.is_dir() else self.run.parent) / "evaluation.json"
-        out.write_text(json.dumps({"weights": self.weights, **vars(self.questions), **found}, indent=1) + "\n")
+        out.write_text(json.dumps({"weights": self.weights, "asked": vars(self.questions), **found}, indent=1) + "\n")
         print(f"written: {out}")
 
 
