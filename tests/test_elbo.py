@@ -117,21 +117,21 @@ def test_single_precision_stays():
 
 
 @pytest.mark.parametrize("bins", [2, 17, 256])
-@pytest.mark.parametrize(("mean", "std"), [(0.13, 0.3), (-0.7, 0.004), (3.0, 0.1), (0.0, 50.0)])
+@pytest.mark.parametrize(("mean", "std"), [(0.13, 0.3), (-0.7, 0.004), (3.0, 0.1), (-3.0, 0.1), (0.0, 50.0)])
 def test_the_masses_of_all_bins_are_one_and_each_is_an_integral(bins, mean, std):
     """Against 60 digits of the error function, in the far tails too."""
     values = jnp.linspace(-1, 1, bins)
     found = jax.jit(jax.vmap(lambda x: gd.discretized_log_prob(x[None], jnp.array([mean]), std, bins)))(values)
     assert float(jnp.exp(found).sum()) == pytest.approx(1, rel=1e-12)
     with mpmath.workdps(60):
-        for i in {0, bins // 3, bins - 1}:
+        for i in {0, bins // 3, 2 * bins // 3, bins - 1}:
             x, half = mpmath.mpf(float(values[i])), mpmath.mpf(1) / (bins - 1)
             low = -mpmath.inf if i == 0 else (x - half - mpmath.mpf(mean)) / mpmath.mpf(std)
             high = mpmath.inf if i == bins - 1 else (x + half - mpmath.mpf(mean)) / mpmath.mpf(std)
             # of the mirrored interval where it is to the right, so that 60 digits are enough
             low, high = (-high, -low) if low + high > 0 else (low, high)
             mass = mpmath.ncdf(high) - mpmath.ncdf(low)
-            if mass > mpmath.mpf(10) ** -300 and found[i] > -500:
+            if mass > mpmath.mpf(10) ** -200:
                 assert float(found[i]) == pytest.approx(float(mpmath.log(mass)), rel=1e-6, abs=1e-10)
 
 
