@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 import gaussdiff as gd
+from training import explain
 
 Models = Mapping[str, gd.Denoiser]
 Curves = dict[str, np.ndarray]
@@ -43,12 +44,6 @@ def follow(
     return {name: Paths(sigma, np.asarray(path.x), np.asarray(path.denoised)) for name, path in paths.items()}
 
 
-@eqx.filter_jit
-def denoise(model: gd.Denoiser, x: Float[Array, "batch *event"], level: gd.NoiseLevel) -> Float[Array, "batch *event"]:
-    """The denoised batch at one level."""
-    return jax.vmap(model.denoise, in_axes=(0, None))(x, level)
-
-
 def explained_variance(models: Models, images: np.ndarray, sigmas: np.ndarray, key: PRNGKeyArray) -> dict[str, Curves]:
     """What each twin explains of the network on noised images (N, *event), at each noise scale (m,), alpha = 1.
 
@@ -59,20 +54,11 @@ def explained_variance(models: Models, images: np.ndarray, sigmas: np.ndarray, k
     return {part: {name: np.array([row[part][name] for row in rows]) for name in rows[0][part]} for part in rows[0]}
 
 
-def _compare_at(
-    models: Models, images: np.ndarray, level: gd.NoiseLevel, key: PRNGKeyArray
-) -> dict[str, dict[str, float]]:
+def _compare_at(models: Models, images: np.ndarray, level: gd.NoiseLevel, key: PRNGKeyArray) -> explain.Parts:
     x0 = jnp.asarray(images)
     x = jax.vmap(gd.add_noise, in_axes=(0, 0, None))(jax.random.split(key, len(images)), x0, level)
-    denoised = {name: denoise(model, x, level) for name, model in models.items()}
-    scores = {name: (x0_hat - x) / level.sigma**2 for name, x0_hat in denoised.items()}
-    twins = [name for name in models if name != "network"]
-    explained = gd.metrics.explained_variance
-    return {
-        "denoiser": {name: explained(denoised["network"], denoised[name]) for name in twins},
-        "score": {name: explained(scores["network"], scores[name]) for name in twins},
-        "error": {name: float(jnp.sqrt(jnp.mean((x0_hat - x0) ** 2))) for name, x0_hat in denoised.items()},
-    }
+    denoised = {name: explain.denoise(model, x, level) for name, model in models.items()}
+    return explain.compare(x0, x, float(level.sigma), denoised)
 
 
 def distance_to_network(paths: Mapping[str, Paths]) -> dict[str, Curves]:

@@ -11,6 +11,7 @@ import numpy as np
 import gaussdiff as gd
 import training
 from analysis import compare, quality, twins
+from training import explain
 from training.data import Dataset, load_for
 from training.features import learn_features
 
@@ -73,7 +74,7 @@ def run(directory: Path, settings: Settings) -> Study:
     clock.lap("follow", f"{settings.starts} paths of {settings.steps} Heun steps for each of {len(models)} models")
 
     key = jax.random.key(settings.seed + 1)
-    with_baseline = {**models, "isotropic": twins.isotropic(data.train)}
+    with_baseline = {**models, "isotropic": explain.isotropic(data.train)}
     explained = compare.explained_variance(with_baseline, data.held_out, SIGMAS, key)
     clock.lap("explain", f"{len(SIGMAS)} noise scales on the held-out samples")
 

@@ -23,9 +23,3 @@ def fit(images: np.ndarray, components: int = 10, seed: int = 0) -> Twins:
         gd.GaussianMixture.from_samples(images, components, key=jax.random.key(seed)),
         gd.Empirical(images),
     )
-
-
-def isotropic(images: np.ndarray) -> gd.Gaussian:
-    """The Gaussian that knows only the mean and the total variance: the baseline every other twin must beat."""
-    mean = images.mean(0, dtype=np.float64)
-    return gd.Gaussian.isotropic(mean.astype(images.dtype), float(((images - mean) ** 2).mean()))

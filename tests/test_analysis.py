@@ -13,6 +13,7 @@ import pytest
 import gaussdiff as gd
 from analysis import __main__ as command
 from analysis import compare, quality, twins
+from training import explain
 from training.data import Dataset, Rows, load
 from training.features import learn_features
 
@@ -59,7 +60,7 @@ def test_distance_to_network_is_that_of_the_final_samples_and_starts_at_zero(pat
 
 
 def test_a_twin_equal_to_the_network_explains_all_of_it_and_its_error_is_the_posterior_spread(images, gaussian):
-    models = {"network": gaussian, "gaussian": gaussian, "isotropic": twins.isotropic(images)}
+    models = {"network": gaussian, "gaussian": gaussian, "isotropic": explain.isotropic(images)}
     measured = compare.explained_variance(models, images, np.array([0.1, 1.0]), jax.random.key(0))
     np.testing.assert_allclose(measured["denoiser"]["gaussian"], 1, atol=1e-12)
     np.testing.assert_allclose(measured["score"]["gaussian"], 1, atol=1e-12)
@@ -75,7 +76,7 @@ def test_twins_share_the_moments_they_are_named_for(images):
     assert len(fitted.mixture.log_weights) == 3
     assert fitted.data_set.shape == (4, 4, 1)
     np.testing.assert_allclose(np.trace(np.cov(images.reshape(2000, -1).T, bias=True)), fitted.gaussian.eigvals.sum())
-    np.testing.assert_allclose(twins.isotropic(images).residual, fitted.gaussian.eigvals.mean())
+    np.testing.assert_allclose(explain.isotropic(images).residual, fitted.gaussian.eigvals.mean())
 
 
 def test_copies_have_ratio_zero_unseen_images_one_and_noise_more():

@@ -90,6 +90,13 @@ class Config(Settings):
                 "set --sigma-min below --sigma-max"
             )
 
+        conditional = self.labels or self.super_resolution > 1
+        if self.explain and conditional and self.condition_dropout == 0:
+            raise ValueError(
+                "explain: expected a network that also learns without its condition, as the twins do, got "
+                "condition_dropout 0; raise --condition-dropout or drop --explain"
+            )
+
     @property
     def data_scale(self) -> float:
         """sigma_data where it is known; ValueError where it is still to be measured."""

@@ -6,10 +6,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from . import devices, disk
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of the file, oldest first; none where it is not there."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def rewind(path: Path, step: int) -> None:
@@ -59,11 +65,15 @@ class Journal:
         """Go on counting after a look at `step`."""
         self.looked, self.resumed = step, time.perf_counter()
 
-    def note(self, step: int, loss: float, rate: float, held_out: float | None) -> None:
-        """Record the mean loss of the steps since the last look, and the held-out loss where it was measured."""
+    def note(
+        self, step: int, loss: float, rate: float, held_out: float | None, explained: dict[str, Any] | None = None
+    ) -> None:
+        """Record the mean loss of the steps since the last look, and of the averaged weights what was measured."""
         record = {"step": step, "loss": loss, "images_per_second": round(rate, 1), "time": round(time.time(), 3)}
         if held_out is not None:
             record["held_out_loss"] = held_out
+        if explained is not None:
+            record["explained"] = explained
         if not devices.is_first_host():
             return
         with disk.explained(self.path, _cure):

@@ -12,10 +12,10 @@ import numpy as np
 
 import gaussdiff as gd
 
-from . import batches, checkpoint, data, devices, interrupts, journal, runs
+from . import batches, checkpoint, data, devices, interrupts, journal, runs, watch
 from .config import Config, differences
 from .network import LearnedDenoiser
-from .step import Trainer, TrainState, held_out_loss
+from .step import Trainer, TrainState
 
 
 def train(config: Config, out: str | Path, dataset: data.Dataset | gd.Distribution | None = None) -> LearnedDenoiser:
@@ -91,10 +91,13 @@ def _save(trainer: Trainer, state: TrainState, step: int, out: Path) -> None:
 def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Path) -> TrainState:
     config, start = trainer.config, int(state.step)
     judged = batches.on_device(dataset.held_out_rows[:512], dataset.held_out_labels)
-    noted, opened = interrupts.noted(), journal.opened(out / "train.jsonl", start, config.steps, config.batch)
-    with noted as stop, opened as book, batches.feed(config, dataset) as fetch:
+    with (
+        interrupts.noted() as stop,
+        journal.opened(out / "train.jsonl", start, config.steps, config.batch) as book,
+        batches.feed(config, dataset) as fetch,
+        watch.opened(trainer, state, dataset, judged, out) as watcher,
+    ):
         step = trainer.compiled_step(state, *fetch(start))
-        look = jax.jit(partial(held_out_loss, trainer))
         book.start_clock()
         losses = []
         for done in range(start + 1, config.steps + 1):
@@ -104,14 +107,16 @@ def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Pa
             stopping = (devices.one_host() or done % config.log_every == 0) and devices.any_host(stop.is_set())
             last = stopping or done == config.steps
             saving = last or done % config.checkpoint_every == 0
-            judging = last or done % config.evaluate_every == 0
-            if not (saving or judging or done % config.log_every == 0):
+            looking = watcher.judging(done, last) or watcher.drawing(done)
+            if not (saving or looking or done % config.log_every == 0):
                 # Losses are fetched a few at a time: waiting for each would leave the device idle between steps.
                 continue
             mean, rate = _mean(losses, done, out), book.rate(done)
-            book.note(done, mean, rate, float(look(state.ema[0], judged)) if judging else None)
-            if saving:
+            if saving or looking:
                 _check_finite(state, done, out)
+            book.note(done, mean, rate, *watcher.look(done, state.ema[0], last))
+            watcher.tell()
+            if saving:
                 _save(trainer, state, done, out)
             if stopping and done < config.steps:
                 raise KeyboardInterrupt(f"stopped at step {done}, saved in {out}; the same command continues it")

@@ -1,0 +1,76 @@
+"""What the loop does at a look beside its own loss: judge the averaged weights, explain them, draw them, tell the page.
+
+RUN/train.jsonl "held_out_loss", "explained"      RUN/samples/*.png      RUN/index.html
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from . import pictures, view
+from .build import Params
+from .data import Dataset
+from .explain import Explainer
+from .step import Examples, Trainer, TrainState, held_out_loss
+
+
+class Seen(NamedTuple):
+    """What a look found: the held-out loss and what the twins explain; None where it was not due."""
+
+    held_out: float | None = None
+    explained: dict[str, Any] | None = None
+
+
+class Watcher:
+    """Looks at the averaged weights of a run, now and then; whatever it needs is compiled once."""
+
+    def __init__(self, trainer: Trainer, state: TrainState, dataset: Dataset, judged: Examples, out: Path):
+        config = trainer.config
+        self.trainer, self.judged, self.out, self.done = trainer, judged, out, int(state.step)
+        self.parameters = sum(leaf.size for leaf in jax.tree.leaves(state.ema[0]))
+        self.loss = jax.jit(partial(held_out_loss, trainer))
+        pictures.rewind(out / pictures.FOLDER, self.done)
+        self.pictures = pictures.Pictures(trainer, dataset, out / pictures.FOLDER) if config.sample_every else None
+        self.explainer = Explainer(dataset.train, dataset.held_out, config.data_scale) if config.explain else None
+
+    def judging(self, done: int, last: bool) -> bool:
+        """Whether the weights after `done` steps are to be judged; the last ones before a stop are."""
+        return last or done % self.trainer.config.evaluate_every == 0
+
+    def drawing(self, done: int) -> bool:
+        """Whether the weights after `done` steps are to be drawn; those of the end are, those before a stop are not."""
+        config = self.trainer.config
+        return config.sample_every > 0 and (done % config.sample_every == 0 or done == config.steps)
+
+    def look(self, done: int, params: Params, last: bool) -> Seen:
+        """Return what was due of the averaged weights after `done` steps, and take a picture of them where it is."""
+        self.done = done
+        if self.pictures is not None and self.drawing(done):
+            self.pictures.take(done, params)
+        if not self.judging(done, last):
+            return Seen()
+        explained = None if self.explainer is None else self.explainer(self.trainer.model(params))
+        return Seen(float(self.loss(params, self.judged)), explained)
+
+    def tell(self, state: str = "running", note: str = "") -> None:
+        """Write RUN/index.html anew from what the folder of the run holds."""
+        status = view.Status(state, self.done, self.parameters, note)
+        view.write(self.out, self.trainer.config, self.trainer.shape, status)
+
+
+@contextmanager
+def opened(trainer: Trainer, state: TrainState, dataset: Dataset, judged: Examples, out: Path) -> Iterator[Watcher]:
+    """Give a Watcher whose page says in the end how the training ended."""
+    watcher = Watcher(trainer, state, dataset, judged, out)
+    watcher.tell()
+    try:
+        yield watcher
+    except BaseException as error:
+        with suppress(OSError):  # of a full disk, which would hide why the training ended
+            watcher.tell("stopped" if isinstance(error, KeyboardInterrupt) else "failed", str(error))
+        raise
+    watcher.tell("finished")
