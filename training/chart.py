@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-WIDTH, HEIGHT = 440, 220
+HEIGHT = 220
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 8, 22
 MOST = 400  # points of a curve; of more, neighbours are averaged
 
@@ -40,28 +40,39 @@ class Axis(NamedTuple):
         return self.start + (self.end - self.start) * (value - low) / (high - low)
 
 
-def figure(title: str, curves: Sequence[Curve], *, log: bool = False, limits: tuple[float, float] | None = None) -> str:
-    """Return the <figure> of the curves; limits: of the vertical axis, by default what holds all values.
+def figure(
+    title: str,
+    curves: Sequence[Curve],
+    *,
+    note: str = "",
+    log: bool = False,
+    limits: tuple[float, float] | None = None,
+    width: int = 440,
+) -> str:
+    """Return the <figure> of the curves with a note beside its title; limits: of the vertical axis, by default all.
 
+    width: of the drawing, in units of which its letters are 11.5 high and the drawing 220; the page scales it.
     Curves that leave the limits are cut off there. On a logarithmic axis values that are not above 0 are left out.
     """
     kept = [_thin(curve, log) for curve in curves]
-    last = max((curve.steps[-1] for curve in kept if curve.steps), default=1)
-    x = Axis(0, last, LEFT, WIDTH - RIGHT)
+    last = max([1, *(curve.steps[-1] for curve in kept if curve.steps)])
+    x = Axis(0, last, LEFT, width - RIGHT)
     y = Axis(*(limits or _limits(kept, log)), HEIGHT - BOTTOM, TOP, log)
     numbers = {
-        "span": [x.low, x.high, x.start / WIDTH, x.end / WIDTH],
+        "span": [x.low, x.high, x.start / width, x.end / width],
         "curves": [{"name": c.name, "steps": list(c.steps), "values": list(c.values)} for c in kept],
     }
     written = json.dumps(numbers).replace("<", "\\u003c")  # a name may not end the script
     lines = "\n".join(_line(curve, x, y) for curve in kept)
-    name = html.escape(title)
+    # Within it lines are cut off; a little larger than the axes, so that half a dot is not.
+    left, top, wide, high = LEFT, TOP - 4, width - LEFT - RIGHT + 4, HEIGHT - TOP - BOTTOM + 8
+    name, beside = html.escape(title), f' <span class="soft">{html.escape(note)}</span>' if note else ""
     return f"""<figure class="chart">
-<figcaption><b>{name}</b> <span class="keys">{" ".join(map(_key, kept))}</span></figcaption>
-<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{name} over steps">
+<figcaption><b>{name}</b>{beside}
+<span class="keys">{" ".join(map(_key, kept))}</span></figcaption>
+<svg viewBox="0 0 {width} {HEIGHT}" role="img" aria-label="{name} over steps">
 {_grid(x, y)}
-<svg x="{LEFT}" y="{TOP - 4}" width="{WIDTH - LEFT - RIGHT + 4}" height="{HEIGHT - TOP - BOTTOM + 8}"
- viewBox="{LEFT} {TOP - 4} {WIDTH - LEFT - RIGHT + 4} {HEIGHT - TOP - BOTTOM + 8}">
+<svg x="{left}" y="{top}" width="{wide}" height="{high}" viewBox="{left} {top} {wide} {high}">
 {lines}
 </svg>
 <line class="cursor" y1="{TOP}" y2="{HEIGHT - BOTTOM}" visibility="hidden"/>
@@ -116,7 +127,7 @@ def _key(curve: Curve) -> str:
 
 def _grid(x: Axis, y: Axis) -> str:
     across = [
-        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y.at(v):.1f}" y2="{y.at(v):.1f}"/>'
+        f'<line class="grid" x1="{LEFT}" x2="{x.end}" y1="{y.at(v):.1f}" y2="{y.at(v):.1f}"/>'
         f'<text x="{LEFT - 6}" y="{y.at(v) + 4:.1f}" text-anchor="end">{short(v)}</text>'
         for v in (_log_ticks(y) if y.log else _ticks(y))
     ]

@@ -22,11 +22,13 @@ from . import chart, journal, pictures
 from .chart import Curve
 from .config import Config, preset
 
+# Read once: another version of the file must not meet this one of the code in the middle of a run.
+TEMPLATE = Template(Path(__file__).with_name("view.html").read_text(encoding="utf-8"))
 SHOWN = 12  # pictures within the page at most, the newest and others evenly spread
 TWINS = {
     "isotropic": ("an isotropic Gaussian", "knows the mean and the total variance"),
     "gaussian": ("the Gaussian", "knows the mean and the covariance"),
-    "data_set": ("the data set", "knows every training sample, and nothing else"),
+    "data_set": ("the data set", "knows every training sample, no other"),
 }
 
 
@@ -49,7 +51,6 @@ def write(run: Path, config: Config, shape: tuple[int, ...], status: Status) -> 
 def page(run: Path, config: Config, shape: tuple[int, ...], status: Status) -> str:
     """Return the page of the run in the folder `run`."""
     records = journal.records(run / "train.jsonl")
-    template = Template(Path(__file__).with_name("view.html").read_text(encoding="utf-8"))
     share = status.step / max(1, config.steps)
     words = {
         "title": f"{config.data} {' × '.join(map(str, shape))}",
@@ -64,13 +65,14 @@ def page(run: Path, config: Config, shape: tuple[int, ...], status: Status) -> s
     parts = {
         "refresh": '<meta http-equiv="refresh" content="10">' if status.state == "running" else "",
         "facts": _facts(records, config, status),
-        "curves": _curves(records),
+        "loss": _loss(records),
+        "speed": _speed(records),
         "samples": _samples(run),
         "explained": _explained(records),
         "settings": _settings(config),
         "versions": _rows(_versions()),
     }
-    return template.substitute({name: html.escape(text) for name, text in words.items()}, **parts)
+    return TEMPLATE.substitute({name: html.escape(text) for name, text in words.items()}, **parts)
 
 
 def _network(config: Config, shape: tuple[int, ...]) -> str:
@@ -99,12 +101,16 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"
 
 
-def _curves(records: Sequence[dict[str, Any]]) -> str:
+def _loss(records: Sequence[dict[str, Any]]) -> str:
     if not records:
         return '<p class="soft">The first numbers come when the network is compiled.</p>'
-    loss = [_curve(records, "loss", "--first", "training"), _curve(records, "held_out_loss", "--second", "held out")]
-    speed = [_curve(records, "images_per_second", "--first", "now")]
-    return chart.figure("Loss", loss, log=True) + chart.figure("Images per second", speed)
+    curves = [_curve(records, "loss", "--first", "training"), _curve(records, "held_out_loss", "--second", "held out")]
+    return chart.figure("Loss", curves, log=True)
+
+
+def _speed(records: Sequence[dict[str, Any]]) -> str:
+    curve = _curve(records, "images_per_second", "--first", "latest")
+    return chart.figure("Images per second", [curve]) if records else ""
 
 
 def _curve(records: Sequence[dict[str, Any]], field: str, color: str, name: str) -> Curve:
@@ -140,8 +146,8 @@ def _explained(records: Sequence[dict[str, Any]]) -> str:
     return f"""<section>
 <h2>Still just a Gaussian?</h2>
 <p>What three closed formulas explain of the network's denoised samples, on held-out data with noise of standard
-deviation σ. <b>1 = the network is still just that formula</b>; 0 = the formula is no better than a constant.
-{_verdict(judged[-1])}</p>
+deviation σ. <b>1 = the network is still just that formula</b>; below 1 it knows more, or does not know as much yet,
+which its error tells; 0 = the formula is no better than a constant. {_verdict(judged[-1])}</p>
 <div class="three">{_panels(judged, "denoiser")}</div>
 <details><summary>The same of the score</summary>
 <p class="soft">The score is (denoised − noisy) / σ². At high noise it is mostly noise, which every formula knows.</p>
@@ -161,8 +167,7 @@ def _panels(judged: Sequence[dict[str, Any]], part: str) -> str:
             for i, sigma in enumerate(judged[-1]["explained"]["sigma"])
         ]
         low = min(0.0, max(-0.5, float(values.min())))
-        panel = chart.figure(f"By {name}", curves, limits=(low, 1.0))
-        panels.append(f'<div>{panel}<p class="soft">It {knows}.</p></div>')
+        panels.append(chart.figure(f"By {name}", curves, note=knows, limits=(low, 1.0), width=340))
     return "\n".join(panels)
 
 
@@ -172,9 +177,12 @@ def _verdict(record: dict[str, Any]) -> str:
     now = {twin: explained["denoiser"][twin][middle] for twin in TWINS}
     said = ", ".join(f"{TWINS[twin][0]} {100 * value:.0f} %" for twin, value in now.items())
     best = max(now, key=lambda twin: now[twin])
-    end = f"; there the network is still little more than {TWINS[best][0]}" if now[best] >= 0.97 else ""
+    network, twin = (chart.number(explained["error"][name][middle]) for name in ("network", best))
     where = f"where noise and data spread alike (σ = {explained['sigma'][middle]:.2g})"
-    return f"At step {record['step']:,}, {where}: {said}{end}."
+    return (
+        f"At step {record['step']:,}, {where}: {said}; the error of the network is {network}, that of {TWINS[best][0]} "
+        f"{twin}{' – still just that, nearly' if now[best] >= 0.97 else ''}."
+    )
 
 
 def _settings(config: Config) -> str:
