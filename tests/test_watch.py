@@ -85,6 +85,15 @@ def test_explained_is_what_numpy_finds_by_solving_and_by_a_softmax(points):
         assert explained["error"]["data_set"][i] == pytest.approx(error, abs=1e-4)
 
 
+def test_the_share_that_is_shown_is_that_of_the_gaussian_in_the_middle(points, tmp_path, capsys):
+    explained = explain.Explainer(*points, sigma_data=1.0)(gd.Gaussian.from_samples(10 * points[0]))
+    assert explained["sigma"][2] == 1.0
+    with journal.opened(tmp_path / "train.jsonl", 0, 1, batch=4) as book:
+        book.note(1, 0.5, 10.0, 0.25, explained)
+    assert f"held-out 0.2500  {100 * explained['denoiser']['gaussian'][2]:.0f} % Gaussian" in capsys.readouterr().out
+    assert journal.records(tmp_path / "train.jsonl")[0]["explained"] == explained
+
+
 def test_the_noise_of_the_held_out_samples_has_the_levels_that_are_named(points):
     explainer = explain.Explainer(*points, sigma_data=2.0)
     for x, sigma in zip(explainer.x, explainer.sigmas, strict=True):
@@ -296,7 +305,7 @@ def lines(figure: str) -> list[np.ndarray]:
 def test_an_exponential_is_a_straight_line_on_a_logarithmic_axis_that_falls():
     steps = list(range(0, 100, 7))
     drawn = lines(chart.figure("x", [chart.Curve("a", "--ink", steps, [np.exp(-s / 9) for s in steps])], log=True))[0]
-    slope, start = np.polyfit(*drawn.T, 1)
+    slope, start = np.polyfit(drawn[:, 0], drawn[:, 1], 1)
     np.testing.assert_allclose(drawn[:, 1], start + slope * drawn[:, 0], atol=0.1)  # written to a tenth of a pixel
     assert slope > 0  # pixels count downwards
 

@@ -83,7 +83,7 @@ def figure(
 
 def number(value: float) -> str:
     """Return a value for reading: three digits, thousands separated."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return (f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}").replace("-", "−")
 
 
 def short(value: float) -> str:

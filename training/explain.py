@@ -7,6 +7,7 @@ over held-out samples noised to one level, x = x0 + sigma noise, of the denoised
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -67,6 +68,11 @@ def compare(x0: ArrayLike, x: ArrayLike, sigma: float, denoised: Mapping[str, Ar
         "score": {name: explained(scores["network"], scores[name]) for name in twins},
         "error": {name: float(np.sqrt(np.mean((belief - clean) ** 2))) for name, belief in beliefs.items()},
     }
+
+
+def gaussian_share(explained: Mapping[str, Any]) -> float:
+    """Return what the Gaussian explains of the denoised samples where noise and data spread alike."""
+    return explained["denoiser"]["gaussian"][len(explained["sigma"]) // 2]
 
 
 class Explainer:

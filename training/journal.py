@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from . import devices, disk
+from . import devices, disk, explain
 
 
 def records(path: Path) -> list[dict[str, Any]]:
@@ -80,11 +80,11 @@ class Journal:
             disk.make(self.path.parent)
             with open(self.path, "a") as file:
                 file.write(json.dumps(record) + "\n")
-        self._show(step, loss, rate, held_out)
-
-    def _show(self, step: int, loss: float, rate: float, held_out: float | None) -> None:
         judged = "" if held_out is None else f"  held-out {held_out:.4f}"
-        text = f"loss {loss:.4f}{judged}  {rate:,.0f} images/s"
+        likened = "" if explained is None else f"  {100 * explain.gaussian_share(explained):.0f} % Gaussian"
+        self._show(step, f"loss {loss:.4f}{judged}{likened}  {rate:,.0f} images/s")
+
+    def _show(self, step: int, text: str) -> None:
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=step, note=text)
         elif step == self.steps or step - self.told >= self.steps / 10:

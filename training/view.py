@@ -174,15 +174,10 @@ def _panels(judged: Sequence[dict[str, Any]], part: str) -> str:
 def _verdict(record: dict[str, Any]) -> str:
     explained = record["explained"]
     middle = len(explained["sigma"]) // 2
-    now = {twin: explained["denoiser"][twin][middle] for twin in TWINS}
-    said = ", ".join(f"{TWINS[twin][0]} {100 * value:.0f} %" for twin, value in now.items())
-    best = max(now, key=lambda twin: now[twin])
-    network, twin = (chart.number(explained["error"][name][middle]) for name in ("network", best))
+    said = ", ".join(f"{TWINS[twin][0]} {100 * explained['denoiser'][twin][middle]:.0f} %" for twin in TWINS)
+    network, gaussian = (chart.number(explained["error"][name][middle]) for name in ("network", "gaussian"))
     where = f"where noise and data spread alike (σ = {explained['sigma'][middle]:.2g})"
-    return (
-        f"At step {record['step']:,}, {where}: {said}; the error of the network is {network}, that of {TWINS[best][0]} "
-        f"{twin}{' – still just that, nearly' if now[best] >= 0.97 else ''}."
-    )
+    return f"At step {record['step']:,}, {where}: {said}. There the error of the network is {network}, that of the Gaussian {gaussian}."
 
 
 def _settings(config: Config) -> str:
