@@ -1,7 +1,7 @@
 """The page of a run, RUN/index.html: one file that needs no network and loads itself again while the training runs.
 
-It is made anew at every look from what the folder of the run holds, train.jsonl and samples/, so it is right after a
-resume, and says in the end whether the run has finished, was stopped, or failed.
+It is made from what the folder of the run holds, train.jsonl and samples/, so it is right after a resume, and says in
+the end whether the run has finished, was stopped, or failed.
 """
 
 import base64
@@ -24,6 +24,7 @@ from .config import Config, preset
 
 # Read once: another version of the file must not meet this one of the code in the middle of a run.
 TEMPLATE = Template(Path(__file__).with_name("view.html").read_text(encoding="utf-8"))
+EVERY = 10  # seconds after which a running page loads itself again
 SHOWN = 12  # pictures within the page at most, the newest and others evenly spread
 TWINS = {
     "isotropic": ("an isotropic Gaussian", "knows the mean and the total variance"),
@@ -63,7 +64,7 @@ def page(run: Path, config: Config, shape: tuple[int, ...], status: Status) -> s
         "written": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     parts = {
-        "refresh": '<meta http-equiv="refresh" content="10">' if status.state == "running" else "",
+        "refresh": f'<meta http-equiv="refresh" content="{EVERY}">' if status.state == "running" else "",
         "facts": _facts(records, config, status),
         "loss": _loss(records),
         "speed": _speed(records),
@@ -174,10 +175,11 @@ def _panels(judged: Sequence[dict[str, Any]], part: str) -> str:
 def _verdict(record: dict[str, Any]) -> str:
     explained = record["explained"]
     middle = len(explained["sigma"]) // 2
+    where = f"where noise and data spread alike (σ = {explained['sigma'][middle]:.2g})"
     said = ", ".join(f"{TWINS[twin][0]} {100 * explained['denoiser'][twin][middle]:.0f} %" for twin in TWINS)
     network, gaussian = (chart.number(explained["error"][name][middle]) for name in ("network", "gaussian"))
-    where = f"where noise and data spread alike (σ = {explained['sigma'][middle]:.2g})"
-    return f"At step {record['step']:,}, {where}: {said}. There the error of the network is {network}, that of the Gaussian {gaussian}."
+    errors = f"There the error of the network is {network}, that of the Gaussian {gaussian}."
+    return f"At step {record['step']:,}, {where}: {said}. {errors}"
 
 
 def _settings(config: Config) -> str:

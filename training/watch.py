@@ -1,8 +1,10 @@
 """What the loop does at a look beside its own loss: judge the averaged weights, explain them, draw them, tell the page.
 
-RUN/train.jsonl "held_out_loss", "explained"      RUN/samples/*.png      RUN/index.html
+Nothing here changes what a step computes: a run that is watched ends with the same weights.
 """
 
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -31,6 +33,7 @@ class Watcher:
     def __init__(self, trainer: Trainer, state: TrainState, dataset: Dataset, judged: Examples, out: Path):
         config = trainer.config
         self.trainer, self.judged, self.out, self.done = trainer, judged, out, int(state.step)
+        self.told = -math.inf
         self.parameters = sum(leaf.size for leaf in jax.tree.leaves(state.ema[0]))
         self.loss = jax.jit(partial(held_out_loss, trainer))
         pictures.rewind(out / pictures.FOLDER, self.done)
@@ -57,7 +60,10 @@ class Watcher:
         return Seen(float(self.loss(params, self.judged)), explained)
 
     def tell(self, state: str = "running", note: str = "") -> None:
-        """Write RUN/index.html anew from what the folder of the run holds."""
+        """Write RUN/index.html anew from what the folder of the run holds, unless a running one is new enough."""
+        if state == "running" and time.monotonic() - self.told < view.EVERY:
+            return
+        self.told = time.monotonic()
         status = view.Status(state, self.done, self.parameters, note)
         view.write(self.out, self.trainer.config, self.trainer.shape, status)
 
