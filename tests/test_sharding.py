@@ -72,7 +72,8 @@ def test_training_does_not_depend_on_the_number_of_devices_and_processes(tmp_pat
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free.getsockname()[1]}", "JAX_NUM_PROCESSES": "2"}
-    pair = [train(tmp_path / "two", 4, *FULL, "--distributed", JAX_PROCESS_ID=str(i), **address) for i in range(2)]
+    watched = ("--explain", "--sample-every", "3", "--distributed")
+    pair = [train(tmp_path / "two", 4, *FULL, *watched, JAX_PROCESS_ID=str(i), **address) for i in range(2)]
     finish(train(tmp_path / "moved", 1), *pair)
     states = {path.name: checkpoint.latest(path) for path in tmp_path.iterdir()}
     assert {name: state.step for name, state in states.items() if state} == dict.fromkeys(states, 6)
@@ -81,6 +82,8 @@ def test_training_does_not_depend_on_the_number_of_devices_and_processes(tmp_pat
         for place, array in state.arrays.items():
             np.testing.assert_allclose(array, states["one"].arrays[place], 2e-3, 2e-6, err_msg=f"{name} {place}")
     assert (tmp_path / "two" / "train.jsonl").read_text().count("\n") == 2
+    assert len(list((tmp_path / "two" / "samples").iterdir())) == 2
+    assert "finished" in (tmp_path / "two" / "index.html").read_text()
 
 
 def test_a_batch_that_cannot_be_shared_out_is_named():

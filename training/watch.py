@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from . import pictures, view
+from . import devices, pictures, view
 from .build import Params
 from .data import Dataset
 from .explain import Explainer
@@ -36,9 +36,14 @@ class Watcher:
         self.told = -math.inf
         self.parameters = sum(leaf.size for leaf in jax.tree.leaves(state.ema[0]))
         self.loss = jax.jit(partial(held_out_loss, trainer))
+        self.pictures = self.explainer = None
+        if not devices.is_first_host():
+            return
         pictures.rewind(out / pictures.FOLDER, self.done)
-        self.pictures = pictures.Pictures(trainer, dataset, out / pictures.FOLDER) if config.sample_every else None
-        self.explainer = Explainer(dataset.train, dataset.held_out, config.data_scale) if config.explain else None
+        if config.sample_every:
+            self.pictures = pictures.Pictures(trainer, dataset, out / pictures.FOLDER)
+        if config.explain:
+            self.explainer = Explainer(dataset.train, dataset.held_out, config.data_scale)
 
     def judging(self, done: int, last: bool) -> bool:
         """Whether the weights after `done` steps are to be judged; the last ones before a stop are."""
@@ -52,16 +57,21 @@ class Watcher:
     def look(self, done: int, params: Params, last: bool) -> Seen:
         """Return what was due of the averaged weights after `done` steps, and take a picture of them where it is."""
         self.done = done
-        if self.pictures is not None and self.drawing(done):
-            self.pictures.take(done, params)
-        if not self.judging(done, last):
-            return Seen()
-        explained = None if self.explainer is None else self.explainer(self.trainer.model(params))
-        return Seen(float(self.loss(params, self.judged)), explained)
+        drawing, judging = self.drawing(done), self.judging(done, last)
+        held_out = float(self.loss(params, self.judged)) if judging else None
+        if not (drawing or (judging and self.trainer.config.explain)):
+            return Seen(held_out)
+        # All hosts bring the weights together; the first one alone draws and explains them.
+        whole = devices.fetch(params)
+        if self.pictures is not None and drawing:
+            self.pictures.take(done, whole)
+        explained = self.explainer(self.trainer.model(whole)) if self.explainer is not None and judging else None
+        return Seen(held_out, explained)
 
     def tell(self, state: str = "running", note: str = "") -> None:
         """Write RUN/index.html anew from what the folder of the run holds, unless a running one is new enough."""
-        if state == "running" and time.monotonic() - self.told < view.EVERY:
+        fresh = state == "running" and time.monotonic() - self.told < view.EVERY
+        if fresh or not devices.is_first_host():
             return
         self.told = time.monotonic()
         status = view.Status(state, self.done, self.parameters, note)
