@@ -339,8 +339,12 @@ def test_however_the_training_ends_the_page_says_so(error, state, tmp_path):
     dataset = training_data(TINY)
     trainer = Trainer.create(dataclasses.replace(TINY, explain=False), (2,), None)
     judged = Examples(jnp.asarray(dataset.held_out[:8]), None)
-    with pytest.raises(type(error)), watch.opened(trainer, trainer.initial(), dataset, judged, tmp_path):  # noqa: PT012
+    opened = watch.opened(trainer, trainer.initial(), dataset, judged, tmp_path)
+    with pytest.raises(type(error)), opened as watcher:  # noqa: PT012
         assert 'class="state running"' in (tmp_path / "index.html").read_text()
+        (tmp_path / "index.html").unlink()
+        watcher.tell()  # so soon that the page would say nothing new
+        assert not (tmp_path / "index.html").exists()
         raise error
     text = (tmp_path / "index.html").read_text()
     assert f'class="state {state}"' in text
