@@ -15,7 +15,7 @@ import pytest
 import gaussdiff as gd
 import training
 from training import Config, chart, draw, explain, journal, pictures, view, watch
-from training.data import Dataset
+from training.data import Dataset, Rows, load_for
 from training.step import Examples, Trainer
 
 TINY = Config(
@@ -37,7 +37,7 @@ def points() -> tuple[np.ndarray, np.ndarray]:
 def digits() -> Dataset:
     x = RNG.uniform(-1, 1, size=(80, 4, 4, 1)).astype(np.float32)
     labels = np.arange(80, dtype=np.int32) % 10
-    return Dataset(x[:40], x[40:], labels[:40], labels[40:], 10)
+    return Dataset(Rows(x[:40]), Rows(x[40:]), labels[:40], labels[40:], 10)
 
 
 # What the twins explain.
@@ -128,7 +128,7 @@ def test_a_conditional_network_that_never_hides_its_condition_is_not_explained()
 
 @pytest.mark.slow
 def test_the_points_are_those_that_the_sample_command_draws(tmp_path):
-    dataset = training_data(TINY)
+    dataset = load_for(TINY)
     trainer = Trainer.create(TINY, (2,), None)
     params = jax.tree.map(lambda leaf: leaf + 0.1, trainer.initial().ema[0])
     camera = pictures.Pictures(trainer, dataset, tmp_path / "samples")
@@ -146,12 +146,6 @@ def test_the_points_are_those_that_the_sample_command_draws(tmp_path):
     pictures.rewind(tmp_path / "samples", 11)
     assert list(pictures.taken(tmp_path / "samples")) == [3]
     assert len(list((tmp_path / "samples").iterdir())) == 1
-
-
-def training_data(config: Config) -> Dataset:
-    from training import data
-
-    return data.load(config.data, held_out=config.held_out, data_dir=config.data_dir)
 
 
 def test_classes_stand_in_columns_and_share_the_noise_of_their_row(digits, tmp_path):
@@ -336,7 +330,7 @@ def test_long_curves_are_thinned_by_averaging():
     ("error", "state"), [(KeyboardInterrupt("the same command"), "stopped"), (FloatingPointError("NaN"), "failed")]
 )
 def test_however_the_training_ends_the_page_says_so(error, state, tmp_path):
-    dataset = training_data(TINY)
+    dataset = load_for(TINY)
     trainer = Trainer.create(dataclasses.replace(TINY, explain=False), (2,), None)
     judged = Examples(jnp.asarray(dataset.held_out[:8]), None)
     opened = watch.opened(trainer, trainer.initial(), dataset, judged, tmp_path)

@@ -19,6 +19,8 @@ from jaxtyping import Float
 
 import gaussdiff as gd
 
+from .data import Rows
+
 SCALES = (0.1, 0.3, 1.0, 3.0, 10.0)  # noise scales, in standard deviations of the data
 JUDGED = 256  # held-out samples that are compared
 FITTED = 10_000  # training samples, evenly spread, that the twins are fitted to
@@ -34,7 +36,7 @@ def isotropic(samples: np.ndarray) -> gd.Gaussian:
     return gd.Gaussian.isotropic(mean.astype(samples.dtype), float(((samples - mean) ** 2).mean()))
 
 
-def fit(train: np.ndarray) -> dict[str, gd.Denoiser]:
+def fit(train: np.ndarray | Rows) -> dict[str, gd.Denoiser]:
     """Fit the twins to at most FITTED samples (N, *event): isotropic Gaussian, Gaussian, and the data set itself."""
     samples = train[np.linspace(0, len(train) - 1, min(len(train), FITTED)).astype(int)]
     rank = RANK if samples[0].size > WIDEST else None
@@ -78,7 +80,7 @@ def gaussian_share(explained: Mapping[str, Any]) -> float:
 class Explainer:
     """Compares networks, one after the other, with twins fitted once, on held-out samples that are noised once."""
 
-    def __init__(self, train: np.ndarray, held_out: np.ndarray, sigma_data: float):
+    def __init__(self, train: np.ndarray | Rows, held_out: np.ndarray | Rows, sigma_data: float):
         twins = fit(train)
         self.x0 = jnp.asarray(held_out[:JUDGED])
         self.sigmas = [float(np.float32(sigma_data * scale)) for scale in SCALES]

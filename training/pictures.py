@@ -75,7 +75,7 @@ def _scene(trainer: Trainer, dataset: Dataset) -> tuple[np.ndarray, Condition, S
     """The numbers (n,) of the starts, what the network is told beside each (n, ...), and how to save the samples."""
     if len(trainer.shape) == 1:
         conditions = _every(trainer.unconditional(), POINTS)
-        behind = dataset.held_out[:POINTS]
+        behind = dataset.held_out_rows[:POINTS]
         return np.arange(POINTS), conditions, lambda x, path: draw.save_scatter(x, behind, path)
     if trainer.config.super_resolution > 1:
         return _sharpening(trainer, dataset)
@@ -88,7 +88,7 @@ def _scene(trainer: Trainer, dataset: Dataset) -> tuple[np.ndarray, Condition, S
 
 
 def _sharpening(trainer: Trainer, dataset: Dataset) -> tuple[np.ndarray, Condition, Save]:
-    truth = dataset.held_out[:SHARPENED]
+    truth = dataset.held_out_rows[:SHARPENED]
     labels = None if dataset.held_out_labels is None else jnp.asarray(dataset.held_out_labels[:SHARPENED])
     conditions = jax.vmap(trainer.condition)(jnp.asarray(truth), labels)
 

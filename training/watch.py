@@ -43,7 +43,7 @@ class Watcher:
         if config.sample_every:
             self.pictures = pictures.Pictures(trainer, dataset, out / pictures.FOLDER)
         if config.explain:
-            self.explainer = Explainer(dataset.train, dataset.held_out, config.data_scale)
+            self.explainer = Explainer(dataset.train_rows, dataset.held_out_rows, config.data_scale)
 
     def judging(self, done: int, last: bool) -> bool:
         """Whether the weights after `done` steps are to be judged; the last ones before a stop are."""
