@@ -48,7 +48,8 @@ class Sample:
     recipe: Path | None = None  # a sampler and its grid instead, as `python -m analysis recipe` writes them
     seed: int = 0  # of the starting noise
     label: int | None = None  # class to draw from, for a run trained with labels
-    weights: str = "ema"  # "ema" or "params"
+    sharpen: Path | None = None  # .npy or .npz of small images, one sample of each, for a run with --super-resolution
+    weights: str = "ema"  # "ema", "ema-2" .. for further half-lives, or "params"
 
     def __call__(self) -> None:
         if self.n < 1 or self.steps < 1:
@@ -62,11 +63,14 @@ class Sample:
         sampler, levels = (
             (gd.Heun(), gd.grids.karras(self.steps)) if self.recipe is None else gd.load_recipe(self.recipe)
         )
-        x = draw.samples(model, self.n, sampler, levels, self.seed)
+        if self.sharpen is None:
+            x = draw.samples(model, self.n, sampler, levels, self.seed)
+        else:
+            x = draw.sharpened(model, data.read_images(self.sharpen), sampler, levels, self.seed)
         self.out.parent.mkdir(parents=True, exist_ok=True)
         with open(self.out, "wb") as file:
             np.savez(file, samples=x, seed=self.seed, steps=len(levels) - 1)
-        print(f"{self.n} samples of shape {model.shape} ({self.weights} weights): {self.out}")
+        print(f"{len(x)} samples of shape {model.shape} ({self.weights} weights): {self.out}")
         if x.ndim == 4 and find_spec("matplotlib"):
             draw.save_grid(x, self.out.with_suffix(".png"))
             print(f"picture: {self.out.with_suffix('.png')}")
@@ -78,7 +82,7 @@ class Evaluate:
 
     run: Path  # folder of the run, or a file of exported weights
     out: Path | None = None  # JSON file to write; by default evaluation.json in the run's folder, or beside the file
-    weights: str = "ema"  # "ema" or "params"
+    weights: str = "ema"  # "ema", "ema-2" .. for further half-lives, or "params"
     questions: tyro.conf.OmitArgPrefixes[Questions] = dataclasses.field(default_factory=Questions)
 
     def __call__(self) -> None:
@@ -97,7 +101,7 @@ class Export:
 
     run: Path  # folder of the run, or of one of its checkpoints
     out: Path  # the .safetensors file to write
-    weights: str = "ema"  # "ema" or "params"
+    weights: str = "ema"  # "ema", "ema-2" .. for further half-lives, or "params"
 
     def __call__(self) -> None:
         out = runs.export(self.run, self.out, self.weights)

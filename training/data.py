@@ -124,6 +124,11 @@ def from_distribution(law: gd.Distribution, count: int = DRAWN, seed: int = 0, *
     return from_arrays(jax.lax.map(law.sample, keys, batch_size=100), held_out=held_out)
 
 
+def read_images(path: Path) -> np.ndarray:
+    """Return all samples of an .npy or .npz file as float32, without a split; ValueError where it holds no such."""
+    return Rows(arrays.read(path)[0]["train"][0])[:]
+
+
 def images(pixels: np.ndarray) -> np.ndarray:
     """Return bytes 0 .. 255 as float32 in [-1, 1]."""
     return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)

@@ -59,8 +59,13 @@ def flush_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+def continues() -> str:
+    """Return the cure where a run loses nothing by a failed write."""
+    return "make room or make the folder writable: the same command then continues from the last saved state"
+
+
 @contextmanager
-def explained(path: Path, cure: Callable[[], str]) -> Iterator[None]:
+def explained(path: Path, cure: Callable[[], str] = continues) -> Iterator[None]:
     """Raise an OSError from within again with what could not be written, why, the room that is left, and the cure."""
     try:
         yield

@@ -1,9 +1,12 @@
 """Samples of a trained denoiser, and a picture of them."""
 
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import jax
 import numpy as np
+from jax import Array
 
 import gaussdiff as gd
 
@@ -19,7 +22,22 @@ def samples(model: LearnedDenoiser, n: int, sampler: gd.Sampler, levels: gd.Nois
     )
 
 
-def save_grid(images: np.ndarray, path: Path, columns: int | None = None) -> None:
+def sharpened(
+    model: LearnedDenoiser, images: np.ndarray, sampler: gd.Sampler, levels: gd.NoiseLevel, seed: int
+) -> np.ndarray:
+    """Return one sample (n, *shape) for each small image (n, h, w, C) that the network was trained to sharpen."""
+
+    def draw(pair: tuple[Array, Array]) -> Array:
+        image, key = pair
+        start, noise = jax.random.split(key)
+        x = gd.sample_prior(start, model.shape, levels[0])
+        return gd.sample(sampler, model.given(image=image), x, levels, noise).x[-1]
+
+    keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(np.arange(len(images)))
+    return np.asarray(jax.lax.map(draw, (jax.numpy.asarray(images), keys), batch_size=64))
+
+
+def save_grid(images: np.ndarray, file: Path | BinaryIO, columns: int | None = None) -> None:
     """Write images (N, H, W, C) in [-1, 1] as one PNG, row by row with a gap between them; a square by default.
 
     Of images with other than 1 or 3 channels the first one is shown.
@@ -35,10 +53,10 @@ def save_grid(images: np.ndarray, path: Path, columns: int | None = None) -> Non
     sheet = cells.reshape(rows, columns, h + 1, w + 1, c).swapaxes(1, 2).reshape(rows * (h + 1), columns * (w + 1), c)
     scale = max(1, 64 // h)
     sheet = sheet.repeat(scale, 0).repeat(scale, 1)
-    matplotlib.image.imsave(path, np.broadcast_to(sheet, (*sheet.shape[:2], 3)) / 2 + 0.5)
+    matplotlib.image.imsave(file, np.broadcast_to(sheet, (*sheet.shape[:2], 3)) / 2 + 0.5, format="png")
 
 
-def save_scatter(x: np.ndarray, behind: np.ndarray, path: Path) -> None:
+def save_scatter(x: np.ndarray, behind: np.ndarray, file: BinaryIO) -> None:
     """Write the first two entries of vectors (N, D) as points of one PNG, over those of `behind` (M, D) in grey."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -55,4 +73,4 @@ def save_scatter(x: np.ndarray, behind: np.ndarray, path: Path) -> None:
     axis.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), aspect="equal")
     axis.tick_params(labelsize=8, color="#999999")
     axis.spines[:].set_color("#bbbbbb")
-    figure.savefig(path)
+    figure.savefig(file, format="png")

@@ -23,12 +23,8 @@ def rewind(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
-    with disk.explained(path, _cure):
+    with disk.explained(path):
         disk.write(path, "".join(line + "\n" for line in kept).encode())
-
-
-def _cure() -> str:
-    return "make room or make the folder writable: the same command then continues from the last saved state"
 
 
 def _step_of(line: str) -> float:
@@ -76,7 +72,7 @@ class Journal:
             record["explained"] = explained
         if not devices.is_first_host():
             return
-        with disk.explained(self.path, _cure):
+        with disk.explained(self.path):
             disk.make(self.path.parent)
             with open(self.path, "a") as file:
                 file.write(json.dumps(record) + "\n")

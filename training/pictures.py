@@ -6,10 +6,11 @@ Row by row the picture shows: plain samples; or one class per column, each row f
 sharpen, a small held-out image, its sample and the truth side by side. The noise is that of `training sample`.
 """
 
-import os
+import io
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from jax import Array
 
 import gaussdiff as gd
 
-from . import draw
+from . import disk, draw
 from .build import Params
 from .condition import Condition
 from .data import Dataset
@@ -31,7 +32,7 @@ CLASSES = 16  # columns at most
 SHARPENED = 32
 POINTS = 1000
 
-Save = Callable[[np.ndarray, Path], None]
+Save = Callable[[np.ndarray, BinaryIO], None]
 
 
 class Pictures:
@@ -48,11 +49,11 @@ class Pictures:
     def take(self, step: int, params: Params) -> None:
         """Write the picture of the weights at `step`: whole or not at all."""
         samples = np.asarray(self.ends(params, self.starts, self.conditions, self.levels))
-        path = _path(self.folder, step)
-        aside = path.with_name(f"writing-{path.name}")
-        self.folder.mkdir(exist_ok=True)
-        self.save(samples, aside)
-        os.replace(aside, path)
+        drawn, path = io.BytesIO(), _path(self.folder, step)
+        self.save(samples, drawn)
+        with disk.explained(path):
+            disk.make(self.folder)
+            disk.write(path, drawn.getvalue())
 
 
 def taken(folder: Path) -> dict[int, Path]:
@@ -76,7 +77,7 @@ def _scene(trainer: Trainer, dataset: Dataset) -> tuple[np.ndarray, Condition, S
     if len(trainer.shape) == 1:
         conditions = _every(trainer.unconditional(), POINTS)
         behind = dataset.held_out_rows[:POINTS]
-        return np.arange(POINTS), conditions, lambda x, path: draw.save_scatter(x, behind, path)
+        return np.arange(POINTS), conditions, lambda x, file: draw.save_scatter(x, behind, file)
     if trainer.config.super_resolution > 1:
         return _sharpening(trainer, dataset)
     if trainer.known_classes is None:
@@ -92,9 +93,9 @@ def _sharpening(trainer: Trainer, dataset: Dataset) -> tuple[np.ndarray, Conditi
     labels = None if dataset.held_out_labels is None else jnp.asarray(dataset.held_out_labels[:SHARPENED])
     conditions = jax.vmap(trainer.condition)(jnp.asarray(truth), labels)
 
-    def save(samples: np.ndarray, path: Path) -> None:
+    def save(samples: np.ndarray, file: BinaryIO) -> None:
         shown = np.stack([np.asarray(conditions.image), samples, truth], 1)
-        draw.save_grid(shown.reshape(-1, *truth.shape[1:]), path, columns=12)
+        draw.save_grid(shown.reshape(-1, *truth.shape[1:]), file, columns=12)
 
     return np.arange(len(truth)), conditions, save
 

@@ -11,8 +11,6 @@ from .config import Config
 from .network import LearnedDenoiser
 from .step import Trainer
 
-WEIGHTS = {"ema": ".ema[0]", "params": ".params['network']"}
-
 
 def open_run(path: str | Path) -> checkpoint.Checkpoint:
     """Return the newest whole checkpoint of the run at `path`, or the one at `path`, a folder or a file of weights.
@@ -40,7 +38,8 @@ def load(path: str | Path, weights: str = "ema") -> LearnedDenoiser:
     """Return the newest weights of the run at `path` as a denoiser.
 
     path: the folder of a run or of one checkpoint, or a file that `export` wrote.
-    weights: "ema", the averaged ones that sample best, or "params", the last ones. Where the run was trained with
+    weights: "ema", the averaged ones that sample best, "ema-2" and so on for further half-lives, or "params", the last
+    ones. Where the run was trained with
     labels the denoiser averages over them and `.given(label)` returns that of one class. FileNotFoundError where
     `path` is no run; ValueError where a file is damaged or holds other weights.
     """
@@ -63,15 +62,21 @@ def export(path: str | Path, out: str | Path, weights: str = "ema") -> Path:
 
 
 def _open(path: str | Path, weights: str) -> tuple[checkpoint.Checkpoint, Trainer, Params]:
-    if weights not in WEIGHTS:
-        raise ValueError(f"weights: expected one of {', '.join(WEIGHTS)}, got {weights!r}")
     found = open_run(path)
+    config, (shape, classes) = Config.from_json(found.settings["config"]), facts(found)
+    if weights not in (places := _places(config)):
+        raise ValueError(f"weights: expected one of {', '.join(places)}, got {weights!r}")
     if (held := found.settings.get("weights", weights)) != weights:
         raise ValueError(f"weights: expected {held!r}, which is what {found.path} holds, got {weights!r}")
-    config, (shape, classes) = Config.from_json(found.settings["config"]), facts(found)
     graphdef, params = skeleton(config, shape, classes)
-    name = weights_file.name if found.path.is_file() else lambda path: WEIGHTS[weights] + keystr(path)
+    name = weights_file.name if found.path.is_file() else lambda path: places[weights] + keystr(path)
     return found, Trainer(config, graphdef, shape, classes), checkpoint.restore(params, found.arrays, name)
+
+
+def _places(config: Config) -> dict[str, str]:
+    """Under which name a checkpoint holds each kind of weights."""
+    more = {f"ema-{i + 1}": f".ema[{i}]" for i in range(1, len(config.ema_half_lives))}
+    return {"ema": ".ema[0]", **more, "params": ".params['network']"}
 
 
 def settings(trainer: Trainer) -> dict:

@@ -7,7 +7,6 @@ the end whether the run has finished, was stopped, or failed.
 import base64
 import html
 import importlib.metadata
-import os
 import platform
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from . import chart, journal, pictures
+from . import chart, disk, journal, pictures
 from .chart import Curve
 from .config import Config, preset
 
@@ -44,9 +43,8 @@ class Status(NamedTuple):
 
 def write(run: Path, config: Config, shape: tuple[int, ...], status: Status) -> None:
     """Write RUN/index.html: whole or not at all."""
-    aside = run / "index.writing"
-    aside.write_text(page(run, config, shape, status), encoding="utf-8")
-    os.replace(aside, run / "index.html")
+    with disk.explained(run / "index.html"):
+        disk.write(run / "index.html", page(run, config, shape, status).encode())
 
 
 def page(run: Path, config: Config, shape: tuple[int, ...], status: Status) -> str:
