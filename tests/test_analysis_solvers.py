@@ -99,13 +99,7 @@ def test_a_data_set_is_fitted_with_its_mean(few, tmp_path):
     [
         ([], "data, spectrum: expected one of the two, got neither"),
         (["--data", "digits", "--spectrum", "a.npy"], "data, spectrum: expected one of the two, got both"),
-        (
-            (
-                ["--data", "didgits"],
-                "data: expected a known data set, a folder of images, or an .npy or .npz file, got 'didg",
-            ),
-            "data: expected a known data set, a folder of images, or an .npy or .npz file, got 'didgits'. Did you mean 'digits'",
-        ),
+        (["--data", "didgits"], "data: expected a known data set, a folder of images, or an .npy or .npz file, got"),
         (["--data", "mnist", "--data-dir", "nowhere"], "data: 'mnist' is a set of tensorflow-datasets that is not"),
         (["--spectrum", "none.npy"], "[Errno 2] No such file or directory"),
         (["--spectrum", "text.npy"], "spectrum: expected a .npy file of numbers"),
