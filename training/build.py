@@ -11,6 +11,7 @@ from jax import Array
 from jaxtyping import Float, PyTree
 
 from .config import Config
+from .dit import DiT
 from .mlp import MLP
 from .unet import UNet
 
@@ -18,11 +19,13 @@ Params = PyTree[Float[Array, "..."]]
 
 
 def build(config: Config, shape: tuple[int, ...], classes: int | None, rngs: nnx.Rngs) -> nnx.Module:
-    """Return the module of `config`: a U-Net for images (H, W, C), an MLP for vectors (D,)."""
+    """Return the module of `config`; "auto" is a U-Net for images (H, W, C) and an MLP for vectors (D,)."""
     if config.labels and classes is None:
         raise ValueError(f"labels: expected a data set with labels, got {config.data!r}, which has none; drop --labels")
     classes = classes if config.labels else None
-    return MLP(shape, classes, config, rngs=rngs) if len(shape) == 1 else UNet(shape, classes, config, rngs=rngs)
+    suited = MLP if len(shape) == 1 else UNet
+    network = {"auto": suited, "unet": UNet, "dit": DiT, "mlp": MLP}[config.network]
+    return network(shape, classes, config, rngs=rngs)
 
 
 def skeleton(config: Config, shape: tuple[int, ...], classes: int | None) -> tuple[nnx.GraphDef, Params]:

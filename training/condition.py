@@ -2,8 +2,11 @@
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
+
+from .config import Config
 
 
 class Condition(NamedTuple):
@@ -25,3 +28,13 @@ def small(image: Float[Array, "h w c"], factor: int) -> Float[Array, "h/factor w
 def large(image: Float[Array, "h w c"], factor: int) -> Float[Array, "factor*h factor*w c"]:
     """Repeat each pixel as a square of factor x factor pixels."""
     return image.repeat(factor, 0).repeat(factor, 1)
+
+
+def beside(x: Float[Array, "h w c"], condition: Condition) -> Float[Array, "h w d"]:
+    """Return x with the channels of the image that the network is told, if it is told one."""
+    return x if condition.image is None else jnp.concatenate([x, condition.image], axis=-1)
+
+
+def channels_seen(shape: tuple[int, ...], config: Config) -> int:
+    """Return how many channels `beside` gives: twice those of the images where they are to be sharpened."""
+    return shape[-1] * (2 if config.super_resolution > 1 else 1)

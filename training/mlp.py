@@ -5,7 +5,7 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float, PRNGKeyArray
 
-from .blocks import Embedding
+from .blocks import Embedding, drop, keys, linear, recomputed
 from .condition import Condition
 from .config import Config
 
@@ -13,26 +13,36 @@ from .config import Config
 class Layer(nnx.Module):
     """Residual layer: norm scaled and shifted by the embedding, then two linear maps, the second from zero."""
 
-    def __init__(self, channels: int, width: int, *, rngs: nnx.Rngs):
-        self.norm = nnx.LayerNorm(channels, dtype=jnp.float32, rngs=rngs)
-        self.modulate = nnx.Linear(width, 2 * channels, kernel_init=nnx.initializers.zeros, rngs=rngs)
-        self.hidden = nnx.Linear(channels, 2 * channels, rngs=rngs)
-        self.out = nnx.Linear(2 * channels, channels, kernel_init=nnx.initializers.zeros, rngs=rngs)
+    def __init__(self, width: int, config: Config, *, rngs: nnx.Rngs):
+        c = config.channels
+        self.dropout = config.dropout
+        self.norm = nnx.LayerNorm(c, dtype=jnp.float32, rngs=rngs)
+        self.modulate = linear(width, 2 * c, config, zero=True, rngs=rngs)
+        self.hidden = linear(c, 2 * c, config, rngs=rngs)
+        self.out = linear(2 * c, c, config, zero=True, rngs=rngs)
 
-    def __call__(self, x: Float[Array, " c"], embedding: Float[Array, " width"]) -> Float[Array, " c"]:
-        scale, shift = jnp.split(self.modulate(nnx.silu(embedding)), 2)
-        return x + self.out(nnx.silu(self.hidden(self.norm(x) * (1 + scale) + shift)))
+    def __call__(
+        self, x: Float[Array, " c"], embedding: Float[Array, " width"], key: PRNGKeyArray | None
+    ) -> Float[Array, " c"]:
+        scale, shift = jnp.split(self.modulate(embedding), 2)
+        h = nnx.silu(self.hidden(self.norm(x) * (1 + scale) + shift))
+        return x + self.out(drop(h, self.dropout, key))
 
 
 class MLP(nnx.Module):
     """The network of `config` for vectors of `shape` = (D,); `classes` is the number of labels, or None."""
 
     def __init__(self, shape: tuple[int, ...], classes: int | None, config: Config, *, rngs: nnx.Rngs):
+        if len(shape) != 1:
+            raise ValueError(
+                f"network: an MLP expects vectors (D,), got samples of shape {shape}; use --network unet or dit"
+            )
+        self.remat = config.remat
         c, width = config.channels, 2 * config.channels
-        self.embedding = Embedding(width, classes, rngs=rngs)
-        self.stem = nnx.Linear(shape[0], c, rngs=rngs)
-        self.layers = nnx.data([Layer(c, width, rngs=rngs) for _ in range(config.blocks)])
-        self.out = nnx.Linear(c, shape[0], kernel_init=nnx.initializers.zeros, rngs=rngs)
+        self.embedding = Embedding(width, classes, config, rngs=rngs)
+        self.stem = linear(shape[0], c, config, rngs=rngs)
+        self.layers = nnx.data([Layer(width, config, rngs=rngs) for _ in range(config.blocks)])
+        self.out = linear(c, shape[0], config, zero=True, rngs=rngs)
 
     def __call__(
         self,
@@ -43,6 +53,6 @@ class MLP(nnx.Module):
     ) -> Float[Array, " d"]:
         embedding = self.embedding(c_noise, condition.label)
         h = self.stem(x)
-        for layer in self.layers:
-            h = layer(h, embedding)
-        return self.out(nnx.silu(h))
+        for layer, k in zip(self.layers, keys(key, len(self.layers)), strict=True):
+            h = recomputed(layer, self.remat)(h, embedding, k)
+        return self.out(nnx.silu(h)).astype(x.dtype)

@@ -13,21 +13,25 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float, PRNGKeyArray
 
-from .blocks import Block, Embedding, GroupNorm, zero_conv
-from .condition import Condition, large, small
+from .blocks import Block, Embedding, GroupNorm, conv, keys, recomputed
+from .condition import Condition, beside, channels_seen, large, small
 from .config import Config
 
 
 class Stage(nnx.Module):
     """The residual blocks of one resolution on one way; on the way up each also reads an image from the way down."""
 
-    def __init__(self, widths: list[int], c_out: int, width: int, groups: int, attend: bool, *, rngs: nnx.Rngs):
-        self.blocks = nnx.data([Block(c_in, c_out, width, groups, attend, rngs=rngs) for c_in in widths])
+    def __init__(self, widths: list[int], c_out: int, width: int, attend: bool, config: Config, *, rngs: nnx.Rngs):
+        self.remat = config.remat
+        self.blocks = nnx.data([Block(c_in, c_out, width, attend, config, rngs=rngs) for c_in in widths])
 
-    def __call__(self, x: Array, embedding: Array, skips: list[Array] | None = None) -> list[Array]:
+    def __call__(
+        self, x: Array, embedding: Array, key: PRNGKeyArray | None, skips: list[Array] | None = None
+    ) -> list[Array]:
         outputs = []
-        for block in self.blocks:
-            x = block(x if skips is None else jnp.concatenate([x, skips.pop()], axis=-1), embedding)
+        for block, k in zip(self.blocks, keys(key, len(self.blocks)), strict=True):
+            x = x if skips is None else jnp.concatenate([x, skips.pop()], axis=-1)
+            x = recomputed(block, self.remat)(x, embedding, k)
             outputs.append(x)
         return outputs
 
@@ -38,23 +42,21 @@ class UNet(nnx.Module):
     def __init__(self, shape: tuple[int, ...], classes: int | None, config: Config, *, rngs: nnx.Rngs):
         check_sizes(shape, config)
         widths = [config.channels * mult for mult in config.channel_mult]
-        heights = [shape[0] >> i for i in range(len(widths))]
-        width = 4 * config.channels
-        n, groups = config.blocks, config.groups
-        attend = [height in config.attention for height in heights]
-        self.embedding = Embedding(width, classes, rngs=rngs)
-        self.stem = nnx.Conv(shape[-1], widths[0], (3, 3), rngs=rngs)
+        attend = [shape[0] >> i in config.attention for i in range(len(widths))]
+        width, n = 4 * config.channels, config.blocks
+        self.embedding = Embedding(width, classes, config, rngs=rngs)
+        self.stem = conv(channels_seen(shape, config), widths[0], config, rngs=rngs)
         down, up = [], []
         for i, c in enumerate(widths):
             below = widths[max(i - 1, 0)]
-            down.append(Stage([below] + [c] * (n - 1), c, width, groups, attend[i], rngs=rngs))
-            up.append(Stage([2 * c] * n, c, width, groups, attend[i], rngs=rngs))
+            down.append(Stage([below] + [c] * (n - 1), c, width, attend[i], config, rngs=rngs))
+            up.append(Stage([2 * c] * n, c, width, attend[i], config, rngs=rngs))
         self.down, self.up = nnx.data(down), nnx.data(up)
         c = widths[-1]
-        self.middle = Block(c, c, width, groups, attend[-1], rngs=rngs)
-        self.smooth = nnx.data([nnx.Conv(b, a, (3, 3), rngs=rngs) for a, b in pairwise(widths)])
-        self.norm = GroupNorm(widths[0], groups, rngs=rngs)
-        self.out = zero_conv(widths[0], shape[-1], rngs)
+        self.middle = Stage([c], c, width, attend[-1], config, rngs=rngs)
+        self.smooth = nnx.data([conv(b, a, config, rngs=rngs) for a, b in pairwise(widths)])
+        self.norm = GroupNorm(widths[0], config.groups, rngs=rngs)
+        self.out = conv(widths[0], shape[-1], config, zero=True, rngs=rngs)
 
     def __call__(
         self,
@@ -64,22 +66,23 @@ class UNet(nnx.Module):
         key: PRNGKeyArray | None = None,
     ) -> Float[Array, "h w c"]:
         embedding = self.embedding(c_noise, condition.label)
-        h, skips = self.stem(x), []
+        k_middle, *k_stages = keys(key, 1 + 2 * len(self.down))
+        h, skips = self.stem(beside(x, condition)), []
         for i, stage in enumerate(self.down):
-            skips.append(stage(h if i == 0 else small(h, 2), embedding))
+            skips.append(stage(h if i == 0 else small(h, 2), embedding, k_stages.pop()))
             h = skips[-1][-1]
-        h = self.middle(h, embedding)
+        h = self.middle(h, embedding, k_middle)[-1]
         for i in reversed(range(len(skips))):
-            h = self.up[i](h, embedding, skips[i])[-1]
+            h = self.up[i](h, embedding, k_stages.pop(), skips[i])[-1]
             if i > 0:
                 h = self.smooth[i - 1](large(h, 2))
-        return self.out(nnx.silu(self.norm(h)))
+        return self.out(nnx.silu(self.norm(h))).astype(x.dtype)
 
 
 def check_sizes(shape: tuple[int, ...], config: Config) -> None:
     """Raise ValueError, with the cure, where images of `shape` do not fit the network of `config`."""
     if len(shape) != 3:
-        raise ValueError(f"shape: a U-Net expects images (H, W, C), got {shape}; vectors take the MLP")
+        raise ValueError(f"network: a U-Net expects images (H, W, C), got samples of shape {shape}; use --network mlp")
     factor = 2 ** (len(config.channel_mult) - 1)
     if shape[0] % factor or shape[1] % factor:
         raise ValueError(
