@@ -1,4 +1,4 @@
-"""The networks: shapes, one sample = one of a batch, gradients everywhere, labels, errors of size."""
+"""The networks: shapes, one sample = one of a batch, gradients everywhere, what they are told, errors of size."""
 
 import dataclasses
 
@@ -16,7 +16,12 @@ from training.step import Trainer
 
 IMAGES = Config(channels=8, channel_mult=(1, 2), attention=(4,), groups=4, labels=True)
 VECTORS = Config(data="toy-ring", channels=16, blocks=2, labels=True)
-CASES = [pytest.param(IMAGES, (8, 8, 1), id="unet"), pytest.param(VECTORS, (2,), id="mlp")]
+TOKENS = Config(network="dit", channels=16, blocks=2, labels=True)
+CASES = [
+    pytest.param(IMAGES, (8, 4, 1), id="unet"),
+    pytest.param(VECTORS, (2,), id="mlp"),
+    pytest.param(TOKENS, (8, 4, 3), id="dit"),
+]
 
 
 def random_model(config, shape, classes=3):
@@ -132,7 +137,11 @@ def test_equal_settings_give_equal_graphs_and_the_same_structure():
         ({}, (9, 8, 1), "sides divisible by 2, got images 9 x 8"),
         ({"groups": 3}, (8, 8, 1), "groups: expected a divisor"),
         ({"attention": (5,)}, (8, 8, 1), r"attention: expected heights among \[8, 4\]"),
-        ({}, (8, 8), r"shape: a U-Net expects images \(H, W, C\)"),
+        ({"network": "unet"}, (8,), r"network: a U-Net expects images \(H, W, C\), got samples of shape \(8,\)"),
+        ({"network": "mlp"}, (8, 8, 1), r"network: an MLP expects vectors \(D,\), got samples of shape \(8, 8, 1\)"),
+        ({"network": "dit"}, (8,), r"network: a transformer expects images \(H, W, C\), got samples of shape \(8,\)"),
+        ({"network": "dit", "patch": 3}, (9, 8, 1), "patch: expected a divisor of both sides, got 3 for images 9 x 8"),
+        ({"network": "dit", "channels": 6}, (8, 8, 1), "channels: a transformer expects a multiple of 4, got 6"),
     ],
 )
 def test_impossible_sizes_are_named(change, shape, message):
