@@ -9,7 +9,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # before jax: l
 
 import jax
 
-from benchmarks import empirical, exact, growth, mixture, neighbours, sampling, streamed, training_loop
+from benchmarks import empirical, exact, growth, mixture, neighbours, network, sampling, streamed, training_loop
 from benchmarks.timing import table
 
 HEAD = """# Benchmarks
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="store the table in benchmarks/RESULTS.md")
     options = parser.parse_args()
     rows, started = [], time.perf_counter()
-    for part in (sampling, exact, empirical, neighbours, mixture, streamed, training_loop):
+    for part in (sampling, exact, empirical, neighbours, mixture, streamed, training_loop, network):
         rows += part.run()
         print(f"{part.__name__.split('.')[-1]}: done after {time.perf_counter() - started:.0f} s", flush=True)
     text = f"{HEAD}\nMachine: {machine()}.\n\n{table(rows)}\n"

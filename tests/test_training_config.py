@@ -85,6 +85,12 @@ def test_every_preset_is_valid_and_names_its_data(data):
     assert preset(data).data == data
 
 
+def test_a_folder_takes_the_preset_of_its_last_name():
+    assert preset("/data/celeba64/") == dataclasses.replace(preset("celeba64"), data="/data/celeba64/")
+    assert preset("/data/celeba64").image_size == 64
+    assert preset("/data/mine") == Config(data="/data/mine", sigma_data=None)
+
+
 def test_settings_that_exclude_each_other_are_named():
     with pytest.raises(ValueError, match=r"^accumulate: expected a divisor of the batch, got 5 parts of 96 images"):
         Config(accumulate=5)

@@ -118,18 +118,37 @@ class Config(Settings):
         return cls(**fields)
 
 
-# What differs from the digits; "toy-" stands for every toy.
+_MNIST: dict[str, Any] = {
+    "channel_mult": (1, 2, 2),
+    "attention": (7,),
+    "blocks": 2,
+    "sigma_data": 0.6,
+    "batch": 128,
+    "steps": 20_000,
+    "hold": 5000,
+    "ema_half_lives": (90_000.0,),
+}
+_FACES: dict[str, Any] = {
+    "image_size": 64,
+    "channels": 128,
+    "channel_mult": (1, 2, 2, 2),
+    "attention": (16, 8),
+    "blocks": 2,
+    "sigma_data": None,
+    "batch": 256,
+    "steps": 200_000,
+    "learning_rate": 2e-4,
+    "warmup": 2000,
+    "hold": 100_000,
+    "dropout": 0.05,
+    "ema_half_lives": (500_000.0, 2_000_000.0),
+    "flip": True,
+    "dtype": "bfloat16",
+}
+# What differs from the digits; "toy-" stands for every toy, "celeba64" and "afhq64" for folders of that name.
 PRESETS: dict[str, dict[str, Any]] = {
-    "mnist": {
-        "channel_mult": (1, 2, 2),
-        "attention": (7,),
-        "blocks": 2,
-        "sigma_data": 0.6,
-        "batch": 128,
-        "steps": 20_000,
-        "hold": 5000,
-        "ema_half_lives": (90_000.0,),
-    },
+    "mnist": _MNIST,
+    "fashion_mnist": _MNIST,
     "cifar10": {
         "channels": 128,
         "channel_mult": (1, 2, 2),
@@ -144,17 +163,19 @@ PRESETS: dict[str, dict[str, Any]] = {
         "ema_half_lives": (500_000.0, 2_000_000.0),
         "flip": True,
     },
+    "celeba64": _FACES,
+    "afhq64": _FACES,
     "toy-": {"channels": 128, "channel_mult": (1,), "blocks": 3, "attention": (), "sigma_data": 1.0, "batch": 512},
 }
 
 
 def preset(data: str) -> Config:
-    """Return sensible settings for a data set: those of the digits, with what differs for `data`.
+    """Return sensible settings for a data set: those of the digits, with what differs for `data` or its last folder.
 
     The scale of data that are not known here is measured.
     """
-    unknown = {} if data == Settings.data else {"sigma_data": None}
-    return Config(data=data, **PRESETS.get("toy-" if data.startswith("toy-") else data, unknown))
+    name = "toy-" if data.startswith("toy-") else data.rstrip("/").rsplit("/", 1)[-1]
+    return Config(data=data, **PRESETS.get(name, {} if data == Settings.data else {"sigma_data": None}))
 
 
 def differences(saved: Config, asked: Config) -> list[str]:

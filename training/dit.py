@@ -91,7 +91,7 @@ def places(rows: int, columns: int, channels: int) -> np.ndarray:
     arXiv 1706.03762, section 3.5.
     """
     waves = 10_000.0 ** (-np.arange(channels // 4) / (channels // 4))
-    angles = np.stack(np.mgrid[:rows, :columns], axis=-1).reshape(-1, 2, 1) * waves
+    angles = np.indices((rows, columns)).reshape(2, -1).T[..., None] * waves
     return np.concatenate([np.cos(angles), np.sin(angles)], axis=-1).reshape(-1, channels).astype(np.float32)
 
 
