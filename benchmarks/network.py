@@ -66,6 +66,10 @@ def _products(jaxpr: Jaxpr) -> Iterator[Product]:
                 yield from _products(inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner)
 
 
+def _shape(variable: Any) -> tuple[int, ...]:
+    return variable.aval.shape
+
+
 def _summed(equation: Any, left: tuple[int, ...], right: tuple[int, ...]) -> int:
     """How many terms each number of the result is a sum of."""
     numbers = equation.params["dimension_numbers"]
