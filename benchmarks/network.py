@@ -55,10 +55,8 @@ def products(config: Config, shape: tuple[int, ...], batch: int) -> list[Product
 def _products(jaxpr: Jaxpr) -> Iterator[Product]:
     for equation in jaxpr.eqns:
         if equation.primitive.name in ("conv_general_dilated", "dot_general"):
-            left, right = (jnp.shape(variable.aval) for variable in equation.invars)
-            yield Product(
-                2 * math.prod(jnp.shape(equation.outvars[0].aval)) * _summed(equation, left, right), left, right
-            )
+            left, right, made = map(_shape, (*equation.invars, *equation.outvars))
+            yield Product(2 * math.prod(made) * _summed(equation, left, right), left, right)
         for inner in jax.tree.leaves(
             list(equation.params.values()), is_leaf=lambda p: isinstance(p, ClosedJaxpr | Jaxpr)
         ):
