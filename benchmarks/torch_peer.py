@@ -3,8 +3,9 @@
 Needs torch and diffusers, which nothing else here does, so in an environment of its own:
 
     pip install -e '.[all]' torch diffusers
-    python -m benchmarks.torch_peer --write     # docs/speed.md
+    OMP_NUM_THREADS=1 taskset -c 0 python -m benchmarks.torch_peer --write     # docs/speed.md, on one core
 
+On several cores that do other work too, the threads of PyTorch wait for each other and lose: one core is fair.
 Each is given the operations of its own network's products, so what is compared is the rate at which they are done.
 """
 

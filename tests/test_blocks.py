@@ -169,7 +169,7 @@ def test_bfloat16_is_of_the_products_alone(name):
     maps = [e for e in made if e.primitive.name == "conv_general_dilated"]
     assert maps
     assert {v.aval.dtype.name for e in maps for v in e.invars} == {"bfloat16"}
-    norms = [e for e in made if e.primitive.name in ("rsqrt", "exp")]
+    norms = [e for e in made if e.primitive.name in ("sqrt", "rsqrt", "exp")]
     assert {v.aval.dtype.name for e in norms for v in e.invars} == {"float32"}
     config, shape = SETTINGS[name]
     weights = skeleton(dataclasses.replace(config, dtype="bfloat16"), shape, None)[1]
