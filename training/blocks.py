@@ -15,11 +15,15 @@ from jaxtyping import Float, Int, PRNGKeyArray
 
 from .config import Config
 
+# Made once: flax 0.11 keeps them in the graph definition, which is to be equal for equal settings.
+ZERO, RANDOM = nnx.initializers.zeros, nnx.initializers.lecun_normal()
+
 
 def linear(c_in: int, c_out: int, config: Config, *, zero: bool = False, rngs: nnx.Rngs) -> nnx.Linear:
     """Return a linear map of the last axis; `zero`: it starts at zero."""
-    start = nnx.initializers.zeros if zero else nnx.initializers.lecun_normal()
-    return nnx.Linear(c_in, c_out, dtype=config.dtype, kernel_init=start, dot_general=_product, rngs=rngs)
+    return nnx.Linear(
+        c_in, c_out, dtype=config.dtype, kernel_init=ZERO if zero else RANDOM, dot_general=_product, rngs=rngs
+    )
 
 
 def _product(x: Float[Array, "*n c"], kernel: Float[Array, "c d"], _, precision: Any = None, **__) -> Array:
@@ -32,8 +36,7 @@ def _product(x: Float[Array, "*n c"], kernel: Float[Array, "c d"], _, precision:
 
 def conv(c_in: int, c_out: int, config: Config, *, zero: bool = False, rngs: nnx.Rngs) -> nnx.Conv:
     """Return a 3x3 convolution; `zero`: it starts at zero, so that a residual block starts as the identity."""
-    start = nnx.initializers.zeros if zero else nnx.initializers.lecun_normal()
-    return nnx.Conv(c_in, c_out, (3, 3), dtype=config.dtype, kernel_init=start, rngs=rngs)
+    return nnx.Conv(c_in, c_out, (3, 3), dtype=config.dtype, kernel_init=ZERO if zero else RANDOM, rngs=rngs)
 
 
 def keys(key: PRNGKeyArray | None, count: int) -> list[PRNGKeyArray] | list[None]:
