@@ -64,7 +64,7 @@ def _write(final: Path, step: int, arrays: Mapping[str, Any], settings: Mapping[
             disk.flush(file)
         _write_json(writing / "config.json", {"step": step, **settings})
         sums = {name: _checksum(writing / name) for name in FILES}
-        _write_json(writing / "manifest.json", {"format": FORMAT, "sha256": sums, "versions": _versions()})
+        _write_json(writing / "manifest.json", {"format": FORMAT, "sha256": sums, "versions": versions()})
         disk.flush_folder(writing)
         if final.exists():  # damaged, or the run would have gone on from it
             disk.remove(final)
@@ -172,7 +172,8 @@ def _checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that a state depends on."""
     return {name: importlib.metadata.version(name) for name in ("jax", "flax", "optax", "numpy")}
 
 

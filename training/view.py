@@ -6,7 +6,6 @@ the end whether the run has finished, was stopped, or failed.
 
 import base64
 import html
-import importlib.metadata
 import platform
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from . import chart, disk, journal, pictures
+from . import chart, checkpoint, disk, journal, pictures
 from .chart import Curve
 from .config import Config, preset
 
@@ -199,6 +198,9 @@ def _text(value: Any) -> str:
 
 
 def _versions() -> dict[str, str]:
-    packages = {name: importlib.metadata.version(name) for name in ("jax", "flax", "optax", "numpy")}
     devices = jax.devices()
-    return {"python": platform.python_version(), **packages, "device": f"{len(devices)} × {devices[0].device_kind}"}
+    return {
+        "python": platform.python_version(),
+        **checkpoint.versions(),
+        "device": f"{len(devices)} × {devices[0].device_kind}",
+    }
