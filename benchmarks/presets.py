@@ -1,7 +1,7 @@
 """The presets: how large their networks are, what an image costs, and how fast the small ones train here.
 
 python -m benchmarks.presets           # prints the table
-python -m benchmarks.presets --write   # docs/presets.md; times what fits a CPU, so on an idle machine
+python -m benchmarks.presets --write --time   # docs/presets.md, with the speed of what fits a CPU that is idle
 """
 
 import argparse

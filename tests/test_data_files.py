@@ -57,6 +57,13 @@ def test_one_set_is_split_alike_from_every_kind_of_file(tmp_path):
         assert pairs[0] == pairs[1]
 
 
+def test_some_of_a_set_in_the_order_of_its_classes_has_some_of_each():
+    assert np.array_equal(data.spread(5, 9), np.arange(5))
+    labels = np.repeat(np.arange(4), 250)
+    assert np.bincount(labels[data.spread(1000, 40)]).tolist() == [10, 10, 10, 10]
+    assert len(np.unique(data.spread(1000, 999))) == 999
+
+
 def test_an_npy_is_mapped_and_read_a_batch_at_a_time(tmp_path):
     np.save(tmp_path / "set.npy", PIXELS)
     rows = data.load(str(tmp_path / "set.npy")).train_rows

@@ -10,7 +10,7 @@ import pytest
 
 import gaussdiff as gd
 import training
-from training import assess, features, likelihoods, quality
+from training import assess, data, features, likelihoods, quality
 from training.commands import main
 from training.data import Dataset, images, load
 
@@ -37,6 +37,22 @@ def test_bins_are_read_off_the_data(digits):
     assert likelihoods.count_bins(RNG.uniform(-1, 1, (500, 2)).astype(np.float32)) is None
     assert likelihoods.count_bins(images(RNG.integers(0, 256, (50, 4, 4, 1), np.uint8)) / 2 + 0.1) is None
     assert likelihoods.count_bins(np.zeros((3, 2))) is None
+    # Bytes in [0, 1] are every second of 511 even values; steps that do not reach 1 are no bins at all.
+    assert likelihoods.count_bins(np.arange(256.0)[:, None] / 255) == 511
+    assert likelihoods.count_bins(images(np.arange(0, 256, 10, np.uint8)[:, None])) is None
+
+
+def test_a_classifier_is_learned_only_from_labels_that_can_be_learned(digits):
+    x = digits.train_rows[np.arange(40)]
+
+    def learnable(labels):
+        return features.can_learn(data.Dataset(data.Rows(x), data.Rows(x), labels, labels, 40))
+
+    assert learnable(np.arange(40) % 4)
+    assert not learnable(np.zeros(40, int))
+    assert not learnable(np.arange(40))
+    assert not learnable(np.where(np.arange(40) < 9, 0, 1))
+    assert not features.can_learn(data.Dataset(data.Rows(x), data.Rows(x)))
     assert likelihoods.Convention.of(digits.train) == likelihoods.Convention(17, 1 / 32)
 
 

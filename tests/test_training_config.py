@@ -94,13 +94,17 @@ def test_a_folder_takes_the_preset_of_its_last_name():
 def test_settings_that_exclude_each_other_are_named():
     with pytest.raises(ValueError, match=r"^accumulate: expected a divisor of the batch, got 5 parts of 96 images"):
         Config(accumulate=5)
+    with pytest.raises(ValueError, match=r"^hold: expected warmup \+ hold below the steps, .* got 100 \+ 600 of 700"):
+        Config(decay="cosine", steps=700)
+    with pytest.raises(ValueError, match=r"^run: expected a network that also learns without its condition"):
+        Config(labels=True, condition_dropout=0.0).check_unconditional()
     with pytest.raises(ValueError, match=r"^sigma_min: expected less than sigma_max"):
         Config(sigma_min=2.0, sigma_max=1.0)
 
 
 def test_a_cosine_fixes_the_last_step_and_a_measured_scale_may_stay_unsaid():
     saved = Config(decay="cosine", sigma_data=0.6)
-    assert differences(saved, dataclasses.replace(saved, steps=9)) == ["steps: 1000 -> 9"]
+    assert differences(saved, dataclasses.replace(saved, steps=900)) == ["steps: 1000 -> 900"]
     assert differences(saved, dataclasses.replace(saved, sigma_data=None)) == []
 
 

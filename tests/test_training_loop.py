@@ -20,7 +20,7 @@ import pytest
 
 import gaussdiff as gd
 import training
-from training import Config, checkpoint, draw, interrupts, journal
+from training import Config, checkpoint, data, draw, interrupts, journal
 from training.commands import asked_data, main
 
 ROOT = Path(__file__).parents[1]
@@ -339,3 +339,25 @@ def test_help_is_for_people(word, capsys):
     assert end.value.code == 0
     text = capsys.readouterr().out
     assert ("--data" in text) if word == "train" else ("--run" in text)
+
+
+def test_data_on_a_scale_that_no_noise_level_is_made_for_are_refused(tmp_path):
+    far = data.from_arrays(50 * np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32))
+    measured = dataclasses.replace(TINY, sigma_data=None)
+    with pytest.raises(
+        ValueError, match=r"data: expected a standard deviation between 0\.1 and 5\.0, .* divide the data"
+    ):
+        training.train(measured, tmp_path / "far", far)
+    assert not (tmp_path / "far").exists()
+
+
+@pytest.mark.slow
+def test_a_run_is_not_continued_on_other_data_nor_asked_in_few_digits(tmp_path):
+    law = gd.Gaussian.isotropic(np.zeros(3, np.float32), 1.0)
+    coarse = dataclasses.replace(TINY, steps=2, dtype="bfloat16")
+    training.train(coarse, tmp_path / "run", law)
+    with pytest.raises(ValueError, match=r"data: this run was started on samples of shape \(3,\) .* got \(2,\)"):
+        training.train(dataclasses.replace(coarse, steps=4), tmp_path / "run")
+    model = training.load(tmp_path / "run")
+    text = jax.jit(type(model).denoise).lower(model, np.zeros(3, np.float32), gd.NoiseLevel(1.0, 1.0)).as_text()
+    assert "bf16" not in text

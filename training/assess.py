@@ -9,10 +9,11 @@ import gaussdiff as gd
 
 from . import draw, evaluate, features, likelihoods, quality
 from .config import Config
-from .data import Dataset
+from .data import Dataset, spread
 from .network import LearnedDenoiser
 
-MOST_MODES = 512  # of the Gaussian beside the network; the rest of the variance is shared
+MOST_MODES = 4096  # of the Gaussian beside the network; beyond, the rest of the variance is shared
+MOST_FITTED = 10_000  # training samples that it is fitted to
 MEANINGS = {
     "flow": "through the probability flow",
     "chain": "evidence lower bound of DDPM's chain",
@@ -54,32 +55,39 @@ class Questions:
 def assess(model: LearnedDenoiser, data: Dataset, config: Config, asked: Questions) -> dict[str, Any]:
     """Return what JSON can hold: "levels" always, "likelihood" and "quality" where they are asked for."""
     asked.check()
+    config.check_unconditional()
     extra = [features.from_file(asked.features)] if asked.features else []
-    found: dict[str, Any] = {"levels": evaluate.table(model, data.train, data.held_out, config)}
+    found: dict[str, Any] = {"levels": evaluate.table(model, data.train_rows, data.held_out_rows, config)}
     if asked.likelihoods:
         found["likelihood"] = likelihood(model, data, asked)
     if asked.samples:
-        found["quality"] = compare(model, data, extra, asked)
+        found["quality"] = compare(model, data, config, extra, asked)
     return found
 
 
 def likelihood(model: LearnedDenoiser, data: Dataset, asked: Questions) -> dict[str, Any]:
-    """Bound the likelihood of the first held-out samples, of the network and of the Gaussian of the training data."""
-    x = data.held_out[: asked.likelihoods]
-    convention = likelihoods.Convention.of(data.train)
+    """Bound the likelihood of some held-out samples, of the network and of the Gaussian of the training data."""
+    x = data.held_out_rows[spread(len(data.held_out_rows), asked.likelihoods)]
+    train = data.train_rows[spread(len(data.train_rows), MOST_FITTED)]
+    convention = likelihoods.Convention.of(train)
     exact = x[0].size <= asked.probes
     options: Any = {"probes": None if exact else asked.probes, "steps": asked.chain, "seed": asked.seed}
-    models: dict[str, gd.Denoiser] = {"network": model, "gaussian": _gaussian(data.train)}
+    models: dict[str, gd.Denoiser] = {
+        "network": model,
+        "gaussian": gd.Gaussian.from_samples(train, rank=min(MOST_MODES, x[0].size)),
+    }
     measured = {name: likelihoods.measure(each, x, convention, **options) for name, each in models.items()}
     rows = {name: {row.name: asdict(row) for row in rows} for name, rows in measured.items()}
     return {**asdict(convention), "numbers": x[0].size, **options, **rows}
 
 
-def compare(model: LearnedDenoiser, data: Dataset, extra: list[features.Features], asked: Questions) -> dict[str, Any]:
+def compare(
+    model: LearnedDenoiser, data: Dataset, config: Config, extra: list[features.Features], asked: Questions
+) -> dict[str, Any]:
     """Draw samples, and compare them with the held-out data in all features."""
-    levels = gd.grids.karras(asked.steps)
+    levels = gd.grids.karras(asked.steps, config.sigma_min, config.sigma_max)
     samples = draw.samples(model, asked.samples, gd.Heun(), levels, asked.seed)
-    learned = [features.learn_features(data, asked.seed)] if data.train_labels is not None else []
+    learned = [features.learn_features(data, asked.seed)] if features.can_learn(data) else []
     spaces = [*learned, features.principal_components(data.train), *extra]
     scores = [score for space in spaces for score in quality.distances(samples, data, space, asked.seed)]
     scores += quality.copies(samples, data, asked.seed)
@@ -90,10 +98,6 @@ def compare(model: LearnedDenoiser, data: Dataset, extra: list[features.Features
         "steps": asked.steps,
         "scores": [asdict(score) for score in scores],
     }
-
-
-def _gaussian(x: np.ndarray) -> gd.Gaussian:
-    return gd.Gaussian.from_samples(x, rank=min(MOST_MODES, x[0].size))
 
 
 def page(found: dict[str, Any]) -> str:
@@ -109,7 +113,7 @@ def page(found: dict[str, Any]) -> str:
 def _levels(rows: list[dict]) -> str:
     names = ("sigma", "train", "held_out", "loss")
     lines = [
-        "mean squared error of the denoiser; loss 1 = no better than a multiple of x",
+        "mean squared error of the denoiser; loss 1 = no better than a multiple of x (of data of mean 0)",
         f"{'sigma':>10} {'train':>10} {'held out':>10} {'loss':>10}",
         *(" ".join(f"{row[name]:10.4g}" for name in names) for row in rows),
     ]

@@ -142,9 +142,9 @@ def flatten(state: Any) -> dict[str, np.ndarray]:
 
 
 def restore(like: Any, arrays: Mapping[str, np.ndarray], name_of: Callable[[KeyPath], str] = keystr) -> Any:
-    """Return the pytree of the shapes and dtypes in `like` filled from `arrays`; ValueError where they do not fit."""
+    """Return the pytree of the shapes and dtypes in `like`, filled from `arrays`; ValueError where they do not fit."""
 
-    def leaf(path: KeyPath, expected: Any) -> jax.Array:
+    def leaf(path: KeyPath, expected: Any) -> np.ndarray:
         name = name_of(path)
         found = arrays.get(name)
         if found is None or found.shape != expected.shape or found.dtype != expected.dtype:
@@ -153,7 +153,7 @@ def restore(like: Any, arrays: Mapping[str, np.ndarray], name_of: Callable[[KeyP
                 f"checkpoint: expected {expected.dtype} of shape {expected.shape} at {name}, got {got}; "
                 "it was written by another version of this program"
             )
-        return jax.numpy.asarray(found)
+        return found
 
     return jax.tree_util.tree_map_with_path(leaf, like)
 

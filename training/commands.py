@@ -60,9 +60,11 @@ class Sample:
             raise ValueError(f"out: expected a name that ends in .npz, got {self.out}; set --out to {cure}")
         model = runs.load(self.run, self.weights)
         model = model if self.label is None else model.given(self.label)
-        sampler, levels = (
-            (gd.Heun(), gd.grids.karras(self.steps)) if self.recipe is None else gd.load_recipe(self.recipe)
-        )
+        config = runs.load_config(self.run)
+        if self.label is None and self.sharpen is None:
+            config.check_unconditional()
+        usual = gd.Heun(), gd.grids.karras(self.steps, config.sigma_min, config.sigma_max)
+        sampler, levels = usual if self.recipe is None else gd.load_recipe(self.recipe)
         if self.sharpen is None:
             x = draw.samples(model, self.n, sampler, levels, self.seed)
         else:

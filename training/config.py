@@ -43,7 +43,7 @@ class Settings:
     weighting: str = "output"  # error of the "output", or of "x0", "noise", "v"; "edm", "min-snr", "likelihood"
     min_snr: float = 5.0  # where min-SNR weighting stops growing
     uncertainty: bool = False  # also learn, per noise level, how hard it is, and weigh by that
-    schedule: str = "exploding"  # frame of the levels: "exploding", "preserving", "cosine", "sub-vp", "flow" or "betas"
+    schedule: str = "exploding"  # of uniform-time: "exploding", "preserving", "cosine", "sub-vp", "flow" or "betas"
     levels: str = "log-normal"  # of sigma / alpha: "log-normal", or uniform: "uniform-time", "uniform-log-snr"
     level_mean: float = -1.2  # mean of log(sigma / alpha) of log-normal levels
     level_std: float = 1.2  # standard deviation of log(sigma / alpha) of log-normal levels
@@ -90,11 +90,20 @@ class Config(Settings):
                 "set --sigma-min below --sigma-max"
             )
 
-        conditional = self.labels or self.super_resolution > 1
-        if self.explain and conditional and self.condition_dropout == 0:
+        if self.explain:
+            self.check_unconditional("explain")
+        if self.decay == "cosine" and 0 < self.steps <= self.warmup + self.hold:
             raise ValueError(
-                "explain: expected a network that also learns without its condition, as the twins do, got "
-                "condition_dropout 0; raise --condition-dropout or drop --explain"
+                f"hold: expected warmup + hold below the steps, for the rate to fall, got {self.warmup} + {self.hold} "
+                f"of {self.steps}; lower --hold or raise --steps"
+            )
+
+    def check_unconditional(self, argument: str = "run") -> None:
+        """ValueError where the network never learned without its label or small image, as samples and twins do."""
+        if (self.labels or self.super_resolution > 1) and self.condition_dropout == 0:
+            raise ValueError(
+                f"{argument}: expected a network that also learns without its condition, got condition_dropout 0; name "
+                "the condition, or train with --condition-dropout 0.1"
             )
 
     @property
@@ -172,10 +181,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 def preset(data: str) -> Config:
     """Return sensible settings for a data set: those of the digits, with what differs for `data` or its last folder.
 
-    The scale of data that are not known here is measured.
+    The scale of data that are not known here is measured, and their networks do not attend.
     """
     name = "toy-" if data.startswith("toy-") else data.rstrip("/").rsplit("/", 1)[-1]
-    return Config(data=data, **PRESETS.get(name, {} if data == Settings.data else {"sigma_data": None}))
+    return Config(
+        data=data, **PRESETS.get(name, {} if data == Settings.data else {"sigma_data": None, "attention": ()})
+    )
 
 
 def differences(saved: Config, asked: Config) -> list[str]:

@@ -124,6 +124,11 @@ def from_distribution(law: gd.Distribution, count: int = DRAWN, seed: int = 0, *
     return from_arrays(jax.lax.map(law.sample, keys, batch_size=100), held_out=held_out)
 
 
+def spread(count: int, most: int) -> np.ndarray:
+    """Return at most `most` places evenly spread over `count`: of a set in the order of its classes, some of each."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int)
+
+
 def read_images(path: Path) -> np.ndarray:
     """Return all samples of an .npy or .npz file as float32, without a split; ValueError where it holds no such."""
     return Rows(arrays.read(path)[0]["train"][0])[:]

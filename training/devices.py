@@ -85,10 +85,9 @@ def any_host(flag: bool) -> bool:
     return flag if one_host() else bool(np.any(multihost_utils.process_allgather(np.array(flag))))
 
 
-def wait_for_hosts(what: str) -> None:
-    """Return when every host has come here."""
-    if not one_host():
-        multihost_utils.sync_global_devices(what)
+def agree(number: int) -> bool:
+    """Return whether all hosts say the same number; all hosts must ask."""
+    return one_host() or len(np.unique(multihost_utils.process_allgather(np.array(number)))) == 1
 
 
 def constrain(tree: Any) -> Any:

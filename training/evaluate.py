@@ -8,7 +8,6 @@ from functools import partial
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jaxtyping import Float, PRNGKeyArray
 
@@ -16,6 +15,7 @@ import gaussdiff as gd
 
 from . import devices
 from .config import Config
+from .data import Rows, spread
 
 
 @eqx.filter_jit
@@ -33,14 +33,14 @@ def errors(
     return jax.lax.map(lambda args: one(*args), (sigmas, jax.random.split(key, len(sigmas))))
 
 
-def table(model: gd.Denoiser, train: np.ndarray, held_out: np.ndarray, config: Config, most: int = 1000) -> list[dict]:
+def table(model: gd.Denoiser, train: Rows, held_out: Rows, config: Config, most: int = 1000) -> list[dict]:
     """Return one row per noise level: sigma, the error on at most `most` samples of each part, the held-out EDM loss.
 
-    A held-out error above the training error is memory of the training set. `loss` is 1 where the model is no better
-    than the best constant times x.
+    A held-out error above the training error is memory of the training set. `loss` is 1, for data of
+    mean 0, where the model is no better than the best constant times x.
     """
     sigmas = jnp.geomspace(0.02, 20.0, 13, dtype=jnp.float32)
-    parts = [errors(model, jnp.asarray(x[:most]), sigmas, jax.random.key(0)) for x in (train, held_out)]
+    parts = [errors(model, jnp.asarray(x[spread(len(x), most)]), sigmas, jax.random.key(0)) for x in (train, held_out)]
     rows = zip(sigmas.tolist(), parts[0].tolist(), parts[1].tolist(), strict=True)
     weigh = partial(gd.losses.edm_weight, sigma_data=config.data_scale)
     return [

@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 import gaussdiff as gd
 
-from .data import Rows
+from .data import Rows, spread
 
 SCALES = (0.1, 0.3, 1.0, 3.0, 10.0)  # noise scales, in standard deviations of the data
 JUDGED = 256  # held-out samples that are compared
@@ -38,7 +38,7 @@ def isotropic(samples: np.ndarray) -> gd.Gaussian:
 
 def fit(train: np.ndarray | Rows) -> dict[str, gd.Denoiser]:
     """Fit the twins to at most FITTED samples (N, *event): isotropic Gaussian, Gaussian, and the data set itself."""
-    samples = train[np.linspace(0, len(train) - 1, min(len(train), FITTED)).astype(int)]
+    samples = train[spread(len(train), FITTED)]
     rank = RANK if samples[0].size > WIDEST else None
     return {
         "isotropic": isotropic(samples),
@@ -82,7 +82,7 @@ class Explainer:
 
     def __init__(self, train: np.ndarray | Rows, held_out: np.ndarray | Rows, sigma_data: float):
         twins = fit(train)
-        self.x0 = jnp.asarray(held_out[:JUDGED])
+        self.x0 = jnp.asarray(held_out[spread(len(held_out), JUDGED)])
         self.sigmas = [float(np.float32(sigma_data * scale)) for scale in SCALES]
         keys = jax.random.split(jax.random.key(0), len(self.x0))
         noised = jax.vmap(gd.add_noise, in_axes=(0, 0, None))

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import gaussdiff as gd
 
-from .data import Dataset
+from .data import Dataset, spread
 
 MOST_TO_LEARN_FROM = 10_000  # enough for a small classifier; more only costs time
 MOST_COMPONENTS = 64  # a covariance needs several samples for each
@@ -29,23 +30,33 @@ def learn_features(data: Dataset, seed: int = 0) -> Features:
 
     Pixels would flatter a Gaussian, whose first two moments in pixels are right by construction.
     """
-    if data.train_labels is None:
+    if not can_learn(data):
         return principal_components(data.train)
+    labels: Any = data.train_labels
     # Imported here: sets without labels need no classifier.
     from sklearn.neural_network import MLPClassifier
 
     classifier = MLPClassifier((128, 32), random_state=seed, early_stopping=True)
-    classifier.fit(_flat(data.train[:MOST_TO_LEARN_FROM]), data.train_labels[:MOST_TO_LEARN_FROM])
+    places = spread(len(data.train_rows), MOST_TO_LEARN_FROM)
+    classifier.fit(_flat(data.train_rows[places]), labels[places])
     accuracy = classifier.score(_flat(data.held_out), data.held_out_labels)
     hidden = list(zip(classifier.coefs_, classifier.intercepts_, strict=True))[:-1]
     name = f"last hidden layer (32) of a classifier that recognises {accuracy:.1%} of the held-out samples"
     return Features(name, lambda x: reduce(lambda h, layer: np.maximum(h @ layer[0] + layer[1], 0), hidden, _flat(x)))
 
 
+def can_learn(data: Dataset) -> bool:
+    """Return whether there are labels that a classifier can learn: two classes or more, ten samples of each."""
+    if data.train_labels is None:
+        return False
+    counts = np.unique(data.train_labels[spread(len(data.train_rows), MOST_TO_LEARN_FROM)], return_counts=True)[1]
+    return len(counts) >= 2 and counts.min() >= 10
+
+
 def principal_components(x: np.ndarray) -> Features:
     """Return the coefficients of the principal components of x, 64 at the most: all of them where there are no more."""
     count = min(MOST_COMPONENTS, x[0].size)
-    gaussian = gd.Gaussian.from_samples(x[:MOST_TO_LEARN_FROM], rank=count)
+    gaussian = gd.Gaussian.from_samples(x[spread(len(x), MOST_TO_LEARN_FROM)], rank=count)
     mean, variances, vectors = (np.asarray(a, np.float64) for a in (gaussian.mean, gaussian.eigvals, gaussian.eigvecs))
     share = variances.sum() / (variances.sum() + (x[0].size - count) * float(gaussian.residual))
     name = f"the first {count} principal components of the training data, {share:.1%} of its variance"

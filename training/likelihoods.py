@@ -56,17 +56,18 @@ class Likelihood:
     n: int
 
 
-def count_bins(x: np.ndarray, most: int = 256) -> int | None:
+def count_bins(x: np.ndarray, most: int = 513) -> int | None:
     """Return in how many even values from -1 to 1 the entries of x come; None where they do not, or come in more.
 
-    The gap is the least that is seen among the first 2,000 samples.
+    The gap is the least that is seen among 2,000 of the samples.
     """
-    values = np.unique(x[:2000]).astype(np.float64)
+    values = np.unique(x[spread(len(x), 2000)]).astype(np.float64)
     if len(values) < 2 or values[0] < -1 or values[-1] > 1:
         return None
-    places = (values + 1) / np.diff(values).min()
-    bins = round(2 * places[-1] / (values[-1] + 1)) + 1
-    return bins if bins <= most and np.allclose(places, places.round(), atol=0.01) else None
+    gap = np.diff(values).min()
+    places, bins = (values + 1) / gap, round(2 / gap) + 1
+    even = np.allclose(np.append(places, 2 / gap), np.append(places, 2 / gap).round(), atol=0.01)
+    return bins if bins <= most and even else None
 
 
 def measure(

@@ -16,6 +16,9 @@ from .config import Config, differences
 from .network import LearnedDenoiser
 from .step import Trainer, TrainState
 
+SCALES = (0.1, 5.0)  # standard deviations of data that the default noise levels, .002 to 80, are made for
+JUDGED = 512  # held-out samples at most that a look judges
+
 
 def train(config: Config, out: str | Path, dataset: data.Dataset | gd.Distribution | None = None) -> LearnedDenoiser:
     """Train to `config.steps` in the folder `out`, from its newest whole checkpoint where there is one.
@@ -28,7 +31,8 @@ def train(config: Config, out: str | Path, dataset: data.Dataset | gd.Distributi
     """
     out = Path(out).expanduser().resolve()
     found = checkpoint.latest(out)
-    devices.wait_for_hosts("read")
+    if not devices.agree(-1 if found is None else found.step):
+        raise ValueError(f"out: expected one folder that all hosts share, got {out}, where they find different states")
     if found is not None:
         _check_same(Config.from_json(found.settings["config"]), config, out)
         if found.step >= config.steps:
@@ -62,11 +66,24 @@ def _examples(config: Config, given: data.Dataset | gd.Distribution | None) -> d
 
 def _scale(found: checkpoint.Checkpoint | None, dataset: data.Dataset) -> float:
     """The standard deviation of the data about its overall mean, as measured when the run began."""
-    return dataset.train_rows.std() if found is None else found.settings["config"]["sigma_data"]
+    if found is not None:
+        return found.settings["config"]["sigma_data"]
+    scale = dataset.train_rows.std()
+    if not SCALES[0] <= scale <= SCALES[1]:
+        raise ValueError(
+            f"data: expected a standard deviation between {SCALES[0]} and {SCALES[1]}, as noise levels are absolute, "
+            f"got {scale:.4g}; divide the data by it, or set --sigma-data, --level-mean, --sigma-min and --sigma-max"
+        )
+    return scale
 
 
 def _begin(trainer: Trainer, out: Path, found: checkpoint.Checkpoint | None) -> TrainState:
     """The state to go on from; of a new run it is saved at once, so that the folder says what it is."""
+    if found is not None and (found_data := runs.facts(found)) != (trainer.shape, trainer.classes):
+        raise ValueError(
+            f"data: this run was started on samples of shape {found_data[0]} and classes {found_data[1]}, got "
+            f"{trainer.shape} and {trainer.classes}; give the data of the run, or choose another --out"
+        )
     if devices.is_first_host():
         checkpoint.clean(out)
         journal.rewind(out / "train.jsonl", 0 if found is None else found.step)
@@ -81,15 +98,21 @@ def _begin(trainer: Trainer, out: Path, found: checkpoint.Checkpoint | None) -> 
 def _save(trainer: Trainer, state: TrainState, step: int, out: Path) -> None:
     """Save the state; with several hosts the first one writes what all of them bring together."""
     arrays = devices.fetch(state)
+    config, failed = trainer.config, None
     if devices.is_first_host():
-        config = trainer.config
-        checkpoint.save(out, step, arrays, runs.settings(trainer), config.keep_last, config.keep_every)
-    devices.wait_for_hosts(f"saved {step}")
+        try:
+            checkpoint.save(out, step, arrays, runs.settings(trainer), config.keep_last, config.keep_every)
+        except OSError as error:
+            failed = error
+    # The others wait here, and would for ever if the first one left alone.
+    if devices.any_host(failed is not None):
+        raise failed or OSError("the first host could not save the state; it says why")
 
 
 def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Path) -> TrainState:
     config, start = trainer.config, int(state.step)
-    judged = batches.on_device(dataset.held_out_rows[:512], dataset.held_out_labels)
+    places, labels = data.spread(len(dataset.held_out_rows), JUDGED), dataset.held_out_labels
+    judged = batches.on_device(dataset.held_out_rows[places], None if labels is None else labels[places])
     with (
         interrupts.noted() as stop,
         journal.opened(out / "train.jsonl", start, config.steps, config.batch) as book,
@@ -113,10 +136,11 @@ def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Pa
             mean, rate = _mean(losses, done, out), book.rate(done)
             if saving or looking:
                 _check_finite(state, done, out)
+            if saving:
+                # Before anything else: a look takes seconds, which a host that is to be stopped may not have.
+                _save(trainer, state, done, out)
             book.note(done, mean, rate, *watcher.look(done, state.ema[0], last))
             watcher.tell()
-            if saving:
-                _save(trainer, state, done, out)
             if stopping and done < config.steps:
                 raise KeyboardInterrupt(f"stopped at step {done}, saved in {out}; the same command continues it")
             losses = []

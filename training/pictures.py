@@ -22,7 +22,7 @@ import gaussdiff as gd
 from . import disk, draw
 from .build import Params
 from .condition import Condition
-from .data import Dataset
+from .data import Dataset, spread
 from .step import Trainer
 
 FOLDER = "samples"  # in the folder of the run
@@ -76,7 +76,7 @@ def _scene(trainer: Trainer, dataset: Dataset) -> tuple[np.ndarray, Condition, S
     """The numbers (n,) of the starts, what the network is told beside each (n, ...), and how to save the samples."""
     if len(trainer.shape) == 1:
         conditions = _every(trainer.unconditional(), POINTS)
-        behind = dataset.held_out_rows[:POINTS]
+        behind = dataset.held_out_rows[spread(len(dataset.held_out_rows), POINTS)]
         return np.arange(POINTS), conditions, lambda x, file: draw.save_scatter(x, behind, file)
     if trainer.config.super_resolution > 1:
         return _sharpening(trainer, dataset)
@@ -89,8 +89,9 @@ def _scene(trainer: Trainer, dataset: Dataset) -> tuple[np.ndarray, Condition, S
 
 
 def _sharpening(trainer: Trainer, dataset: Dataset) -> tuple[np.ndarray, Condition, Save]:
-    truth = dataset.held_out_rows[:SHARPENED]
-    labels = None if dataset.held_out_labels is None else jnp.asarray(dataset.held_out_labels[:SHARPENED])
+    places = spread(len(dataset.held_out_rows), SHARPENED)
+    truth = dataset.held_out_rows[places]
+    labels = None if dataset.held_out_labels is None else jnp.asarray(dataset.held_out_labels[places])
     conditions = jax.vmap(trainer.condition)(jnp.asarray(truth), labels)
 
     def save(samples: np.ndarray, file: BinaryIO) -> None:

@@ -1,7 +1,10 @@
 """A run as others find it on the disk: its settings, and its weights as a denoiser."""
 
+import dataclasses
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 from jax.tree_util import keystr
 
 from . import checkpoint
@@ -20,13 +23,20 @@ def open_run(path: str | Path) -> checkpoint.Checkpoint:
     where = Path(path).expanduser().resolve()
     if where.is_file():
         return weights_file.read(where)
-    found = checkpoint.read(where) if (where / "manifest.json").exists() else checkpoint.latest(where)
+    found = _read(where) if (where / "manifest.json").exists() else checkpoint.latest(where)
     if found is None:
         raise FileNotFoundError(
             f"path: expected the folder of a run or a file of weights, got {where}, which holds no checkpoint; "
             f"make one with: python -m training train --out {path}"
         )
     return found
+
+
+def _read(where: Path) -> checkpoint.Checkpoint:
+    try:
+        return checkpoint.read(where)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"path: {where} is damaged ({error}); take another checkpoint of the run") from error
 
 
 def load_config(path: str | Path) -> Config:
@@ -68,9 +78,12 @@ def _open(path: str | Path, weights: str) -> tuple[checkpoint.Checkpoint, Traine
         raise ValueError(f"weights: expected one of {', '.join(places)}, got {weights!r}")
     if (held := found.settings.get("weights", weights)) != weights:
         raise ValueError(f"weights: expected {held!r}, which is what {found.path} holds, got {weights!r}")
+    # Rounded products would cost adaptive solvers many steps: what was trained in bfloat16 is asked in float32.
+    config = dataclasses.replace(config, dtype="float32")
     graphdef, params = skeleton(config, shape, classes)
     name = weights_file.name if found.path.is_file() else lambda path: places[weights] + keystr(path)
-    return found, Trainer(config, graphdef, shape, classes), checkpoint.restore(params, found.arrays, name)
+    restored = checkpoint.restore(params, found.arrays, name)
+    return found, Trainer(config, graphdef, shape, classes), jax.tree.map(jnp.asarray, restored)
 
 
 def _places(config: Config) -> dict[str, str]:

@@ -88,7 +88,7 @@ def _facts(records: Sequence[dict[str, Any]], config: Config, status: Status) ->
     if judged:
         facts["held-out loss"] = chart.number(judged[-1])
         facts["best so far"] = chart.number(min(judged))
-    if records and status.state == "running":
+    if records and status.state == "running" and records[-1]["images_per_second"]:
         facts["left"] = _duration(config.batch * (config.steps - status.step) / records[-1]["images_per_second"])
     order = ("loss", "held-out loss", "best so far", "images/s", "left")
     return "\n".join(f"<div><dt>{name}</dt><dd>{facts[name]}</dd></div>" for name in order if name in facts)
