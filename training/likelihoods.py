@@ -20,6 +20,7 @@ from jaxtyping import Float, PRNGKeyArray
 import gaussdiff as gd
 
 from . import devices
+from .data import spread
 
 SIGMA_MAX = 80.0
 SIGMA_MIN = 0.01  # of data without bins
