@@ -197,8 +197,10 @@ def test_load_opens_a_run_by_relative_path_and_shares_traces(tmp_path, monkeypat
 def test_load_says_what_is_wrong(tmp_path):
     with pytest.raises(FileNotFoundError, match="expected the folder of a run"):
         training.load(tmp_path / "nothing")
-    with pytest.raises(ValueError, match="weights: expected one of ema, params"):
-        training.load(tmp_path, weights="best")
+    two = Config(ema_half_lives=(1.0, 2.0)).to_json()
+    checkpoint.save(tmp_path / "two", 0, some_state(), {"config": two, "data": {"shape": [2], "classes": None}})
+    with pytest.raises(ValueError, match="weights: expected one of ema, ema-2, params, got 'best'"):
+        training.load(tmp_path / "two", weights="best")
     checkpoint.save(tmp_path, 0, some_state(), {"config": {"color": "red"}})
     with pytest.raises(ValueError, match=r"unknown fields .*color"):
         training.load(tmp_path)

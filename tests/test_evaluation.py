@@ -35,7 +35,7 @@ def test_bins_are_read_off_the_data(digits):
     assert likelihoods.count_bins(images(RNG.integers(0, 256, (50, 4, 4, 1), np.uint8))) == 256
     assert likelihoods.count_bins(np.array([[-1.0], [1.0]])) == 2
     assert likelihoods.count_bins(RNG.uniform(-1, 1, (500, 2)).astype(np.float32)) is None
-    assert likelihoods.count_bins(images(RNG.integers(0, 256, (50, 4, 4, 1), np.uint8)) / 2 + 0.1) is None
+    assert likelihoods.count_bins(images(RNG.integers(0, 256, (50, 4, 4, 1), np.uint8)) / 2 + 0.101) is None
     assert likelihoods.count_bins(np.zeros((3, 2))) is None
     # Bytes in [0, 1] are every second of 511 even values; steps that do not reach 1 are no bins at all.
     assert likelihoods.count_bins(np.arange(256.0)[:, None] / 255) == 511

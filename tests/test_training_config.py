@@ -88,7 +88,7 @@ def test_every_preset_is_valid_and_names_its_data(data):
 def test_a_folder_takes_the_preset_of_its_last_name():
     assert preset("/data/celeba64/") == dataclasses.replace(preset("celeba64"), data="/data/celeba64/")
     assert preset("/data/celeba64").image_size == 64
-    assert preset("/data/mine") == Config(data="/data/mine", sigma_data=None)
+    assert preset("/data/mine") == Config(data="/data/mine", sigma_data=None, attention=())
 
 
 def test_settings_that_exclude_each_other_are_named():

@@ -14,7 +14,7 @@ import pytest
 
 import gaussdiff as gd
 import training
-from training import Config, chart, draw, explain, journal, pictures, view, watch
+from training import Config, chart, data, draw, explain, journal, pictures, view, watch
 from training.data import Dataset, Rows, load_for
 from training.step import Examples, Trainer
 
@@ -165,10 +165,11 @@ def test_a_network_that_sharpens_is_shown_between_what_it_saw_and_the_truth(digi
     config = dataclasses.replace(IMAGES, super_resolution=2)
     camera = pictures.Pictures(Trainer.create(config, (4, 4, 1), 10), digits, tmp_path)
     assert camera.conditions.image is not None
-    truth = digits.held_out[: pictures.SHARPENED]
+    places = data.spread(len(digits.held_out), pictures.SHARPENED)
+    truth = digits.held_out[places]
     blocks = truth[..., 0].reshape(-1, 2, 2, 2, 2).mean((2, 4))
     np.testing.assert_allclose(camera.conditions.image[..., 0], np.kron(blocks, np.ones((1, 2, 2))), atol=1e-6)
-    np.testing.assert_array_equal(camera.conditions.label, digits.held_out_labels[: pictures.SHARPENED])
+    np.testing.assert_array_equal(camera.conditions.label, digits.held_out_labels[places])
     camera.save(np.full_like(truth, 0.5), tmp_path / "x.png")
     sheet = matplotlib.image.imread(tmp_path / "x.png")[..., 0] * 2 - 1
     scale = sheet.shape[1] // (12 * 5)
