@@ -158,6 +158,8 @@ def test_ctrl_c_is_heard_while_the_main_thread_is_busy_outside_python():
 
 
 def test_the_first_ctrl_c_is_noted_and_the_second_acts_as_before(capfd):
+    # Processes started in the background may inherit that SIGINT is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     before = [signal.getsignal(number) for number in interrupts.SIGNALS]
     with interrupts.noted() as asked:
         os.kill(os.getpid(), signal.SIGTERM)
