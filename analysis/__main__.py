@@ -7,8 +7,8 @@ from pathlib import Path
 import jax
 import tyro
 
-from analysis import recipe, report, solvers
-from analysis.study import Settings, run
+from analysis import experiment, experiments, recipe, report, solvers
+from analysis.study import Settings, open_run, run
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,20 @@ class Report:
 
     def __call__(self) -> None:
         report.write(run(self.run, self.settings), self.out)
+
+
+@dataclass(frozen=True)
+class One:
+    """Run one experiment on a training run; print what was found, write its numbers and its figure."""
+
+    name: tyro.conf.Positional[str]  # A1 to A11, D1 to D9, D11, C1 or C2
+    run: Path  # folder of the training run
+    out: Path  # folder to write to; may be the run's own
+    settings: tyro.conf.OmitArgPrefixes[Settings] = field(default_factory=Settings)
+
+    def __call__(self) -> None:
+        chosen = experiments.named(self.name)
+        report.write_one(experiment.run(chosen, open_run(self.run, self.settings)), self.out)
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,7 @@ def main(arguments: list[str]) -> int:
     """Run one command and return its exit code: 2 after an error of the user's, 130 when interrupted."""
     try:
         tyro.extras.subcommand_cli_from_dict(
-            {"report": Report, "solvers": Solvers, "recipe": Recipe},
+            {"report": Report, "experiment": One, "solvers": Solvers, "recipe": Recipe},
             args=arguments,
             prog="python -m analysis",
             description="Compare a run with its twins; find and make solvers for a data set.",

@@ -38,10 +38,14 @@ def follow(
     models: Models, sampler: gd.Sampler, starts: Float[Array, "batch *event"], levels: gd.NoiseLevel
 ) -> dict[str, Paths]:
     """Carry the same starts down the same grid with the same sampler (alpha = 1): Paths for each model."""
-    run = eqx.filter_jit(jax.vmap(gd.sample, in_axes=(None, None, 0, None)))
-    paths = {name: run(sampler, model, starts, levels) for name, model in models.items()}
+    paths = {name: _follow(sampler, model, starts, levels) for name, model in models.items()}
     sigma = np.asarray(levels.sigma)
     return {name: Paths(sigma, np.asarray(path.x), np.asarray(path.denoised)) for name, path in paths.items()}
+
+
+@eqx.filter_jit
+def _follow(sampler: gd.Sampler, model: gd.Denoiser, starts: Array, levels: gd.NoiseLevel) -> gd.Trajectory:
+    return jax.vmap(gd.sample, in_axes=(None, None, 0, None))(sampler, model, starts, levels)
 
 
 def explained_variance(models: Models, images: np.ndarray, sigmas: np.ndarray, key: PRNGKeyArray) -> dict[str, Curves]:

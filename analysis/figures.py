@@ -3,38 +3,13 @@
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from analysis.compare import Curves, Paths, rank_correlation
+from analysis.style import COLORS, LINES, NAMES, image_rows, is_image, noise_axes, pair, panels
 
-NAMES = {
-    "network": "trained U-Net",
-    "gaussian": "Gaussian",
-    "mixture": "mixture",
-    "data_set": "data set",
-    "isotropic": "isotropic",
-    "real": "real images",
-}
-COLORS = {
-    "network": "#111111",
-    "gaussian": "#0072b2",
-    "mixture": "#e69f00",
-    "data_set": "#009e73",
-    "isotropic": "#999999",
-    "real": "#cc79a7",
-}
-# Curves that lie on each other stay visible: the later ones are dashed and have smaller points.
-LINES = {
-    "network": {"ls": "-", "marker": "o", "ms": 5},
-    "gaussian": {"ls": "-", "marker": "o", "ms": 5},
-    "mixture": {"ls": "--", "marker": "s", "ms": 3},
-    "data_set": {"ls": ":", "marker": "o", "ms": 2},
-    "isotropic": {"ls": "-", "marker": ".", "ms": 5},
-}
 LOWEST = -0.4  # explained variances below it are drawn at it, as triangles
-NOISE_AXIS = "noise scale σ (data units): noise ← → data"
 
 
 def trajectories(paths: Mapping[str, Paths], start: int = 0, columns: int = 9) -> Figure:
@@ -42,7 +17,7 @@ def trajectories(paths: Mapping[str, Paths], start: int = 0, columns: int = 9) -
     levels = paths["network"].sigma
     between = _spread(levels[:-1], columns - 2)
     chosen = np.unique([0, *between, len(levels) - 1])  # with the start and the end of the path
-    if not _is_image(paths["network"].x[start, 0]):
+    if not is_image(paths["network"].x[start, 0]):
         return _plane(paths)
     scale = np.sqrt(levels[chosen] ** 2 + 1).reshape(-1, 1, 1, 1)
     rows = [("noisy state\n(U-Net)", paths["network"].x[start, chosen] / scale)]
@@ -50,7 +25,7 @@ def trajectories(paths: Mapping[str, Paths], start: int = 0, columns: int = 9) -
         (f"{NAMES[name]}\nbelieves", np.append(path.denoised[start], path.x[start, -1:], 0)[chosen])
         for name, path in paths.items()
     ]
-    figure = _image_rows(rows)
+    figure = image_rows(rows)
     places = ["start\n", *[""] * (len(chosen) - 2), "end\n"]
     for axis, place, sigma in zip(figure.axes, places, levels[chosen], strict=False):
         axis.set_title(f"{place}σ = {sigma:.2g}", fontsize=9)
@@ -61,16 +36,16 @@ def trajectories(paths: Mapping[str, Paths], start: int = 0, columns: int = 9) -
 def samples(images: Mapping[str, np.ndarray], columns: int = 12) -> Figure:
     """A row of samples for each name, columns from the same noise."""
     first = next(iter(images.values()))
-    if not _is_image(first[0]):
+    if not is_image(first[0]):
         return _clouds(images)
-    figure = _image_rows([(name, row[:columns]) for name, row in images.items()])
+    figure = image_rows([(name, row[:columns]) for name, row in images.items()])
     figure.suptitle("Finished samples: the models in one column started from the same noise", fontsize=12)
     return figure
 
 
 def explained(sigmas: np.ndarray, measured: Mapping[str, Curves]) -> Figure:
     """How much of the network each twin explains, and which of them denoises unseen images best, by noise scale."""
-    figure, (denoiser, score, error) = _panels(3)
+    figure, (denoiser, score, error) = panels(3)
     for axis, part, title in ((denoiser, "denoiser", "denoised image"), (score, "score", "score")):
         for name, curve in measured[part].items():
             below = curve < LOWEST
@@ -90,12 +65,12 @@ def explained(sigmas: np.ndarray, measured: Mapping[str, Curves]) -> Figure:
         f"At σ = {sigmas[one]:.2g} the Gaussian explains {gaussian:.0%} of the U-Net's denoised image, "
         f"the isotropic baseline {isotropic:.0%}"
     )
-    return _noise_axes(figure, denoiser, score, error)
+    return noise_axes(figure, denoiser, score, error)
 
 
 def distances(levels: np.ndarray, measured: Mapping[str, Curves]) -> Figure:
     """How far each twin's path runs from the network's, from the same noise, by noise scale."""
-    figure, (state, denoised) = _panels(2)
+    figure, (state, denoised) = panels(2)
     for axis, part, title in ((state, "state", "noisy state"), (denoised, "denoised", "denoised image")):
         for name, curve in measured[part].items():
             shown = levels[: len(curve)] > 0
@@ -104,12 +79,12 @@ def distances(levels: np.ndarray, measured: Mapping[str, Curves]) -> Figure:
         axis.set(title=f"distance to the U-Net's {title}\n(RMS per pixel)", ylim=(0, None))
     ends = {name: curve[-1] for name, curve in measured["state"].items()}
     figure.suptitle(f"From the same noise, the {NAMES[min(ends, key=ends.__getitem__)]} ends closest to the U-Net")
-    return _noise_axes(figure, state, denoised)
+    return noise_axes(figure, state, denoised)
 
 
 def commitment(variances: np.ndarray, measured: Curves) -> Figure:
     """When each principal component is decided, against its variance and the closed form sqrt(3 variance)."""
-    figure, (axis,) = _panels(1, width=6)
+    figure, (axis,) = panels(1, width=6)
     order = np.linspace(variances.min(), variances.max(), 200)
     axis.plot(order, np.sqrt(3 * order), "--", color=COLORS["gaussian"], label="closed form √(3 variance)")
     for name in ("network", "mixture", "data_set"):
@@ -135,64 +110,23 @@ def _spread(sigma: np.ndarray, columns: int) -> np.ndarray:
     return np.array([np.abs(np.log(sigma) - np.log(w)).argmin() for w in wanted])
 
 
-def _is_image(sample: np.ndarray) -> bool:
-    return sample.ndim == 3 and sample.shape[-1] in (1, 3)
-
-
-def _image_rows(rows: list[tuple[str, np.ndarray]]) -> Figure:
-    columns = max(len(images) for _, images in rows)
-    figure = Figure(figsize=(0.85 * columns + 1.4, 0.92 * len(rows) + 0.6), layout="constrained")
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    for line, (name, images) in zip(axes, rows, strict=True):
-        for axis in line:
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
-        for axis, image in zip(line, images, strict=False):
-            axis.imshow(np.clip(image.squeeze() / 2 + 0.5, 0, 1), cmap="gray_r", vmin=0, vmax=1)
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
-    return figure
-
-
-def _panels(count: int, width: float = 4.2) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(width * count, 3.9), layout="constrained")
-    axes = list(figure.subplots(1, count, squeeze=False)[0])
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _noise_axes(figure: Figure, *axes: Axes) -> Figure:
-    for axis in axes:
-        axis.set(xscale="log", xlabel=NOISE_AXIS)
-        axis.title.set_fontsize(10)
-        axis.invert_xaxis()
-        axis.xaxis.set_major_formatter("{x:g}")
-    figure.legend(loc="outside lower center", ncols=5, frameon=False)
-    return figure
-
-
 def _plane(paths: Mapping[str, Paths], shown: int = 40) -> Figure:
     """Paths of the denoised value in the first two coordinates, for data that are vectors."""
-    figure, axes = _panels(len(paths), width=3.4)
+    figure, axes = panels(len(paths), width=3.4)
     for axis, (name, path) in zip(axes, paths.items(), strict=True):
-        plane = _pair(path.denoised[:shown])
+        plane = pair(path.denoised[:shown])
         axis.plot(plane[..., 0].T, plane[..., 1].T, color=COLORS[name], lw=0.6, alpha=0.7)
-        axis.plot(*_pair(path.samples[:shown]).T, ".", color=COLORS[name], ms=4)
+        axis.plot(*pair(path.samples[:shown]).T, ".", color=COLORS[name], ms=4)
         axis.set(title=f"{NAMES[name]}: denoised value on its way", aspect="equal")
         axis.title.set_fontsize(9)
     return figure
 
 
 def _clouds(samples: Mapping[str, np.ndarray]) -> Figure:
-    figure, axes = _panels(len(samples), width=2.8)
+    figure, axes = panels(len(samples), width=2.8)
     for axis, (name, x) in zip(axes, samples.items(), strict=True):
-        axis.plot(*_pair(x).T, ".", color="#333333", ms=2)
+        axis.plot(*pair(x).T, ".", color="#333333", ms=2)
         axis.set(title=name, aspect="equal")
         axis.title.set_fontsize(9)
     figure.suptitle("Finished samples of each model, from the same noise", fontsize=12)
     return figure
-
-
-def _pair(x: np.ndarray) -> np.ndarray:
-    """The first two coordinates of the last axis; one coordinate is drawn against 0."""
-    return x[..., :2] if x.shape[-1] > 1 else np.concatenate([x, np.zeros_like(x)], -1)

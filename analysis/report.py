@@ -9,11 +9,13 @@ from string import Template
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table as RichTable
 
 from analysis import figures
+from analysis.experiment import Result
 from analysis.study import Study
 from analysis.tables import Table, metrics, summary, tables
 
@@ -25,7 +27,7 @@ def write(study: Study, out: Path) -> None:
 
     Everything is made before the first file is written; KeyboardInterrupt after that says that files are missing.
     """
-    drawings = {name: png(figure) for name, figure in draw(study).items()}
+    drawings = {name: drawn(figure, "png") for name, figure in draw(study).items()}
     numbers = json.dumps(metrics(study), indent=1, allow_nan=False) + "\n"
     text, held = page(study, drawings), arrays(study)
     show(tables(study))
@@ -40,6 +42,19 @@ def write(study: Study, out: Path) -> None:
         unfinished = f"interrupted; the report in {out} may be incomplete: run the same command again"
         raise KeyboardInterrupt(unfinished) from None
     print(f"written: {out / 'report.html'}, metrics.json, arrays.npz, figures/ ({len(drawings)})")
+
+
+def write_one(result: Result, out: Path) -> None:
+    """Print what one experiment found; write NAME.json and its figure, NAME.png and NAME.pdf, to the folder `out`."""
+    about, figure = result.experiment, result.draw()
+    numbers = json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n"
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{about.name}.json").write_text(numbers)
+    if figure is not None:
+        (out / f"{about.name}.png").write_bytes(drawn(figure, "png"))
+        (out / f"{about.name}.pdf").write_bytes(drawn(figure, "pdf"))
+    print(f"{about.name}  {about.title}\nclaimed: {about.claim}\nfound: {result.finding.found}")
+    print(f"verdict: {result.finding.verdict}\nwritten: {out / about.name}.json, .png, .pdf")
 
 
 def draw(study: Study) -> dict[str, Figure]:
@@ -188,8 +203,9 @@ def show(shown: list[Table]) -> None:
         console.print(grid)
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as a file."""
+def drawn(figure: Figure, kind: str) -> bytes:
+    """The figure as a file: "png", or "pdf" for print."""
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=130, facecolor="white")
+    draws = {"png": FigureCanvasAgg, "pdf": FigureCanvasPdf}[kind]
+    draws(figure).print_figure(buffer, format=kind, dpi=130, facecolor="white")
     return buffer.getvalue()

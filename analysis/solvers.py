@@ -128,7 +128,7 @@ def write(result: Result, out: Path) -> None:
     Everything is made before the first file is written; KeyboardInterrupt after that says that files are missing.
     """
     numbers = json.dumps(record(result), indent=1, allow_nan=False) + "\n"
-    rows, picture = _csv(result.table), report.png(draw(result.table, result.scale, result.name))
+    rows, picture = _csv(result.table), report.drawn(draw(result.table, result.scale, result.name), "png")
     report.show(tables(result))
     print("\n".join(sentences(result)) + f"\n\n{CAVEAT}\n")
     try:

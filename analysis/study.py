@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -10,10 +11,12 @@ import numpy as np
 
 import gaussdiff as gd
 import training
-from analysis import compare, quality, twins
+from analysis import compare, controls, quality, twins
+from analysis.setting import Setting
 from training import explain
 from training.data import Dataset, load_for
 from training.features import learn_features
+from training.runs import history
 
 SIGMAS = np.geomspace(0.01, 80, 16)
 
@@ -30,6 +33,7 @@ class Settings:
     sigma_max: float = 80.0  # first noise scale
     components: int = 10  # Gaussians in the mixture
     seed: int = 0  # of the starts, the noise and the fits
+    full: bool = False  # more samples where an experiment draws its own
 
     def check(self) -> None:
         """ValueError names the field that makes no study, what was expected, what came and the cure."""
@@ -55,6 +59,32 @@ class Study:
     quality: quality.Scores
     features: str
     seconds: dict[str, float]
+
+
+def open_run(directory: Path, settings: Settings) -> Setting:
+    """The run in `directory` as a setting: its network, data and history, twins fitted to the data, and controls."""
+    settings.check()
+    config, network = training.load_config(directory), training.load(directory)
+    data = load_for(config)
+    fitted = twins.fit(data.train, settings.components, settings.seed)
+    levels = gd.grids.karras(settings.steps, settings.sigma_min, settings.sigma_max)
+    noise = jax.random.normal(jax.random.key(settings.seed), (settings.starts, *data.shape), jnp.float32)
+    key = jax.random.key(settings.seed + 2)
+    return Setting(
+        name=config.data,
+        data=data,
+        models={"network": network, **fitted._asdict()},
+        starts=levels.sigma[0] * noise,
+        levels=levels,
+        seed=settings.seed,
+        controls={
+            "untrained": controls.untrained(network, config, key),
+            "shuffled_weights": controls.shuffled(network, key),
+            "shuffled_spectrum": controls.shuffled_spectrum(fitted.gaussian, settings.seed),
+        },
+        history={step: partial(training.load, path, "params") for step, path in history(directory).items()},
+        full=settings.full,
+    )
 
 
 def run(directory: Path, settings: Settings) -> Study:

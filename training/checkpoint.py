@@ -130,6 +130,11 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
+def steps(run: Path) -> dict[int, Path]:
+    """Return the folders of the checkpoints of `run` by step, rising, whole or not."""
+    return {_step(path): path for path in reversed(_all(run))}
+
+
 def clean(run: Path) -> None:
     """Remove what a killed process left half written."""
     for folder in (run, run / "checkpoints"):

@@ -57,6 +57,11 @@ def load(path: str | Path, weights: str = "ema") -> LearnedDenoiser:
     return trainer.model(params)
 
 
+def history(path: str | Path) -> dict[int, Path]:
+    """Return the folders of the run's saved states by step, rising; each is a path for `load`."""
+    return checkpoint.steps(Path(path).expanduser().resolve())
+
+
 def export(path: str | Path, out: str | Path, weights: str = "ema") -> Path:
     """Write the weights that `load(path, weights)` loads as the one file `out`, NAME.safetensors, and return its path.
 

@@ -1,0 +1,39 @@
+"""Models that share all with the studied ones but what a claim is about: an artefact shows in them too."""
+
+from typing import TypeVar
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+import gaussdiff as gd
+from training.build import initial_params
+from training.config import Config
+from training.network import LearnedDenoiser
+
+Model = TypeVar("Model", bound=gd.Denoiser)
+
+
+def untrained(network: LearnedDenoiser, config: Config, key: PRNGKeyArray) -> LearnedDenoiser:
+    """The network as it was before its first step, with other random weights; its last layer is 0, as in training."""
+    params = initial_params(config, network.shape, network.classes, key)
+    return eqx.tree_at(lambda model: model.network.params, network, params)
+
+
+def shuffled(model: Model, key: PRNGKeyArray) -> Model:
+    """The model with the entries of each of its arrays permuted: the same sizes of weights, nothing learned."""
+    leaves, tree = jax.tree.flatten(model)
+    keys = jax.random.split(key, len(leaves))
+    mixed = [_permuted(leaf, k) for leaf, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(tree, mixed)
+
+
+def _permuted(leaf, key: PRNGKeyArray):
+    return jax.random.permutation(key, leaf.reshape(-1)).reshape(leaf.shape) if eqx.is_inexact_array(leaf) else leaf
+
+
+def shuffled_spectrum(gaussian: gd.Gaussian, seed: int) -> gd.Gaussian:
+    """The Gaussian whose variances belong to other directions than in the data: as many, as large, in another order."""
+    order = np.random.default_rng(seed).permutation(gaussian.rank)
+    return eqx.tree_at(lambda g: g.eigvals, gaussian, gaussian.eigvals[order])

@@ -1,0 +1,85 @@
+"""What an experiment is: a claim of the literature, a measurement, and the sentence that sets one beside the other."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+from matplotlib.figure import Figure
+
+from analysis.setting import Setting
+
+Record = TypeVar("Record")
+Verdict = Literal["agrees", "agrees in part", "differs", "not measured"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came out: a verdict, the sentence that says it with its interval, and the numbers, finite, for JSON."""
+
+    verdict: Verdict
+    found: str
+    numbers: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Experiment(Generic[Record]):
+    """One experiment: how the claim reads, what was published, and the three functions that judge it.
+
+    measure: from models, noise and grids to a record of arrays; NotMeasuredError where the setting lacks what it takes.
+    find: from the record to the finding. draw: from the record to a figure that `caption` explains.
+    criterion: what `find` takes for agreement, in words.
+    """
+
+    name: str
+    title: str
+    claim: str
+    published: str
+    criterion: str
+    caption: str
+    measure: Callable[[Setting], Record]
+    find: Callable[[Record], Finding]
+    draw: Callable[[Record], Figure]
+
+
+class NotMeasuredError(ValueError):
+    """The setting lacks what an experiment takes; the message says what, and how to get it."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """An experiment that was run: its record (None where it could not be measured), finding and seconds."""
+
+    experiment: Experiment[Any]
+    record: Any
+    finding: Finding
+    seconds: float
+
+    def draw(self) -> Figure | None:
+        """The figure, or None where nothing was measured."""
+        return None if self.record is None else self.experiment.draw(self.record)
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of metrics.json."""
+        about, finding = self.experiment, self.finding
+        return {
+            "title": about.title,
+            "claim": about.claim,
+            "published": about.published,
+            "criterion": about.criterion,
+            "found": finding.found,
+            "verdict": finding.verdict,
+            "numbers": finding.numbers,
+            "seconds": self.seconds,
+        }
+
+
+def run(experiment: Experiment[Any], setting: Setting) -> Result:
+    """Measure and judge; where the setting lacks what it takes, the reason is what was found."""
+    began = time.perf_counter()
+    try:
+        record = experiment.measure(setting)
+        finding = experiment.find(record)
+    except NotMeasuredError as reason:
+        record, finding = None, Finding("not measured", str(reason), {})
+    return Result(experiment, record, finding, round(time.perf_counter() - began, 2))

@@ -1,0 +1,122 @@
+"""A1: how many dimensions one path has, by principal components of its states, of its steps and of its noise.
+
+In the variance-preserving frame, x / sqrt(1 + sigma^2), where a path keeps its length: with alpha = 1 its start is
+hundreds of times longer than its end, and any path is a line. The Gaussian's share is that of the expected Gram matrix
+E <x_t, x_s> (gd.path_spectrum), which no path was followed for.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import gaussdiff as gd
+from analysis.bootstrap import Interval, interval
+from analysis.compare import Paths
+from analysis.experiment import Experiment, Finding
+from analysis.setting import Setting
+from analysis.style import COLORS, NAMES, panels
+
+PARTS = ("states", "steps", "noise")
+SHOWN = 3  # components
+FLAT = 0.99  # the share of variance in two components from which a path is called flat
+
+
+@dataclass(frozen=True)
+class Record:
+    """shares: {model: {part: (B, 3)}}, the variance in the first 1, 2, 3 components; expected: (3,) of the Gaussian."""
+
+    shares: dict[str, dict[str, np.ndarray]]
+    expected: np.ndarray
+
+
+def measure(setting: Setting) -> Record:
+    """The shares of every model's and every control's paths, and the Gaussian's expectation."""
+    paths = {**setting.paths, **setting.control_paths}
+    spectrum = np.asarray(gd.path_spectrum(setting.gaussian, preserving(setting.levels)), np.float64)
+    return Record({name: _parts(path) for name, path in paths.items()}, np.cumsum(spectrum / spectrum.sum())[:SHOWN])
+
+
+def preserving(levels: gd.NoiseLevel) -> gd.NoiseLevel:
+    """The same signal-to-noise ratios with alpha^2 + sigma^2 = 1."""
+    scale = (levels.alpha**2 + levels.sigma**2) ** 0.5
+    return gd.NoiseLevel(levels.alpha / scale, levels.sigma / scale)
+
+
+def _parts(path: Paths) -> dict[str, np.ndarray]:
+    sigma = path.sigma.astype(np.float64)
+    flat = path.x.astype(np.float64).reshape(*path.x.shape[:2], -1)
+    states = flat / np.sqrt(1 + sigma**2)[:, None]
+    denoised = path.denoised.reshape(*path.denoised.shape[:2], -1)
+    noise = (flat[:, :-1] - denoised) / sigma[:-1, None]
+    return {"states": shares(states), "steps": shares(np.diff(states, axis=1)), "noise": shares(noise)}
+
+
+def shares(points: np.ndarray) -> np.ndarray:
+    """The variance in the first 1, 2, 3 principal components of each row of points (B, n, D): (B, 3)."""
+    centered = points - points.mean(1, keepdims=True)
+    variances = np.linalg.svd(centered, compute_uv=False) ** 2
+    kept = np.zeros((len(points), SHOWN))
+    found = np.cumsum(variances / variances.sum(1, keepdims=True), axis=1)[:, :SHOWN]
+    kept[:, : found.shape[1]] = found
+    kept[:, found.shape[1] :] = 1
+    return kept
+
+
+def find(record: Record) -> Finding:
+    """Flat where two components hold FLAT of the variance; as the Gaussian's where its share is as near as .01."""
+    two = {name: _mean(parts["states"][:, 1]) for name, parts in record.shares.items()}
+    network, expected = two["network"], float(record.expected[1])
+    flat, alike = network.value >= FLAT, abs(network.value - expected) <= 0.01
+    others = ", ".join(f"{NAMES[name]} {two[name].value:.3f}" for name in two if name != "network")
+    found = (
+        f"Two components hold {network} of a path's variance (mean over paths, 95 % interval), {expected:.3f} in the "
+        f"Gaussian's closed form; {others}."
+    )
+    numbers = {
+        "expected_share": record.expected.tolist(),
+        "two_components": {name: list(one) for name, one in two.items()},
+        "share": {
+            name: {part: values.mean(0).tolist() for part, values in parts.items()}
+            for name, parts in record.shares.items()
+        },
+    }
+    return Finding("agrees" if flat and alike else "agrees in part" if flat or alike else "differs", found, numbers)
+
+
+def _mean(values: np.ndarray) -> Interval:
+    return interval(np.mean, values)
+
+
+def draw(record: Record) -> Figure:
+    """A panel for each part: the share outside the first 1, 2, 3 components, by model."""
+    figure, axes = panels(len(PARTS), width=3.8)
+    width = 0.8 / len(record.shares)
+    for axis, part in zip(axes, PARTS, strict=True):
+        for i, (name, parts) in enumerate(record.shares.items()):
+            left = np.arange(SHOWN) + (i - (len(record.shares) - 1) / 2) * width
+            label = NAMES[name] if axis is axes[0] else None
+            axis.bar(left, 1 - parts[part].mean(0), width, color=COLORS[name], label=label)
+        axis.set(xticks=range(SHOWN), xticklabels=range(1, SHOWN + 1), xlabel="components kept", title=part)
+        axis.set(yscale="log", ylim=(1e-6, 1))
+    axes[0].plot(range(SHOWN), 1 - record.expected, "k_", ms=18, label="closed form")
+    axes[0].set_ylabel("variance left out (share)")
+    figure.suptitle(f"Two components leave out {1 - record.shares['network']['states'][:, 1].mean():.1%} of a path")
+    figure.legend(loc="outside lower center", ncols=5, frameon=False)
+    return figure
+
+
+DIMENSION = Experiment(
+    name="A1",
+    title="One path is nearly flat",
+    claim="The path from noise to a sample lies almost in a plane, which the sample and its noise span.",
+    published="No number; Wang & Vastola, arXiv 2303.02490, section 3.",
+    criterion="Agrees where two components hold at least 99 % of the variance of a path, and the Gaussian's closed "
+    "form is within .01 of it.",
+    caption="How much of the variance of one path is left out by its first components: of its states, its steps and "
+    "the noise it contains. A short bar is a flat path. Dashes: the Gaussian's expectation. Controls that are as flat "
+    "as the network show that flatness alone is no sign of learning.",
+    measure=measure,
+    find=find,
+    draw=draw,
+)

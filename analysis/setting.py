@@ -1,0 +1,82 @@
+"""What all experiments share: models, noise, a grid, data, and what is worked out from them once."""
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+import gaussdiff as gd
+from analysis.compare import Paths, follow
+from training.data import Dataset
+from training.features import Features, learn_features
+
+History = Mapping[int, Callable[[], gd.Denoiser]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Models by name, and the same noise and grid for all of them (alpha = 1).
+
+    models: "network" is what is studied, learned or not; "gaussian", "mixture" and "data_set" are its twins.
+    starts: states (B, *event) at levels[0]. controls: denoisers that know nothing of the data's order, by name.
+    history: how to open the network as it was after some steps of training. full: whether to spend more samples.
+    """
+
+    name: str
+    data: Dataset
+    models: Mapping[str, gd.Denoiser]
+    starts: Float[Array, "batch *event"]
+    levels: gd.NoiseLevel
+    seed: int = 0
+    controls: Mapping[str, gd.Denoiser] = field(default_factory=dict)
+    history: History = field(default_factory=dict)
+    full: bool = False
+
+    @property
+    def network(self) -> gd.Denoiser:
+        """The model that is studied."""
+        return self.models["network"]
+
+    @property
+    def gaussian(self) -> gd.Gaussian:
+        """The Gaussian of the training data, whose modes are their principal components."""
+        gaussian = self.models["gaussian"]
+        assert isinstance(gaussian, gd.Gaussian)
+        return gaussian
+
+    @property
+    def sigma(self) -> np.ndarray:
+        """The noise scales of the grid (n+1,)."""
+        return np.asarray(self.levels.sigma)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether samples are images (H, W, 1 or 3)."""
+        return len(self.data.shape) == 3 and self.data.shape[-1] in (1, 3)
+
+    @cached_property
+    def paths(self) -> dict[str, Paths]:
+        """Every model's paths from the same starts, by Heun's method."""
+        return follow(self.models, gd.Heun(), self.starts, self.levels)
+
+    @cached_property
+    def control_paths(self) -> dict[str, Paths]:
+        """The controls' paths from the same starts, by the same method."""
+        return follow(self.controls, gd.Heun(), self.starts, self.levels)
+
+    @cached_property
+    def features(self) -> Features:
+        """The features in which sets of samples are compared."""
+        return learn_features(self.data, self.seed)
+
+    def key(self, name: str) -> PRNGKeyArray:
+        """A random key of this experiment's own."""
+        return jax.random.fold_in(jax.random.key(self.seed), zlib.crc32(name.encode()))
+
+    def count(self, usual: int, full: int) -> int:
+        """How many samples to take."""
+        return full if self.full else usual

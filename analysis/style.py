@@ -1,0 +1,85 @@
+"""How figures look: names, colours and lines of the models, panels, rows of images, an axis of noise."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+NAMES = {
+    "network": "trained U-Net",
+    "gaussian": "Gaussian",
+    "mixture": "mixture",
+    "data_set": "data set",
+    "isotropic": "isotropic",
+    "real": "real images",
+    "untrained": "untrained",
+    "shuffled_weights": "shuffled weights",
+    "shuffled_spectrum": "shuffled spectrum",
+}
+COLORS = {
+    "network": "#111111",
+    "gaussian": "#0072b2",
+    "mixture": "#e69f00",
+    "data_set": "#009e73",
+    "isotropic": "#999999",
+    "real": "#cc79a7",
+    "untrained": "#bbbbbb",
+    "shuffled_weights": "#8c6d5a",
+    "shuffled_spectrum": "#56b4e9",
+}
+# Curves that lie on each other stay visible: the later ones are dashed and have smaller points.
+LINES = {
+    "network": {"ls": "-", "marker": "o", "ms": 5},
+    "gaussian": {"ls": "-", "marker": "o", "ms": 5},
+    "mixture": {"ls": "--", "marker": "s", "ms": 3},
+    "data_set": {"ls": ":", "marker": "o", "ms": 2},
+    "isotropic": {"ls": "-", "marker": ".", "ms": 5},
+    "untrained": {"ls": "-", "marker": "x", "ms": 4},
+    "shuffled_weights": {"ls": "--", "marker": "x", "ms": 4},
+    "shuffled_spectrum": {"ls": ":", "marker": "x", "ms": 4},
+}
+NOISE_AXIS = "noise scale σ (data units): noise ← → data"
+
+
+def is_image(sample: np.ndarray) -> bool:
+    """Whether a sample (*event) is a picture (H, W, 1 or 3)."""
+    return sample.ndim == 3 and sample.shape[-1] in (1, 3)
+
+
+def image_rows(rows: list[tuple[str, np.ndarray]]) -> Figure:
+    """A row of pictures, of values from -1 to 1, for each name."""
+    columns = max(len(images) for _, images in rows)
+    figure = Figure(figsize=(0.85 * columns + 1.4, 0.92 * len(rows) + 0.6), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (name, images) in zip(axes, rows, strict=True):
+        for axis in line:
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+        for axis, image in zip(line, images, strict=False):
+            axis.imshow(np.clip(image.squeeze() / 2 + 0.5, 0, 1), cmap="gray_r", vmin=0, vmax=1)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    return figure
+
+
+def panels(count: int, width: float = 4.2) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` plots side by side."""
+    figure = Figure(figsize=(width * count, 3.9), layout="constrained")
+    axes = list(figure.subplots(1, count, squeeze=False)[0])
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def noise_axes(figure: Figure, *axes: Axes) -> Figure:
+    """The figure with an axis of noise that falls from left to right in each plot, and one legend below."""
+    for axis in axes:
+        axis.set(xscale="log", xlabel=NOISE_AXIS)
+        axis.title.set_fontsize(10)
+        axis.invert_xaxis()
+        axis.xaxis.set_major_formatter("{x:g}")
+    figure.legend(loc="outside lower center", ncols=5, frameon=False)
+    return figure
+
+
+def pair(x: np.ndarray) -> np.ndarray:
+    """The first two coordinates of the last axis; one coordinate is drawn against 0."""
+    return x[..., :2] if x.shape[-1] > 1 else np.concatenate([x, np.zeros_like(x)], -1)

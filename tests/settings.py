@@ -1,0 +1,41 @@
+"""Settings of experiments whose network is a Gaussian known exactly."""
+
+import jax
+import numpy as np
+
+import gaussdiff as gd
+from analysis import controls
+from analysis.setting import Setting
+from training.data import Dataset, Rows
+
+
+def exact_gaussian(side: int = 8) -> gd.Gaussian:
+    """Of images (side, side, 1), with variances that fall as a power law over three decades, in random directions."""
+    rng = np.random.default_rng(0)
+    size = side * side
+    directions, _ = np.linalg.qr(rng.normal(size=(size, size)))
+    variances = 4.0 * np.arange(1, size + 1) ** -1.7
+    mean = rng.normal(size=(side, side, 1)) / 4
+    return gd.Gaussian.from_moments(mean, (directions * variances) @ directions.T)
+
+
+def exact_setting(network: gd.Denoiser | None = None, starts: int = 64, steps: int = 60) -> Setting:
+    """A setting whose data are drawn from exact_gaussian, which is also its network unless another one is given."""
+    gaussian = exact_gaussian()
+    samples = np.asarray(jax.vmap(gaussian.sample)(jax.random.split(jax.random.key(1), 600)))
+    data = Dataset(Rows(samples[:400]), Rows(samples[400:]))
+    levels = gd.grids.karras(steps, 0.005)
+    noise = jax.random.normal(jax.random.key(0), (starts, *gaussian.shape))
+    return Setting(
+        name="exact Gaussian",
+        data=data,
+        models={
+            "network": gaussian if network is None else network,
+            "gaussian": gaussian,
+            "mixture": gd.GaussianMixture.from_samples(data.train, 3, key=jax.random.key(2)),
+            "data_set": gd.Empirical(data.train),
+        },
+        starts=levels.sigma[0] * noise,
+        levels=levels,
+        controls={"shuffled_spectrum": controls.shuffled_spectrum(gaussian, 0)},
+    )

@@ -1,0 +1,42 @@
+"""The experiments on models whose answers are known in closed form: so the measuring code itself is proven."""
+
+import jax
+import numpy as np
+import pytest
+
+import gaussdiff as gd
+from analysis import experiment
+from analysis.experiments import STANDARD, named
+from analysis.experiments.dimension import DIMENSION, preserving, shares
+from settings import exact_setting
+
+
+@pytest.fixture(scope="module")
+def setting():
+    return exact_setting()
+
+
+def test_names_are_found_in_any_case_and_unknown_ones_are_named():
+    assert named("a1") is DIMENSION
+    assert len({e.name for e in STANDARD}) == len(STANDARD)
+    with pytest.raises(ValueError, match=r"name: expected one of A1, .*got 'A99'"):
+        named("A99")
+
+
+def test_a_gaussian_s_paths_have_the_spectrum_of_its_expected_gram_matrix(setting):
+    """A path in 64 dimensions is near its expectation; the mean over paths nearer."""
+    record = DIMENSION.measure(setting)
+    np.testing.assert_allclose(record.shares["network"]["states"].mean(0), record.expected, atol=0.01)
+    # without a path: eigenvalues of the centred Gram matrix of the marginal standard deviations
+    gram = np.asarray(gd.gram_matrix(setting.gaussian, preserving(setting.levels)))
+    middle = np.eye(len(gram)) - 1 / len(gram)
+    falling = np.sort(np.linalg.eigvalsh(middle @ gram @ middle))[::-1]
+    np.testing.assert_allclose(record.expected, np.cumsum(falling / falling.sum())[:3], rtol=1e-9)
+    assert experiment.run(DIMENSION, setting).finding.verdict == "agrees"
+
+
+def test_shares_of_points_in_one_and_in_many_dimensions():
+    line = np.linspace(0, 1, 30)[:, None] * np.ones(8)
+    cloud = np.asarray(jax.random.normal(jax.random.key(0), (4000, 8)))
+    np.testing.assert_allclose(shares(line[None])[0], 1)
+    np.testing.assert_allclose(shares(cloud[None])[0], np.arange(1, 4) / 8, atol=0.03)
