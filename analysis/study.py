@@ -1,5 +1,6 @@
-"""The standard study of one training run: everything a report shows, measured once."""
+"""The standard study of one training run: every experiment and what they share, measured once."""
 
+import dataclasses
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -11,11 +12,13 @@ import numpy as np
 
 import gaussdiff as gd
 import training
-from analysis import compare, controls, quality, twins
+from analysis import compare, controls, experiment, quality, twins
+from analysis.experiment import Result
+from analysis.experiments import STANDARD
 from analysis.setting import Setting
 from training import explain
+from training.checkpoint import versions
 from training.data import Dataset, load_for
-from training.features import learn_features
 from training.runs import history
 
 SIGMAS = np.geomspace(0.01, 80, 16)
@@ -33,13 +36,18 @@ class Settings:
     sigma_max: float = 80.0  # first noise scale
     components: int = 10  # Gaussians in the mixture
     seed: int = 0  # of the starts, the noise and the fits
-    full: bool = False  # more samples where an experiment draws its own
+    full: bool = False  # four times the starts, and more samples where an experiment draws its own
 
     def check(self) -> None:
         """ValueError names the field that makes no study, what was expected, what came and the cure."""
         for name in ("starts", "steps", "components"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name}: expected at least 2, got {getattr(self, name)}. Raise --{name}.")
+
+    @property
+    def paths(self) -> int:
+        """The number of starts."""
+        return self.starts * (4 if self.full else 1)
 
 
 @dataclass(frozen=True)
@@ -48,27 +56,46 @@ class Study:
 
     settings: Settings
     config: training.Config
-    data: Dataset
-    levels: np.ndarray  # (n+1,) noise scales of the grid
-    paths: dict[str, compare.Paths]
+    setting: Setting
+    results: tuple[Result, ...]
     sigmas: np.ndarray  # (m,) noise scales of the explained variances
     explained: dict[str, compare.Curves]
     distances: dict[str, compare.Curves]
     variances: np.ndarray  # (modes,) of the principal components
     committed: compare.Curves
     quality: quality.Scores
-    features: str
     seconds: dict[str, float]
+
+    @property
+    def data(self) -> Dataset:
+        """What the run was trained on."""
+        return self.setting.data
+
+    @property
+    def paths(self) -> dict[str, compare.Paths]:
+        """Every model's paths from the same starts."""
+        return self.setting.paths
+
+    @property
+    def levels(self) -> np.ndarray:
+        """The noise scales of the grid (n+1,)."""
+        return self.setting.sigma
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of the packages that a number depends on."""
+        return {"gaussdiff": gd.__version__, **versions()}
 
 
 def open_run(directory: Path, settings: Settings) -> Setting:
     """The run in `directory` as a setting: its network, data and history, twins fitted to the data, and controls."""
     settings.check()
     config, network = training.load_config(directory), training.load(directory)
+    config.check_unconditional()
     data = load_for(config)
     fitted = twins.fit(data.train, settings.components, settings.seed)
     levels = gd.grids.karras(settings.steps, settings.sigma_min, settings.sigma_max)
-    noise = jax.random.normal(jax.random.key(settings.seed), (settings.starts, *data.shape), jnp.float32)
+    noise = jax.random.normal(jax.random.key(settings.seed), (settings.paths, *data.shape), jnp.float32)
     key = jax.random.key(settings.seed + 2)
     return Setting(
         name=config.data,
@@ -89,58 +116,46 @@ def open_run(directory: Path, settings: Settings) -> Setting:
 
 def run(directory: Path, settings: Settings) -> Study:
     """Load the run in `directory` and its data, fit the twins, and measure; a line of progress for each part."""
-    settings.check()
     clock = _Clock()
-    config = training.load_config(directory)
-    data = load_for(config)
-    network = training.load(directory)
-    clock.lap("load", f"{config.data}: {len(data.train)} training and {len(data.held_out)} held-out samples")
+    setting = open_run(directory, settings)
+    data = setting.data
+    clock.lap("open", f"{setting.name}: {len(data.train)} training and {len(data.held_out)} held-out samples; twins")
 
-    fitted = twins.fit(data.train, settings.components, settings.seed)
-    models = {"network": network, **fitted._asdict()}
-    clock.lap("fit", f"Gaussian, mixture of {settings.components}, data set")
+    _ = setting.paths, setting.control_paths
+    models = len(setting.models) + len(setting.controls)
+    clock.lap("follow", f"{settings.paths} paths of {settings.steps} Heun steps for each of {models} models")
 
-    paths = _paths(models, data, settings)
-    clock.lap("follow", f"{settings.starts} paths of {settings.steps} Heun steps for each of {len(models)} models")
-
+    with_baseline = {**setting.models, "isotropic": explain.isotropic(data.train)}
     key = jax.random.key(settings.seed + 1)
-    with_baseline = {**models, "isotropic": explain.isotropic(data.train)}
     explained = compare.explained_variance(with_baseline, data.held_out, SIGMAS, key)
     clock.lap("explain", f"{len(SIGMAS)} noise scales on the held-out samples")
 
-    variances, committed = _commitment(paths, fitted.gaussian)
-    features = learn_features(data, settings.seed)
-    judged = quality.judge({name: path.samples for name, path in paths.items()}, data, features, settings.seed)
-    clock.lap("judge", "commitment of components, quality of samples")
-    distances = compare.distance_to_network(paths)
+    samples = {name: path.samples for name, path in setting.paths.items()}
+    judged = quality.judge(samples, data, setting.features, settings.seed)
+    variances, committed = _commitment(setting)
+    clock.lap("judge", "quality of samples, commitment of components")
+
+    results = tuple(_told(clock, experiment.run(one, setting)) for one in STANDARD)
     return Study(
         settings=settings,
-        config=config,
-        data=data,
-        levels=paths["network"].sigma,
-        paths=paths,
+        config=training.load_config(directory),
+        setting=setting,
+        results=results,
         sigmas=SIGMAS,
         explained=explained,
-        distances=distances,
+        distances=compare.distance_to_network(setting.paths),
         variances=variances,
         committed=committed,
         quality=judged,
-        features=features.name,
         seconds=clock.seconds,
     )
 
 
-def _paths(models: compare.Models, data: Dataset, settings: Settings) -> dict[str, compare.Paths]:
-    levels = gd.grids.karras(settings.steps, settings.sigma_min, settings.sigma_max)
-    noise = jax.random.normal(jax.random.key(settings.seed), (settings.starts, *data.shape), jnp.float32)
-    return compare.follow(models, gd.Heun(), levels.sigma[0] * noise, levels)
-
-
-def _commitment(paths: dict[str, compare.Paths], gaussian: gd.Gaussian) -> tuple[np.ndarray, compare.Curves]:
+def _commitment(setting: Setting) -> tuple[np.ndarray, compare.Curves]:
     """The components that hold at least a thousandth of the largest variance, 40 at the most."""
-    variances = np.asarray(gaussian.eigvals, np.float64)
+    variances = np.asarray(setting.gaussian.eigvals, np.float64)
     modes = min(40, int((variances > 1e-3 * variances[0]).sum()))
-    return variances[:modes], compare.commitment_levels(paths, gaussian, modes)
+    return variances[:modes], compare.commitment_levels(setting.paths, setting.gaussian, modes)
 
 
 class _Clock:
@@ -154,3 +169,8 @@ class _Clock:
         now = time.perf_counter()
         self.seconds[part], self._last = round(now - self._last, 2), now
         print(f"{part:<8} {self.seconds[part]:6.1f} s  {what}", flush=True)
+
+
+def _told(clock: _Clock, result: Result) -> Result:
+    clock.lap(result.experiment.name, f"{result.finding.verdict}: {result.experiment.title}")
+    return dataclasses.replace(result, seconds=clock.seconds[result.experiment.name])

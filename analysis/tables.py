@@ -4,10 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 
-import gaussdiff as gd
 from analysis.compare import rank_correlation
 from analysis.figures import NAMES
 from analysis.study import Study
@@ -60,7 +58,7 @@ def _distance(study: Study, shown: int = 8) -> Table:
     ]
     return Table(
         "Distance of the paths from the network's",
-        f"Root mean square per entry over {study.settings.starts} starts; images are in [-1, 1]. Last column: samples.",
+        f"Root mean square per entry over {study.settings.paths} starts; images are in [-1, 1]. Last column: samples.",
         ["σ =", *(f"{study.levels[i]:.2g}" for i in chosen), "end"],
         rows,
     )
@@ -95,9 +93,9 @@ def _quality(study: Study) -> Table:
     rows[-1][1] += f" ± {scores['real']['frechet_std']:.2f}"
     return Table(
         "Samples",
-        f"Fréchet distance to {len(study.data.held_out)} held-out samples, from {study.settings.starts} samples; "
-        f"features: {study.features}. The row “{NAMES['real']}” is for comparison, real images against real images: as "
-        "many training images instead of samples, mean and spread (±, standard deviation) over ten draws; differences "
+        f"Fréchet distance to {len(study.data.held_out)} held-out samples, from {study.settings.paths} samples; "
+        f"features: {study.setting.features.name}. The row “{NAMES['real']}” is for comparison, real images against "
+        "real images: as many training images instead of samples, mean and spread (±, standard deviation) over ten draws; differences "
         "smaller than that spread mean nothing. Nearest-training ratio: 0 copies a training image, 1 is as far from "
         "them as unseen real images are.",
         ["", "Fréchet distance", "nearest-training ratio"],
@@ -148,9 +146,10 @@ def metrics(study: Study) -> dict[str, Any]:
             "closed_form": np.sqrt(3 * study.variances).tolist(),
             **{name: [None if np.isnan(v) else v for v in curve.tolist()] for name, curve in study.committed.items()},
         },
-        "quality": {"features": study.features, "samples": study.settings.starts, **study.quality},
+        "quality": {"features": study.setting.features.name, "samples": study.settings.paths, **study.quality},
+        "experiments": {result.experiment.name: result.to_json() for result in study.results},
         "seconds": study.seconds,
-        "versions": {"gaussdiff": gd.__version__, "jax": jax.__version__, "numpy": np.__version__},
+        "versions": study.versions,
     }
 
 

@@ -3,12 +3,12 @@
 import jax
 import numpy as np
 import pytest
+from settings import exact_setting
 
 import gaussdiff as gd
 from analysis import experiment
 from analysis.experiments import STANDARD, named
 from analysis.experiments.dimension import DIMENSION, preserving, shares
-from settings import exact_setting
 
 
 @pytest.fixture(scope="module")

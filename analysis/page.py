@@ -1,0 +1,153 @@
+"""The page of a report: the words around what was measured, every figure inside the one file."""
+
+import base64
+import html
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from analysis import figures
+from analysis.experiment import Result
+from analysis.slider import slider
+from analysis.study import Study
+from analysis.tables import Table, tables
+
+SECTION = Template("""<section id="$name">
+<h2>$title <span class="verdict $mark">$verdict</span></h2>
+<p class="soft">$name. The claim: $claim<br>Published: $published<br>$criterion</p>
+<p class="found">$found</p>
+$figure
+$numbers
+</section>""")
+
+
+def page(study: Study, drawings: Mapping[str, bytes]) -> str:
+    """report.html. drawings: PNG files by name, "trajectories", "samples" and one for each experiment measured."""
+    template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
+    words = {name: html.escape(text) for name, text in sentences(study).items()}
+    return template.substitute(
+        words,
+        figure_trajectories=_encoded(drawings["trajectories"]),
+        figure_samples=_encoded(drawings["samples"]),
+        slider=slider(study.setting.paths),
+        claims="\n".join(_claim(result) for result in study.results),
+        experiments="\n\n".join(_section(result, drawings.get(result.experiment.name)) for result in study.results),
+        tables="\n".join(map(_html_table, tables(study))),
+    )
+
+
+def sentences(study: Study) -> dict[str, str]:
+    """The sentences of the page that depend on what was measured."""
+    quality, settings = study.quality, study.settings
+    frechet = ", ".join(
+        f"{figures.NAMES[name]} {row['frechet']:.2f}" for name, row in quality.items() if name != "real"
+    )
+    ratio = {name: f"{row['nearest_training_ratio']:.2f}" for name, row in quality.items()}
+    sizes = f"{len(study.data.train)} training and {len(study.data.held_out)} held-out samples"
+    return {
+        "data": f"{study.config.data}: {sizes}",
+        "verdicts": _counted(study.results),
+        "samples": (
+            f"Fréchet distance to unseen images: {frechet}; for comparison, real images against real "
+            f"images: {quality['real']['frechet']:.2f} ± {quality['real']['frechet_std']:.2f}; differences smaller "
+            f"than that ± {quality['real']['frechet_std']:.2f} mean nothing. The U-Net's samples lie "
+            f"{ratio['network']} times as far from the nearest training image as unseen images do, those of the data "
+            f"set {ratio['data_set']} times."
+        ),
+        "made": (
+            f"{settings.paths} starts, Heun's method, {settings.steps} steps on the EDM grid from σ = "
+            f"{settings.sigma_max:g} to {settings.sigma_min:g} and then 0, seed {settings.seed}. "
+            f"The U-Net: {study.config.steps} steps of {study.config.batch} images, averaged weights. "
+            f"The features for the Fréchet distance: {study.setting.features.name}. "
+            f"{_spent(study)}"
+        ),
+    }
+
+
+def _counted(results: tuple[Result, ...]) -> str:
+    counts = Counter(result.finding.verdict for result in results)
+    said = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    return f"{len(results)} claims of the literature, measured on this run: {said}."
+
+
+def _spent(study: Study) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in study.versions.items())
+    return f"It took {sum(study.seconds.values()):.0f} s with {versions}."
+
+
+def _claim(result: Result) -> str:
+    about, finding = result.experiment, result.finding
+    return (
+        f'<tr><td><a href="#{about.name}">{about.name}</a></td><td>{html.escape(about.title)}</td>'
+        f'<td><span class="verdict {_mark(finding.verdict)}">{finding.verdict}</span></td></tr>'
+    )
+
+
+def _section(result: Result, drawing: bytes | None) -> str:
+    about, finding = result.experiment, result.finding
+    words = {name: html.escape(getattr(about, name)) for name in ("title", "claim", "published", "criterion")}
+    return SECTION.substitute(
+        words,
+        name=about.name,
+        verdict=finding.verdict,
+        mark=_mark(finding.verdict),
+        found=html.escape(finding.found),
+        figure=_figure(about.title, about.caption, drawing),
+        numbers=_numbers(finding.numbers),
+    )
+
+
+def _mark(verdict: str) -> str:
+    return verdict.replace(" ", "-")
+
+
+def _figure(title: str, caption: str, drawing: bytes | None) -> str:
+    if drawing is None:
+        return ""
+    return (
+        f'<figure><img alt="{html.escape(title)}" src="data:image/png;base64,{_encoded(drawing)}">'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+    )
+
+
+def _encoded(drawing: bytes) -> str:
+    return base64.b64encode(drawing).decode()
+
+
+def _numbers(numbers: dict[str, Any]) -> str:
+    if not numbers:
+        return ""
+    rows = "".join(
+        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in _flat(numbers)
+    )
+    return f'<details><summary>all its numbers</summary><div class="wide"><table>{rows}</table></div></details>'
+
+
+def _flat(numbers: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """The leaves of nested numbers, with the names on the way to them."""
+    for name, value in numbers.items():
+        place = f"{above}{str(name).replace('_', ' ')}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{place}, ")
+        else:
+            yield place, _said(value)
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_said, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _html_table(table: Table) -> str:
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in table.columns)
+    rows = "".join(
+        f"<tr><th>{html.escape(first)}</th>{''.join(f'<td>{html.escape(cell)}</td>' for cell in rest)}</tr>"
+        for first, *rest in table.rows
+    )
+    return (
+        f"<h3>{html.escape(table.title)}</h3><p>{html.escape(table.note)}</p>"
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
