@@ -95,9 +95,9 @@ def _quality(study: Study) -> Table:
         "Samples",
         f"Fréchet distance to {len(study.data.held_out)} held-out samples, from {study.settings.paths} samples; "
         f"features: {study.setting.features.name}. The row “{NAMES['real']}” is for comparison, real images against "
-        "real images: as many training images instead of samples, mean and spread (±, standard deviation) over ten draws; differences "
-        "smaller than that spread mean nothing. Nearest-training ratio: 0 copies a training image, 1 is as far from "
-        "them as unseen real images are.",
+        "real images: as many training images instead of samples, mean and spread (±, standard deviation) over ten "
+        "draws; differences smaller than that spread mean nothing. Nearest-training ratio: 0 copies a training image, "
+        "1 is as far from them as unseen real images are.",
         ["", "Fréchet distance", "nearest-training ratio"],
         rows,
     )

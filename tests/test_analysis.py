@@ -9,10 +9,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from test_page import browse, check
 
 import gaussdiff as gd
 from analysis import __main__ as command
 from analysis import compare, quality, twins
+from analysis.experiments import STANDARD
 from training import explain
 from training.data import Dataset, Rows, load
 from training.features import learn_features
@@ -137,22 +139,41 @@ def test_an_interrupted_report_says_so_and_writes_nothing(tmp_path, capsys, monk
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("runs") / "run"
+    done = run("training", "train", "--data", "digits", "--steps", "150", "--out", str(directory), *SMALL)
+    assert done.returncode == 0, done.stderr
+    return directory
+
+
+@pytest.fixture(scope="module")
+def reported(trained) -> Path:
+    out = trained.parent / "report"
+    done = run("analysis", "report", "--run", str(trained), "--out", str(out), *QUICK)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
 @pytest.mark.slow
-def test_train_and_report_from_end_to_end(tmp_path):
-    directory, out = tmp_path / "run", tmp_path / "report"
-    trained = run("training", "train", "--data", "digits", "--steps", "150", "--out", str(directory), *SMALL)
-    assert trained.returncode == 0, trained.stderr
-    losses = [
-        json.loads(line)["loss"] for line in (directory / "train.jsonl").read_text().splitlines() if "loss" in line
-    ]
+def test_train_and_report_from_end_to_end(trained, reported):
+    losses = [json.loads(line)["loss"] for line in (trained / "train.jsonl").read_text().splitlines() if "loss" in line]
     # an untrained network has loss 1 or more: EDM's weight makes it so
     assert losses[-1] < 0.75
-    done = run("analysis", "report", "--run", str(directory), "--out", str(out), *QUICK)
-    assert done.returncode == 0, done.stderr
-    _check_files(out)
-    quality = json.loads((out / "metrics.json").read_text())["quality"]
+    _check_files(reported)
+    quality = json.loads((reported / "metrics.json").read_text())["quality"]
     assert quality["data_set"]["nearest_training_ratio"] < 0.05
-    _check_page((out / "report.html").read_text(encoding="utf-8"))
+    _check_page((reported / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+def test_the_page_of_a_report_in_a_browser(reported, tmp_path):
+    page = (reported / "report.html").read_text(encoding="utf-8")
+    windows = ((1000, False), (500, False), (1000, True))
+    light, narrow, dark = (browse(page, tmp_path, width, dark) for width, dark in windows)
+    for seen in (light, narrow, dark):
+        check(seen)
+    assert light["colours"] != dark["colours"]
 
 
 @pytest.mark.slow
@@ -171,15 +192,32 @@ def _check_files(out: Path) -> None:
     metrics = json.loads((out / "metrics.json").read_text())
     assert {"explained_variance", "path_distance", "commitment", "quality", "settings", "versions"} <= set(metrics)
     assert {"network", "gaussian", "mixture", "data_set", "real"} <= set(metrics["quality"])
-    assert len(list((out / "figures").glob("*.png"))) >= 4
+    pictures = {path.name for path in (out / "figures").iterdir()}
+    assert {"trajectories.png", "trajectories.pdf", "samples.png", "A1.png", "A1.pdf"} <= pictures
+    for experiment in STANDARD:
+        _check_entry(metrics["experiments"][experiment.name], f"{experiment.name}.png" in pictures)
     with np.load(out / "arrays.npz", allow_pickle=False) as arrays:
         assert arrays["network_x"].shape[1] == len(arrays["sigma"])
         assert all(np.isfinite(arrays[name]).all() for name in arrays.files)
 
 
+def _check_entry(entry: dict, drawn: bool) -> None:
+    assert {"claim", "published", "criterion", "found", "verdict", "numbers", "seconds"} <= set(entry)
+    assert entry["verdict"] in ("agrees", "agrees in part", "differs", "not measured")
+    assert drawn == (entry["verdict"] != "not measured")
+    assert bool(entry["numbers"]) == drawn
+    assert all(np.isfinite(number) for number in _leaves(entry["numbers"]) if not isinstance(number, str))
+
+
+def _leaves(value):
+    if isinstance(value, dict | list):
+        return [leaf for part in (value.values() if isinstance(value, dict) else value) for leaf in _leaves(part)]
+    return [value]
+
+
 def _check_page(page: str) -> None:
-    assert page.count("data:image/png;base64,") >= 4
+    assert page.count("data:image/png;base64,") >= 3
     assert not re.findall(r"(?:src|href)=\"(?!data:)", page), "the page must hold everything that it shows"
-    assert "$" not in re.sub(r"base64,[^\"]*", "", page), "a placeholder was left"
-    for words in ("outline", "Gaussian", "All numbers", "How it was made", "rank correlation"):
+    assert "$" not in re.sub(r"base64,[^\"]*|<script>.*?</script>", "", page, flags=re.DOTALL), "a placeholder was left"
+    for words in ("outline", "Gaussian", "All numbers", "How it was made", "The claims"):
         assert words in page

@@ -1,0 +1,90 @@
+"""The page of a report in a real browser: no error in its console, nothing off-screen, and a slider that moves.
+
+`.ci/run` installs Debian's chromium; elsewhere these tests skip where there is no browser.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from settings import exact_setting
+
+from analysis.compare import Paths
+from analysis.slider import BUDGET, slider
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PROBE = """
+<script>
+const errors = [];
+addEventListener("error", event => errors.push(event.message));
+console.error = (...words) => errors.push(words.join(" "));
+</script>
+"""
+ASK = """
+<script>
+addEventListener("load", () => {
+  const level = document.getElementById("level"), say = () => document.getElementById("sigma").textContent;
+  const picture = () => document.querySelector("#models canvas").toDataURL();
+  const seen = [];
+  for (const at of [level.min, level.max]) {
+    level.value = at;
+    level.dispatchEvent(new Event("input"));
+    seen.push([say(), picture()]);
+  }
+  const scrolls = node => node && (getComputedStyle(node).overflowX === "auto" || scrolls(node.parentElement));
+  const wide = [...document.body.querySelectorAll("*")].filter(
+    node => node.getBoundingClientRect().right > innerWidth + 1 && !scrolls(node));
+  const broken = [...document.images].filter(image => !image.naturalWidth);
+  document.body.innerHTML = "";
+  document.body.appendChild(document.createElement("pre")).textContent = JSON.stringify({
+    errors, seen, width: innerWidth, over: wide.map(node => node.outerHTML.slice(0, 80)), broken: broken.length,
+    colours: [getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]});
+});
+</script>
+"""
+HEAD = '<!doctype html><html><head><meta charset="utf-8"><title>slider</title></head><body><div class="wide">'
+
+
+def browse(page: str, folder, width: int, dark: bool) -> dict:
+    """What the page says of itself in a window of that width."""
+    if BROWSER is None:
+        pytest.skip("no Chromium on this machine; install the package chromium to run the tests of the page")
+    place = folder / "page.html"
+    place.write_text(page.replace("<head>", "<head>" + PROBE, 1).replace("</body>", ASK + "</body>", 1), "utf-8")
+    scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}", scheme]
+    asked = [BROWSER, *flags, f"--window-size={width},900", "--virtual-time-budget=5000", "--dump-dom", place.as_uri()]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=120)
+    answer = re.search(r"<pre>(.*)</pre>", done.stdout, re.DOTALL)
+    assert answer, done.stderr[-2000:]
+    return json.loads(answer[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+
+
+def check(seen: dict) -> None:
+    assert seen["errors"] == []
+    assert seen["over"] == []
+    assert seen["broken"] == 0
+    (first, noise), (last, sample) = seen["seen"]
+    assert "noise" in first
+    assert "the sample" in last
+    assert noise != sample, "the slider moved and the picture did not"
+
+
+@pytest.mark.parametrize("width", [1000, 500])
+def test_the_slider_works_in_a_browser(tmp_path, width):
+    paths = exact_setting(starts=3, steps=8).paths
+    check(browse(HEAD + slider(paths) + "</div></body></html>", tmp_path, width, dark=False))
+
+
+def test_the_slider_shows_points_of_vectors(tmp_path):
+    rng = np.random.default_rng(0)
+    path = Paths(np.array([9.0, 1.0, 0.0]), rng.normal(size=(40, 3, 2)), rng.normal(size=(40, 2, 2)))
+    check(browse(HEAD + slider({"network": path, "gaussian": path}) + "</div></body></html>", tmp_path, 800, False))
+
+
+def test_a_page_stays_small_with_large_images():
+    path = Paths(np.geomspace(80, 0.1, 33), np.zeros((9, 33, 64, 64, 3)), np.zeros((9, 32, 64, 64, 3)))
+    assert len(slider({"network": path, "gaussian": path, "mixture": path, "data_set": path})) < 2 * BUDGET
