@@ -1,4 +1,4 @@
-"""The commands: python -m analysis report|solvers|recipe --help."""
+"""The commands: python -m analysis report|experiment|compare|solvers|recipe --help."""
 
 import sys
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import tyro
 
-from analysis import experiment, experiments, recipe, report, solvers
+from analysis import experiment, experiments, recipe, report, side_by_side, solvers
 from analysis.study import Settings, open_run, run
 
 
@@ -38,6 +38,18 @@ class One:
 
 
 @dataclass(frozen=True)
+class Compare:
+    """Put runs, or checkpoints of a run, side by side: same data, same noise, same twins; write a table and figures."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]  # folders of runs or of checkpoints, or files of exported weights
+    out: Path = Path("runs/compare")  # folder to write to
+    settings: tyro.conf.OmitArgPrefixes[Settings] = field(default_factory=Settings)
+
+    def __call__(self) -> None:
+        side_by_side.write(side_by_side.run(list(self.runs), self.settings), self.out)
+
+
+@dataclass(frozen=True)
 class Solvers:
     """Find the sampler and the grid of least exact error on the Gaussian of a data set; write a table and a figure."""
 
@@ -64,7 +76,7 @@ def main(arguments: list[str]) -> int:
     """Run one command and return its exit code: 2 after an error of the user's, 130 when interrupted."""
     try:
         tyro.extras.subcommand_cli_from_dict(
-            {"report": Report, "experiment": One, "solvers": Solvers, "recipe": Recipe},
+            {"report": Report, "experiment": One, "compare": Compare, "solvers": Solvers, "recipe": Recipe},
             args=arguments,
             prog="python -m analysis",
             description="Compare a run with its twins; find and make solvers for a data set.",

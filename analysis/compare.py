@@ -83,6 +83,12 @@ def _rms(difference: np.ndarray) -> np.ndarray:
     return np.sqrt(np.mean(difference.astype(np.float64) ** 2, axis=(0, *range(2, difference.ndim))))
 
 
+def leading_modes(gaussian: gd.Gaussian) -> int:
+    """How many principal components hold at least a thousandth of the largest variance, 40 at the most."""
+    variances = np.asarray(gaussian.eigvals, np.float64)
+    return min(40, int((variances > 1e-3 * variances[0]).sum()))
+
+
 def commitment_levels(paths: Mapping[str, Paths], gaussian: gd.Gaussian, modes: int) -> Curves:
     """The noise scale at which each principal component of the data has half of its final value: {model: (modes,)}.
 

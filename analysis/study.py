@@ -87,6 +87,13 @@ class Study:
         return {"gaussdiff": gd.__version__, **versions()}
 
 
+def noise_and_grid(settings: Settings, shape: tuple[int, ...]) -> tuple[jax.Array, gd.NoiseLevel]:
+    """The starts (B, *shape), noise of the first level's scale, and the grid of levels."""
+    levels = gd.grids.karras(settings.steps, settings.sigma_min, settings.sigma_max)
+    noise = jax.random.normal(jax.random.key(settings.seed), (settings.paths, *shape), jnp.float32)
+    return levels.sigma[0] * noise, levels
+
+
 def open_run(directory: Path, settings: Settings) -> Setting:
     """The run in `directory` as a setting: its network, data and history, twins fitted to the data, and controls."""
     settings.check()
@@ -94,14 +101,13 @@ def open_run(directory: Path, settings: Settings) -> Setting:
     config.check_unconditional()
     data = load_for(config)
     fitted = twins.fit(data.train, settings.components, settings.seed)
-    levels = gd.grids.karras(settings.steps, settings.sigma_min, settings.sigma_max)
-    noise = jax.random.normal(jax.random.key(settings.seed), (settings.paths, *data.shape), jnp.float32)
+    starts, levels = noise_and_grid(settings, data.shape)
     key = jax.random.key(settings.seed + 2)
     return Setting(
         name=config.data,
         data=data,
         models={"network": network, **fitted._asdict()},
-        starts=levels.sigma[0] * noise,
+        starts=starts,
         levels=levels,
         seed=settings.seed,
         controls={
@@ -152,9 +158,8 @@ def run(directory: Path, settings: Settings) -> Study:
 
 
 def _commitment(setting: Setting) -> tuple[np.ndarray, compare.Curves]:
-    """The components that hold at least a thousandth of the largest variance, 40 at the most."""
+    modes = compare.leading_modes(setting.gaussian)
     variances = np.asarray(setting.gaussian.eigvals, np.float64)
-    modes = min(40, int((variances > 1e-3 * variances[0]).sum()))
     return variances[:modes], compare.commitment_levels(setting.paths, setting.gaussian, modes)
 
 

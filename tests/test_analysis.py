@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from test_page import browse, check
 
 import gaussdiff as gd
 from analysis import __main__ as command
-from analysis import compare, quality, twins
+from analysis import compare, quality, side_by_side, twins
 from analysis.experiments import STANDARD
 from training import explain
 from training.data import Dataset, Rows, load
@@ -174,6 +175,45 @@ def test_the_page_of_a_report_in_a_browser(reported, tmp_path):
     for seen in (light, narrow, dark):
         check(seen)
     assert light["colours"] != dark["colours"]
+
+
+@pytest.mark.slow
+def test_a_run_beside_itself_and_its_own_beginning(trained, tmp_path):
+    begun = trained / "checkpoints" / "step-00000000"
+    done = run("analysis", "compare", str(trained), str(trained), "--out", str(tmp_path))
+    assert done.returncode == 2
+    assert "expected different folders" in done.stderr
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    done = run(
+        "analysis",
+        "compare",
+        *map(str, (trained, copy, copy / begun.relative_to(trained))),
+        *QUICK,
+        "--out",
+        str(tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "compare.json").read_text())
+    same, other, untrained = found["runs"].values()
+    assert same == other
+    assert untrained["step"] == 0
+    # the last layer of an untrained network is 0, which leaves D = c x, c = sd^2 / (sigma^2 + sd^2)
+    sigma, power = np.array(found["sigma"]), float((load("digits").held_out ** 2).mean())
+    kept = 0.75**2 / (sigma**2 + 0.75**2)
+    expected = np.sqrt((1 - kept) ** 2 * power + kept**2 * sigma**2)
+    np.testing.assert_allclose(untrained["error"], expected, rtol=0.02)
+    assert np.array(found["apart"])[0] == pytest.approx([0, 0, found["apart"][2][0]])
+    assert found["apart"][0][2] > 0.1
+    assert {"compare.png", "compare.pdf", "compare_samples.png"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_runs_are_told_apart_by_the_ends_of_their_paths():
+    places = [Path("/a/one/run"), Path("/b/two/run")]
+    assert list(side_by_side.labels(places)) == ["one/run", "two/run"]
+    assert list(side_by_side.labels([Path("/a/x"), Path("/a/y")])) == ["x", "y"]
+    with pytest.raises(ValueError, match="runs: expected different folders"):
+        side_by_side.labels([Path("/a/x"), Path("/a/x")])
 
 
 @pytest.mark.slow
