@@ -44,18 +44,22 @@ def kept(run: Path) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("keep_last", "keep_every", "left"),
+    ("keep_last", "keep_every", "keep_powers", "left"),
     [
-        (1, 0, [100_000_000]),
-        (2, 0, [90_000_000, 100_000_000]),
-        (9, 0, [0, 5, 10, 12, 20, 90_000_000, 100_000_000]),
-        (1, 10, [0, 10, 20, 90_000_000, 100_000_000]),
-        (3, 12, [0, 12, 20, 90_000_000, 100_000_000]),
+        (1, 0, False, [100_000_000]),
+        (2, 0, False, [90_000_000, 100_000_000]),
+        (9, 0, False, [0, 1, 5, 8, 12, 20, 24, 90_000_000, 100_000_000]),
+        (1, 10, False, [0, 20, 90_000_000, 100_000_000]),
+        (3, 12, False, [0, 12, 24, 90_000_000, 100_000_000]),
+        (1, 0, True, [1, 8, 100_000_000]),
+        (1, 12, True, [0, 1, 8, 12, 24, 90_000_000, 100_000_000]),
     ],
 )
-def test_the_last_are_kept_and_every_nth_in_order_of_their_steps(keep_last, keep_every, left, tmp_path):
-    for step in (0, 5, 10, 12, 20, 90_000_000, 100_000_000):
-        checkpoint.save(tmp_path, step, some_state(), {}, keep_last, keep_every)
+def test_the_last_are_kept_every_nth_and_powers_in_order_of_their_steps(
+    keep_last, keep_every, keep_powers, left, tmp_path
+):
+    for step in (0, 1, 5, 8, 12, 20, 24, 90_000_000, 100_000_000):
+        checkpoint.save(tmp_path, step, some_state(), {}, keep_last, keep_every, keep_powers)
     assert kept(tmp_path) == left
     found = checkpoint.latest(tmp_path)
     assert found is not None

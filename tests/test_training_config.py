@@ -60,6 +60,7 @@ BAD = [
     ("sharding", "fsdp"),
     ("keep_last", 0),
     ("keep_every", -1),
+    ("keep_powers", 1),
     ("sample_every", -1),
     ("explain", 1),
     ("seed", -1),
@@ -88,6 +89,7 @@ def test_every_preset_is_valid_and_names_its_data(data):
 def test_a_folder_takes_the_preset_of_its_last_name():
     assert preset("/data/celeba64/") == dataclasses.replace(preset("celeba64"), data="/data/celeba64/")
     assert preset("/data/celeba64").image_size == 64
+    assert preset("/data/digits") == Config(data="/data/digits", sigma_data=None, attention=())
     assert preset("/data/mine") == Config(data="/data/mine", sigma_data=None, attention=())
 
 

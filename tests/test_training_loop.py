@@ -61,20 +61,27 @@ def wait_for(condition, process: subprocess.Popen, seconds: float = 120) -> None
         time.sleep(0.02)
 
 
+def saved_steps(run: Path) -> list[int]:
+    return sorted(int(path.name[5:]) for path in run.glob("checkpoints/step-*"))
+
+
 def newest_step(run: Path) -> int:
-    return max((int(path.name[5:]) for path in run.glob("checkpoints/step-*")), default=0)
+    return max(saved_steps(run), default=0)
 
 
 @pytest.mark.slow
 def test_two_parts_equal_one_whole(tmp_path, capsys):
     training.train(TINY, tmp_path / "whole")
     training.train(dataclasses.replace(TINY, steps=7), tmp_path / "parts")
-    training.train(dataclasses.replace(TINY, checkpoint_every=100), tmp_path / "parts")
+    training.train(dataclasses.replace(TINY, checkpoint_every=100, keep_powers=True), tmp_path / "parts")
     assert "from step 7" in capsys.readouterr().out
     assert_same_bits(tmp_path / "whole", tmp_path / "parts")
     steps = [json.loads(line)["step"] for line in (tmp_path / "parts" / "train.jsonl").read_text().splitlines()]
     assert steps == sorted(set(steps))
     assert steps[-1] == 20
+    # And what a power of two left stays, whatever is kept of the others.
+    assert saved_steps(tmp_path / "parts") == [8, 16, 20]
+    assert int(checkpoint.read(tmp_path / "parts" / "checkpoints" / "step-00000008").arrays[".step"]) == 8
 
 
 @pytest.mark.slow
@@ -251,7 +258,7 @@ def test_a_full_disk_stops_the_run_and_the_same_command_continues(tmp_path, monk
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         flush(descriptor)
 
-    cadence = ["--checkpoint-every", "3", "--keep-last", "1", "--keep-every", "6"]
+    cadence = ["--checkpoint-every", "3", "--keep-last", "1", "--keep-every", "6", "--no-keep-powers"]
     line = ["train", *FLAGS, "--steps", "12", *cadence, "--out"]
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fsync)

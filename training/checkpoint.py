@@ -39,18 +39,25 @@ class Checkpoint(NamedTuple):
 
 
 def save(
-    run: Path, step: int, state: Any, settings: Mapping[str, Any], keep_last: int = 2, keep_every: int = 0
+    run: Path,
+    step: int,
+    state: Any,
+    settings: Mapping[str, Any],
+    keep_last: int = 2,
+    keep_every: int = 0,
+    keep_powers: bool = False,
 ) -> Path:
     """Write `state` (a pytree of arrays) and `settings` (for JSON) as the checkpoint of `step`.
 
     On return it is on the disk and whole, and of the earlier ones those are left that are among the last `keep_last` in
-    all or at a multiple of `keep_every` (0: none). OSError where it cannot be written: the earlier ones all stay.
+    all, at a multiple of `keep_every` (0: none), or with `keep_powers` at a power of two. OSError where it cannot be
+    written: the earlier ones all stay.
     """
     final = run / "checkpoints" / f"{_PREFIX}{step:08d}"
     with disk.explained(final, lambda: _cure(run)):
         disk.make(final.parent)
         _write(final, step, flatten(state), settings)
-        for old in _superfluous(run, step, keep_last, keep_every):
+        for old in _superfluous(run, step, keep_last, keep_every, keep_powers):
             disk.remove(old)
     return final
 
@@ -74,10 +81,19 @@ def _write(final: Path, step: int, arrays: Mapping[str, Any], settings: Mapping[
     disk.flush_folder(final.parent)
 
 
-def _superfluous(run: Path, step: int, keep_last: int, keep_every: int) -> list[Path]:
+def _superfluous(run: Path, step: int, keep_last: int, keep_every: int, keep_powers: bool) -> list[Path]:
     """The checkpoints to remove; not those past `step`, which were found damaged and must not push out whole ones."""
     past = [path for path in _all(run) if _step(path) <= step]
-    return [path for path in past[keep_last:] if not (keep_every and _step(path) % keep_every == 0)]
+    return [path for path in past[keep_last:] if not _stays(_step(path), keep_every, keep_powers)]
+
+
+def _stays(step: int, keep_every: int, keep_powers: bool) -> bool:
+    return (keep_every > 0 and step % keep_every == 0) or (keep_powers and is_power(step))
+
+
+def is_power(step: int) -> bool:
+    """Return whether `step` is 1, 2, 4, 8, .."""
+    return step.bit_count() == 1
 
 
 def _cure(run: Path) -> str:

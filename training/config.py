@@ -9,8 +9,8 @@ from typing import Any
 # Fields that say how long to train, how often to look, and where the work is done. They do not change what step k
 # computes (but for the rounding of another device count), so an existing run may be continued with other values; every
 # other field is fixed once the run has started.
-CADENCE = frozenset({"steps", "checkpoint_every", "keep_last", "keep_every", "log_every", "evaluate_every"})
-CADENCE |= {"sample_every", "explain", "data_dir", "data_on", "remat", "sharding"}
+CADENCE = frozenset({"steps", "checkpoint_every", "keep_last", "keep_every", "keep_powers", "log_every"})
+CADENCE |= {"evaluate_every", "sample_every", "explain", "data_dir", "data_on", "remat", "sharding"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Settings:
     checkpoint_every: int = 200  # steps between saved states
     keep_last: int = 2  # saved states kept
     keep_every: int = 0  # also keep every saved state whose step is a multiple of this; 0: none
+    keep_powers: bool = False  # also save and keep steps 1, 2, 4, 8, ..: the order in which things are learned
     log_every: int = 50  # steps between lines of train.jsonl
     evaluate_every: int = 200  # steps between looks at the held-out loss
     sample_every: int = 0  # steps between pictures of samples; 0: none
@@ -136,6 +137,7 @@ _MNIST: dict[str, Any] = {
     "steps": 20_000,
     "hold": 5000,
     "ema_half_lives": (90_000.0,),
+    "keep_powers": True,
 }
 _FACES: dict[str, Any] = {
     "image_size": 64,
@@ -174,8 +176,18 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "celeba64": _FACES,
     "afhq64": _FACES,
-    "toy-": {"channels": 128, "channel_mult": (1,), "blocks": 3, "attention": (), "sigma_data": 1.0, "batch": 512},
+    "toy-": {
+        "channels": 128,
+        "channel_mult": (1,),
+        "blocks": 3,
+        "attention": (),
+        "sigma_data": 1.0,
+        "batch": 512,
+        "keep_powers": True,
+    },
 }
+_DIGITS: dict[str, Any] = {"keep_powers": True}
+_UNKNOWN: dict[str, Any] = {"sigma_data": None, "attention": ()}
 
 
 def preset(data: str) -> Config:
@@ -184,9 +196,8 @@ def preset(data: str) -> Config:
     The scale of data that are not known here is measured, and their networks do not attend.
     """
     name = "toy-" if data.startswith("toy-") else data.rstrip("/").rsplit("/", 1)[-1]
-    return Config(
-        data=data, **PRESETS.get(name, {} if data == Settings.data else {"sigma_data": None, "attention": ()})
-    )
+    # A folder that is called digits is none of scikit-learn's.
+    return Config(data=data, **(_DIGITS if data == Settings.data else PRESETS.get(name, _UNKNOWN)))
 
 
 def differences(saved: Config, asked: Config) -> list[str]:
@@ -279,6 +290,7 @@ _RULES: dict[str, _Rule] = {
     "checkpoint_every": _POSITIVE_INT,
     "keep_last": _POSITIVE_INT,
     "keep_every": _COUNT,
+    "keep_powers": _BOOL,
     "log_every": _POSITIVE_INT,
     "evaluate_every": _POSITIVE_INT,
     "sample_every": _COUNT,

@@ -101,12 +101,17 @@ def _save(trainer: Trainer, state: TrainState, step: int, out: Path) -> None:
     config, failed = trainer.config, None
     if devices.is_first_host():
         try:
-            checkpoint.save(out, step, arrays, runs.settings(trainer), config.keep_last, config.keep_every)
+            kept = config.keep_last, config.keep_every, config.keep_powers
+            checkpoint.save(out, step, arrays, runs.settings(trainer), *kept)
         except OSError as error:
             failed = error
     # The others wait here, and would for ever if the first one left alone.
     if devices.any_host(failed is not None):
         raise failed or OSError("the first host could not save the state; it says why")
+
+
+def _saving(config: Config, done: int) -> bool:
+    return done % config.checkpoint_every == 0 or (config.keep_powers and checkpoint.is_power(done))
 
 
 def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Path) -> TrainState:
@@ -128,7 +133,7 @@ def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Pa
             # Hosts that had to agree after every step would wait for each other.
             stopping = (devices.one_host() or done % config.log_every == 0) and devices.any_host(stop.is_set())
             last = stopping or done == config.steps
-            saving = last or done % config.checkpoint_every == 0
+            saving = last or _saving(config, done)
             looking = watcher.judging(done, last) or watcher.drawing(done)
             if not (saving or looking or done % config.log_every == 0):
                 # Losses are fetched a few at a time: waiting for each would leave the device idle between steps.
