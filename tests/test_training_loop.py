@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import fcntl
 import hashlib
 import itertools
 import json
@@ -20,7 +21,7 @@ import pytest
 
 import gaussdiff as gd
 import training
-from training import Config, checkpoint, data, draw, interrupts, journal
+from training import Config, checkpoint, data, draw, interrupts, journal, lock
 from training.commands import asked_data, main
 
 ROOT = Path(__file__).parents[1]
@@ -110,6 +111,50 @@ def test_killed_at_any_moment_a_run_continues_to_the_same_bits_in_a_new_process(
     assert not list(killed.glob("checkpoints/.writing*"))
     journal = [json.loads(line)["step"] for line in (killed / "train.jsonl").read_text().splitlines()]
     assert journal == sorted(set(journal))
+
+
+@pytest.mark.slow
+def test_a_second_training_in_the_folder_stops_at_once_and_the_death_of_the_first_frees_it(tmp_path, capsys):
+    line = ["train", *FLAGS, "--out", str(tmp_path), "--steps"]
+    process = command(*line, "1000000", "--log-every", "1")
+    wait_for((tmp_path / "train.jsonl").exists, process)
+    assert main([*line, "1000000"]) == 2
+    said = capsys.readouterr().err
+    assert f"no other training writes to, got {tmp_path}, held by process {process.pid} on " in said
+    assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert main([*line, "1"]) == 0
+    assert "reused" in capsys.readouterr().out
+
+
+def test_a_folder_is_held_by_one_until_the_end_of_its_block(tmp_path):
+    run = tmp_path / "run"
+    with (
+        lock.held(run),
+        pytest.raises(ValueError, match=f"got {run}, held by process {os.getpid()} on "),
+        lock.held(run),
+    ):
+        pass
+    assert not run.exists()
+    (run / "checkpoints").mkdir(parents=True)
+    with pytest.raises(KeyError), lock.held(run):
+        raise KeyError
+    with lock.held(run):
+        assert (run / "checkpoints").exists()
+
+
+def test_a_disk_that_knows_no_locks_or_cannot_be_written_is_trained_on_all_the_same(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the place of a folder")
+    with lock.held(tmp_path / "file"), lock.held(tmp_path / "file" / "run"):
+        pass
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with lock.held(tmp_path), lock.held(tmp_path):
+        pass
 
 
 @pytest.mark.slow

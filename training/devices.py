@@ -90,6 +90,19 @@ def agree(number: int) -> bool:
     return one_host() or len(np.unique(multihost_utils.process_allgather(np.array(number)))) == 1
 
 
+def on_first_host(act: Callable[[], None], what: str) -> None:
+    """Call `act` on the first host; all hosts must ask, and all raise where it ends in an OSError or ValueError."""
+    failed = None
+    if is_first_host():
+        try:
+            act()
+        except (OSError, ValueError) as error:
+            failed = error
+    # The others wait here, and would for ever if the first one left alone.
+    if any_host(failed is not None):
+        raise failed or OSError(f"the first host could not {what}; it says why")
+
+
 def constrain(tree: Any) -> Any:
     """Inside jit: spread the first axis of every leaf over the devices."""
     return jax.lax.with_sharding_constraint(tree, spread())

@@ -11,7 +11,7 @@ import numpy as np
 
 import gaussdiff as gd
 
-from . import batches, checkpoint, data, devices, interrupts, journal, runs, watch
+from . import batches, checkpoint, data, devices, interrupts, journal, lock, runs, watch
 from .config import Config, differences
 from .network import LearnedDenoiser
 from .step import Trainer, TrainState
@@ -25,11 +25,16 @@ def train(config: Config, out: str | Path, dataset: data.Dataset | gd.Distributi
 
     dataset: what to train on (of a distribution, samples) instead of loading `config.data`, which then is only a name.
     Returns the model of the averaged weights. A run that is far enough is reused at once. ValueError, with nothing
-    touched, where `out` holds a run with other settings (all but steps and how often to look). FloatingPointError where
-    the loss is no longer finite and OSError where the state cannot be saved: the last good checkpoint stays.
-    KeyboardInterrupt after Ctrl-C or SIGTERM: the state is saved first.
+    touched, where `out` holds a run with other settings (all but steps and how often to look) and where another process
+    trains in it. FloatingPointError where the loss is no longer finite and OSError where the state cannot be saved: the
+    last good checkpoint stays. KeyboardInterrupt after Ctrl-C or SIGTERM: the state is saved first.
     """
     out = Path(out).expanduser().resolve()
+    with lock.held(out):
+        return _train(config, out, dataset)
+
+
+def _train(config: Config, out: Path, dataset: data.Dataset | gd.Distribution | None) -> LearnedDenoiser:
     found = checkpoint.latest(out)
     if not devices.agree(-1 if found is None else found.step):
         raise ValueError(f"out: expected one folder that all hosts share, got {out}, where they find different states")
@@ -97,17 +102,13 @@ def _begin(trainer: Trainer, out: Path, found: checkpoint.Checkpoint | None) -> 
 
 def _save(trainer: Trainer, state: TrainState, step: int, out: Path) -> None:
     """Save the state; with several hosts the first one writes what all of them bring together."""
-    arrays = devices.fetch(state)
-    config, failed = trainer.config, None
-    if devices.is_first_host():
-        try:
-            kept = config.keep_last, config.keep_every, config.keep_powers
-            checkpoint.save(out, step, arrays, runs.settings(trainer), *kept)
-        except OSError as error:
-            failed = error
-    # The others wait here, and would for ever if the first one left alone.
-    if devices.any_host(failed is not None):
-        raise failed or OSError("the first host could not save the state; it says why")
+    arrays, config = devices.fetch(state), trainer.config
+    kept = config.keep_last, config.keep_every, config.keep_powers
+
+    def write() -> None:
+        checkpoint.save(out, step, arrays, runs.settings(trainer), *kept)
+
+    devices.on_first_host(write, "save the state")
 
 
 def _saving(config: Config, done: int) -> bool:
