@@ -14,6 +14,7 @@ import pytest
 import training
 from training import checkpoint
 from training.config import Config
+from training.contents import Contents
 from training.runs import settings
 from training.step import Trainer
 
@@ -184,7 +185,7 @@ def test_load_opens_a_run_by_relative_path_and_shares_traces(tmp_path, monkeypat
     for seed in (0, 1):
         config = Config(**{**vars(TINY), "seed": seed})
         trainer = Trainer.create(config, (2,), None)
-        checkpoint.save(Path(f"run{seed}"), 0, trainer.initial(), settings(trainer))
+        checkpoint.save(Path(f"run{seed}"), 0, trainer.initial(), settings(trainer, Contents(8, 2, "")))
         models.append(training.load(f"run{seed}"))
         assert training.load_config(f"run{seed}") == config
         assert training.load(tmp_path / f"run{seed}" / "checkpoints" / "step-00000000", "params").shape == (2,)

@@ -1,5 +1,6 @@
 """Data sets: values, splits by content, no TensorFlow, no download, clear errors."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 
 import gaussdiff as gd
 from training import data, prepared, toys
+from training.checkpoint import Checkpoint
+from training.contents import Contents
 
 HAS_MNIST = prepared.folder("mnist") is not None
 needs_mnist = pytest.mark.skipif(not HAS_MNIST, reason="TFDS_DATA_DIR holds no prepared mnist")
@@ -43,6 +46,37 @@ def test_split_follows_content_and_not_order():
     assert not {row.tobytes() for row in one.train} & {row.tobytes() for row in one.held_out}
     # 400 different samples at 0.2: mean 80, standard deviation 8; 5 of them, false alarms 1e-6.
     assert abs(len({row.tobytes() for row in one.held_out}) - 80) < 40
+
+
+def test_contents_tell_sets_apart_and_do_not_depend_on_how_they_are_stored():
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1), np.uint8)
+    whole = data.from_arrays(pixels)
+    contents = Contents.of(whole)
+    assert (contents.train, contents.held_out) == (len(whole.train), len(whole.held_out))
+    assert Contents.of(data.from_arrays(data.images(pixels))) == contents
+    changed = whole.train.copy()
+    changed[7, 1, 2, 0] += 1e-3
+    others = (
+        dataclasses.replace(whole, train_rows=data.Rows(changed)),
+        dataclasses.replace(whole, train_rows=data.Rows(whole.train[::-1])),
+        dataclasses.replace(whole, held_out_rows=data.Rows(whole.held_out[1:])),
+        dataclasses.replace(whole, train_rows=whole.held_out_rows, held_out_rows=whole.train_rows),
+        data.from_arrays(pixels.reshape(50, 2, 8, 1)),
+    )
+    assert len({Contents.of(other).fingerprint for other in (whole, *others)}) == 6
+
+
+def test_a_run_says_which_data_it_was_started_on():
+    began, now = Contents(80, 20, "a" * 64), Contents(80, 20, "b" * 64)
+    old = Checkpoint(Path(), 3, {}, {"data": {"shape": [2], "classes": None}})
+    new = Checkpoint(Path(), 3, {}, {"data": {"shape": [2], "classes": None, **began._asdict()}})
+    for found in (old, new):
+        began.check(found, drawn=False)
+    now.check(old, drawn=False)
+    with pytest.raises(ValueError, match=r"^data: .* 80 training and 20 held-out .*aaaa.*, got 80 .*bbbb.*; give the"):
+        now.check(new, drawn=False)
+    with pytest.warns(UserWarning, match="another law"):
+        now.check(new, drawn=True)
 
 
 @pytest.mark.slow

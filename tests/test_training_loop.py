@@ -410,8 +410,13 @@ def test_a_run_is_not_continued_on_other_data_nor_asked_in_few_digits(tmp_path):
     law = gd.Gaussian.isotropic(np.zeros(3, np.float32), 1.0)
     coarse = dataclasses.replace(TINY, steps=2, dtype="bfloat16")
     training.train(coarse, tmp_path / "run", law)
+    more = dataclasses.replace(coarse, steps=4)
     with pytest.raises(ValueError, match=r"data: this run was started on samples of shape \(3,\) .* got \(2,\)"):
-        training.train(dataclasses.replace(coarse, steps=4), tmp_path / "run")
+        training.train(more, tmp_path / "run")
+    with pytest.raises(ValueError, match=r"started on 8\d\d\d training and \d+ held-out .*, got \d\d training and \d+"):
+        training.train(more, tmp_path / "run", data.from_arrays(np.random.default_rng(0).normal(size=(90, 3))))
+    with pytest.warns(UserWarning, match="another law, or samples drawn on another kind of device"):
+        training.train(more, tmp_path / "run", gd.Gaussian.isotropic(np.ones(3, np.float32), 1.0))
     model = training.load(tmp_path / "run")
     text = jax.jit(type(model).denoise).lower(model, np.zeros(3, np.float32), gd.NoiseLevel(1.0, 1.0)).as_text()
     assert "bf16" not in text

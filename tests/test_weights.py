@@ -14,6 +14,7 @@ import training
 from training import checkpoint, weights
 from training.commands import main
 from training.config import Config
+from training.contents import Contents
 from training.runs import settings
 from training.step import Trainer
 
@@ -28,7 +29,7 @@ def run(tmp_path_factory) -> Path:
     state = trainer.initial()
     draws = np.random.default_rng(0)
     ema = jax.tree.map(lambda leaf: leaf + draws.normal(size=leaf.shape).astype(np.float32), state.ema)
-    checkpoint.save(folder, 7, state._replace(ema=ema), settings(trainer))
+    checkpoint.save(folder, 7, state._replace(ema=ema), settings(trainer, Contents(8, 2, "")))
     return folder
 
 

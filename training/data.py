@@ -4,6 +4,7 @@ Images are (N, H, W, C) float32 in [-1, 1], vectors (N, D) float32. Sets without
 the content of each sample: the same in any order, and two copies of one sample never fall on both sides.
 """
 
+import dataclasses
 import difflib
 import hashlib
 from collections.abc import Callable
@@ -63,6 +64,7 @@ class Dataset:
     train_labels: np.ndarray | None = None
     held_out_labels: np.ndarray | None = None
     classes: int | None = None
+    drawn: bool = False  # by jax, of a law: the last bits, and so the split, are those of this kind of device
 
     @cached_property
     def train(self) -> np.ndarray:
@@ -121,7 +123,8 @@ def from_distribution(law: gd.Distribution, count: int = DRAWN, seed: int = 0, *
     """Return `count` samples of the law, always the same ones for one seed, split."""
     keys = jax.random.split(jax.random.key(seed), count)
     # A few at a time: a mixture gathers the axes of every sample's component.
-    return from_arrays(jax.lax.map(law.sample, keys, batch_size=100), held_out=held_out)
+    samples = jax.lax.map(law.sample, keys, batch_size=100)
+    return dataclasses.replace(from_arrays(samples, held_out=held_out), drawn=True)
 
 
 def spread(count: int, most: int) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,14 @@ import gaussdiff as gd
 
 from . import batches, checkpoint, data, devices, interrupts, journal, lock, runs, watch
 from .config import Config, differences
+from .contents import Contents
 from .network import LearnedDenoiser
 from .step import Trainer, TrainState
 
 SCALES = (0.1, 5.0)  # standard deviations of data that the default noise levels, .002 to 80, are made for
 JUDGED = 512  # held-out samples at most that a look judges
+
+Save = Callable[[TrainState, int], None]
 
 
 def train(config: Config, out: str | Path, dataset: data.Dataset | gd.Distribution | None = None) -> LearnedDenoiser:
@@ -48,9 +53,15 @@ def _train(config: Config, out: Path, dataset: data.Dataset | gd.Distribution | 
     if config.sigma_data is None:
         config = dataclasses.replace(config, sigma_data=_scale(found, examples))
     trainer = Trainer.create(config, examples.shape, examples.classes)
-    state = _begin(trainer, out, found)
+    contents = Contents.of(examples)
+    if not devices.agree(int(contents.fingerprint[:7], 16)):
+        raise ValueError(f"data: expected the same data on all hosts, got {contents} on this one; copy them from one")
+    if found is not None:
+        _check_data(trainer, found, contents, examples.drawn)
+    save = partial(_save, trainer, contents, out)
+    state = _begin(trainer, out, found, save)
     if config.steps:
-        state = _advance(trainer, state, examples, out)
+        state = _advance(trainer, state, examples, out, save)
     return trainer.model(state.ema[0])
 
 
@@ -82,13 +93,18 @@ def _scale(found: checkpoint.Checkpoint | None, dataset: data.Dataset) -> float:
     return scale
 
 
-def _begin(trainer: Trainer, out: Path, found: checkpoint.Checkpoint | None) -> TrainState:
-    """The state to go on from; of a new run it is saved at once, so that the folder says what it is."""
-    if found is not None and (found_data := runs.facts(found)) != (trainer.shape, trainer.classes):
+def _check_data(trainer: Trainer, found: checkpoint.Checkpoint, contents: Contents, drawn: bool) -> None:
+    shape, classes = runs.facts(found)
+    if (shape, classes) != (trainer.shape, trainer.classes):
         raise ValueError(
-            f"data: this run was started on samples of shape {found_data[0]} and classes {found_data[1]}, got "
+            f"data: this run was started on samples of shape {shape} and classes {classes}, got "
             f"{trainer.shape} and {trainer.classes}; give the data of the run, or choose another --out"
         )
+    contents.check(found, drawn)
+
+
+def _begin(trainer: Trainer, out: Path, found: checkpoint.Checkpoint | None, save: Save) -> TrainState:
+    """The state to go on from; of a new run it is saved at once, so that the folder says what it is."""
     if devices.is_first_host():
         checkpoint.clean(out)
         journal.rewind(out / "train.jsonl", 0 if found is None else found.step)
@@ -96,17 +112,17 @@ def _begin(trainer: Trainer, out: Path, found: checkpoint.Checkpoint | None) -> 
         journal.say(f"continuing {out} from step {found.step}")
         return devices.place(checkpoint.restore(trainer.abstract(), found.arrays), trainer.placement())
     state = trainer.initial()
-    _save(trainer, state, 0, out)
+    save(state, 0)
     return state
 
 
-def _save(trainer: Trainer, state: TrainState, step: int, out: Path) -> None:
+def _save(trainer: Trainer, contents: Contents, out: Path, state: TrainState, step: int) -> None:
     """Save the state; with several hosts the first one writes what all of them bring together."""
     arrays, config = devices.fetch(state), trainer.config
     kept = config.keep_last, config.keep_every, config.keep_powers
 
     def write() -> None:
-        checkpoint.save(out, step, arrays, runs.settings(trainer), *kept)
+        checkpoint.save(out, step, arrays, runs.settings(trainer, contents), *kept)
 
     devices.on_first_host(write, "save the state")
 
@@ -115,7 +131,7 @@ def _saving(config: Config, done: int) -> bool:
     return done % config.checkpoint_every == 0 or (config.keep_powers and checkpoint.is_power(done))
 
 
-def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Path) -> TrainState:
+def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Path, save: Save) -> TrainState:
     config, start = trainer.config, int(state.step)
     places, labels = data.spread(len(dataset.held_out_rows), JUDGED), dataset.held_out_labels
     judged = batches.on_device(dataset.held_out_rows[places], None if labels is None else labels[places])
@@ -144,7 +160,7 @@ def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Pa
                 _check_finite(state, done, out)
             if saving:
                 # Before anything else: a look takes seconds, which a host that is to be stopped may not have.
-                _save(trainer, state, done, out)
+                save(state, done)
             book.note(done, mean, rate, *watcher.look(done, state.ema[0], last))
             watcher.tell()
             if stopping and done < config.steps:

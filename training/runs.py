@@ -11,6 +11,7 @@ from . import checkpoint
 from . import weights as weights_file
 from .build import Params, skeleton
 from .config import Config
+from .contents import Contents
 from .network import LearnedDenoiser
 from .step import Trainer
 
@@ -97,9 +98,9 @@ def _places(config: Config) -> dict[str, str]:
     return {"ema": ".ema[0]", **more, "params": ".params['network']"}
 
 
-def settings(trainer: Trainer) -> dict:
-    """Return what config.json holds: the settings, and the facts of the data that the network is shaped by."""
-    data = {"shape": list(trainer.shape), "classes": trainer.classes}
+def settings(trainer: Trainer, contents: Contents) -> dict:
+    """Return what config.json holds: the settings, and of the data what shapes the network and what they are."""
+    data = {"shape": list(trainer.shape), "classes": trainer.classes, **contents._asdict()}
     return {"config": trainer.config.to_json(), "data": data}
 
 
