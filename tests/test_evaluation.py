@@ -183,6 +183,47 @@ def test_the_command_prints_and_writes_every_number_with_its_floor(tmp_path, cap
     assert set(assess.MEANINGS) <= {row["name"] for row in found["quality"]["scores"]} | {"flow", "chain"}
 
 
+@pytest.mark.slow
+def test_what_was_measured_stays_whatever_fails_later(tmp_path, capsys, monkeypatch):
+    """A flow that no tolerance lets through, features that fail on many samples, and Ctrl-C in the last table."""
+    run, file = tmp_path / "run", tmp_path / "mine.py"
+    training.train(TINY, run)
+    file.write_text(
+        "def none(x): return x[:1]\n"
+        "def few(x): return x if len(x) < 9 else x[:, 0]\n"
+        "def stop(x):\n    if len(x) > 9: raise KeyboardInterrupt\n    return x\n"
+    )
+    small = ["evaluate", "--run", str(run), "--samples", "40", "--likelihoods", "2", "--chain", "4", "--features"]
+    assert main([*small, f"{file}:none"]) == 2
+    assert "expected finite features (N, F) of samples (2, 2), got shape (1, 2)" in capsys.readouterr().err
+    assert not (run / "evaluation.json").exists()
+    monkeypatch.setattr(likelihoods, "TOLERANCE", 1e-12)
+    assert main([*small, f"{file}:few"]) == 2
+    printed, errors = capsys.readouterr()
+    assert "held out" in printed
+    assert f"the rest is in {run / 'evaluation.json'}" in errors
+    assert "\nlikelihood: the probability flow of a sample could not be solved" in errors
+    assert "\nquality: features: expected finite features (N, F)" in errors
+    found = json.loads((run / "evaluation.json").read_text())
+    assert len(found["levels"]) == 13
+    assert found["failed"].keys() == {"likelihood", "quality"}
+    assert main([*small, f"{file}:stop", "--likelihoods", "0"]) == 130
+    found = json.loads((run / "evaluation.json").read_text())
+    assert "levels" in found
+    assert not {"failed", "quality"} & found.keys()
+
+
+def test_features_that_cannot_work_are_named(digits, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def broken(x): return x.shapes\ndef endless(x): return x.reshape(len(x), -1) / 0\n")
+    for name, message in (
+        ("broken", r"broken of mine.py fails on samples \(2, 8, 8, 1\): AttributeError"),
+        ("endless", r"got shape \(2, 64\), 0% of them finite"),
+    ):
+        with np.errstate(all="ignore"), pytest.raises(ValueError, match=f"^features: .*{message}"):
+            features.tried(f"{file}:{name}", digits)
+
+
 @pytest.mark.parametrize(
     ("field", "value"), [("samples", 3), ("likelihoods", 1), ("probes", 1), ("chain", 0), ("steps", 0), ("seed", -1)]
 )

@@ -1,5 +1,6 @@
 """Everything that `python -m training evaluate` measures of a run, as plain numbers, and as a page to read."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -52,16 +53,35 @@ class Questions:
                 raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}; raise --{name}")
 
 
-def assess(model: LearnedDenoiser, data: Dataset, config: Config, asked: Questions) -> dict[str, Any]:
-    """Return what JSON can hold: "levels" always, "likelihood" and "quality" where they are asked for."""
+def assess(
+    model: LearnedDenoiser,
+    data: Dataset,
+    config: Config,
+    asked: Questions,
+    tell: Callable[[dict[str, Any]], None] = lambda found: None,
+) -> dict[str, Any]:
+    """Return what JSON can hold: "levels" always, "likelihood" and "quality" where they are asked for.
+
+    A table that cannot be measured is named in "failed", with the reason, and the others are there all the same. `tell`
+    is given what is there after each table.
+    """
     asked.check()
     config.check_unconditional()
-    extra = [features.from_file(asked.features)] if asked.features else []
-    found: dict[str, Any] = {"levels": evaluate.table(model, data.train_rows, data.held_out_rows, config)}
+    extra = [features.tried(asked.features, data)] if asked.features else []
+    tables: dict[str, Callable[[], Any]] = {
+        "levels": lambda: evaluate.table(model, data.train_rows, data.held_out_rows, config)
+    }
     if asked.likelihoods:
-        found["likelihood"] = likelihood(model, data, asked)
+        tables["likelihood"] = lambda: likelihood(model, data, asked)
     if asked.samples:
-        found["quality"] = compare(model, data, config, extra, asked)
+        tables["quality"] = lambda: compare(model, data, config, extra, asked)
+    found: dict[str, Any] = {}
+    for name, measure in tables.items():
+        try:
+            found[name] = measure()
+        except (RuntimeError, ValueError) as error:  # a solve that stops short, memory, features of one's own
+            found.setdefault("failed", {})[name] = str(error).strip() or repr(error)
+        tell(found)
     return found
 
 
@@ -102,11 +122,8 @@ def compare(
 
 def page(found: dict[str, Any]) -> str:
     """Return the numbers as tables of text, each with how many samples it is from and its floor."""
-    parts = [_levels(found["levels"])]
-    if "likelihood" in found:
-        parts.append(_likelihood(found["likelihood"]))
-    if "quality" in found:
-        parts.append(_quality(found["quality"]))
+    tables = {"levels": _levels, "likelihood": _likelihood, "quality": _quality}
+    parts = [write(found[name]) for name, write in tables.items() if name in found]
     return "\n\n".join(parts)
 
 

@@ -7,14 +7,14 @@ import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
 
 import gaussdiff as gd
 
-from . import assess, data, devices, draw, journal, runs
+from . import assess, data, devices, disk, draw, journal, runs
 from .assess import Questions
 from .config import Config, Settings, check, preset
 from .loop import train
@@ -90,11 +90,17 @@ class Evaluate:
     def __call__(self) -> None:
         config, model = runs.load_config(self.run), runs.load(self.run, self.weights)
         dataset = data.load_for(config)
-        found = assess.assess(model, dataset, config, self.questions)
-        print(f"{self.run} ({self.weights} weights)\n\n{assess.page(found)}\n")
         out = self.out or (self.run if self.run.is_dir() else self.run.parent) / "evaluation.json"
-        out.write_text(json.dumps({"weights": self.weights, "asked": vars(self.questions), **found}, indent=1) + "\n")
-        print(f"written: {out}")
+        found = assess.assess(model, dataset, config, self.questions, lambda found: self._write(out, found))
+        print(f"{self.run} ({self.weights} weights)\n\n{assess.page(found)}\n\nwritten: {out}")
+        if "failed" in found:
+            said = "\n".join(f"{table}: {reason}" for table, reason in found["failed"].items())
+            raise ValueError(f"not everything could be measured; the rest is in {out}\n{said}")
+
+    def _write(self, out: Path, found: dict[str, Any]) -> None:
+        content = {"weights": self.weights, "asked": vars(self.questions), **found}
+        with disk.explained(out, lambda: "make room or make the folder writable"):
+            disk.write(out, (json.dumps(content, indent=1) + "\n").encode())
 
 
 @dataclass(frozen=True)

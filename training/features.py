@@ -80,7 +80,28 @@ def from_file(place: str) -> Features:
     function = vars(module).get(name)
     if not callable(function):
         raise ValueError(f"features: expected a function in {file}, got {name!r}, which is none; check its name")
-    return Features(f"{name} of {Path(file).name}", lambda x: np.asarray(function(x)))
+    title = f"{name} of {Path(file).name}"
+    return Features(title, lambda x: _asked(title, function, x))
+
+
+def tried(place: str, data: Dataset) -> Features:
+    """Return the features `from_file`, after two samples went through: what cannot work is said before all else."""
+    found = from_file(place)
+    found.extract(data.held_out_rows[np.arange(2)])
+    return found
+
+
+def _asked(title: str, function: Callable[[np.ndarray], Any], x: np.ndarray) -> np.ndarray:
+    try:
+        found = np.asarray(function(x), np.float64)
+    except Exception as error:
+        raise ValueError(f"features: {title} fails on samples {x.shape}: {error!r}; correct it") from error
+    if found.ndim != 2 or len(found) != len(x) or not np.isfinite(found).all():
+        raise ValueError(
+            f"features: expected finite features (N, F) of samples {x.shape}, got shape {found.shape}, "
+            f"{np.isfinite(found).mean():.0%} of them finite; correct {title}"
+        )
+    return found
 
 
 def _flat(x: np.ndarray) -> np.ndarray:

@@ -74,14 +74,23 @@ def count_bins(x: np.ndarray, most: int = 513) -> int | None:
 def measure(
     model: gd.Denoiser, x: np.ndarray, convention: Convention, *, probes: int | None, steps: int, seed: int = 0
 ) -> list[Likelihood]:
-    """Bound the mean log likelihood of x (N, *event) by the flow, with that many probes, and by a chain of `steps`."""
+    """Bound the mean log likelihood of x (N, *event) by the flow, with that many probes, and by a chain of `steps`.
+
+    RuntimeError where the flow of a sample cannot be solved.
+    """
     keys = jax.random.split(jax.random.key(seed), len(x))
     inputs, sigma = (model, jnp.asarray(x), keys), jnp.asarray(convention.sigma_min, x.dtype)
     levels = gd.grids.uniform_log_snr(steps, convention.sigma_min, SIGMA_MAX, final_zero=False)
-    found = {
-        "flow": flow_bounds(*inputs, sigma, convention.bins, probes),
-        "chain": chain_bounds(*inputs, levels, convention.bins),
-    }
+    try:
+        flow = flow_bounds(*inputs, sigma, convention.bins, probes)
+    except RuntimeError as error:
+        if "stopped short" not in str(error):
+            raise
+        raise RuntimeError(
+            "the probability flow of a sample could not be solved, as it can where the network is finite and smooth; "
+            "train for longer, take other --weights, or leave it out with --likelihoods 0"
+        ) from error
+    found = {"flow": flow, "chain": chain_bounds(*inputs, levels, convention.bins)}
     return [_summary(name, np.asarray(nats, np.float64), x[0].size) for name, nats in found.items()]
 
 
