@@ -108,13 +108,13 @@ def compare(
     levels = gd.grids.karras(asked.steps, config.sigma_min, config.sigma_max)
     samples = draw.samples(model, asked.samples, gd.Heun(), levels, asked.seed)
     learned = [features.learn_features(data, asked.seed)] if features.can_learn(data) else []
-    spaces = [*learned, features.principal_components(data.train), *extra]
+    spaces = [*learned, features.learn_components(data), *extra]
     scores = [score for space in spaces for score in quality.distances(samples, data, space, asked.seed)]
     scores += quality.copies(samples, data, asked.seed)
     return {
         "samples": len(samples),
         "held_out": len(data.held_out),
-        "floor_samples": min(len(samples), len(data.train)),
+        "floor_samples": min(len(samples), len(features.unseen(data))),
         "steps": asked.steps,
         "scores": [asdict(score) for score in scores],
     }

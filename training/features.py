@@ -1,4 +1,8 @@
-"""Maps from samples to features in which sets of samples are compared. A distance means nothing without their name."""
+"""Maps from samples to features in which sets of samples are compared. A distance means nothing without their name.
+
+What is learned here is learned on every second training sample: the others stand for perfect samples in the floors of
+training/quality.py, which would be too low for samples that the features have seen.
+"""
 
 import importlib.util
 from collections.abc import Callable
@@ -11,7 +15,7 @@ import numpy as np
 
 import gaussdiff as gd
 
-from .data import Dataset, spread
+from .data import Dataset, Rows, spread
 
 MOST_TO_LEARN_FROM = 10_000  # enough for a small classifier; more only costs time
 MOST_COMPONENTS = 64  # a covariance needs several samples for each
@@ -25,38 +29,67 @@ class Features:
     extract: Callable[[np.ndarray], np.ndarray]
 
 
+@dataclass(frozen=True)
+class Classifier:
+    """What was learned of the labels: samples (N, *event) to labels (N,), and the features that it decides by."""
+
+    predict: Callable[[np.ndarray], np.ndarray]
+    features: Features
+
+
 def learn_features(data: Dataset, seed: int = 0) -> Features:
     """Return the last hidden layer of a small classifier trained on the labels; principal_components without labels.
 
     Pixels would flatter a Gaussian, whose first two moments in pixels are right by construction.
     """
-    if not can_learn(data):
-        return principal_components(data.train)
+    return learn_classifier(data, seed).features if can_learn(data) else learn_components(data)
+
+
+def learn_classifier(data: Dataset, seed: int = 0) -> Classifier:
+    """Return a small classifier of the labels, which `can_learn` must find learnable."""
     labels: Any = data.train_labels
     # Imported here: sets without labels need no classifier.
     from sklearn.neural_network import MLPClassifier
 
     classifier = MLPClassifier((128, 32), random_state=seed, early_stopping=True)
-    places = spread(len(data.train_rows), MOST_TO_LEARN_FROM)
+    places = _learned(data)
     classifier.fit(_flat(data.train_rows[places]), labels[places])
     accuracy = classifier.score(_flat(data.held_out), data.held_out_labels)
     hidden = list(zip(classifier.coefs_, classifier.intercepts_, strict=True))[:-1]
     name = f"last hidden layer (32) of a classifier that recognises {accuracy:.1%} of the held-out samples"
-    return Features(name, lambda x: reduce(lambda h, layer: np.maximum(h @ layer[0] + layer[1], 0), hidden, _flat(x)))
+    last = Features(name, lambda x: reduce(lambda h, layer: np.maximum(h @ layer[0] + layer[1], 0), hidden, _flat(x)))
+    return Classifier(lambda x: np.asarray(classifier.predict(_flat(x))), last)
 
 
 def can_learn(data: Dataset) -> bool:
     """Return whether there are labels that a classifier can learn: two classes or more, ten samples of each."""
     if data.train_labels is None:
         return False
-    counts = np.unique(data.train_labels[spread(len(data.train_rows), MOST_TO_LEARN_FROM)], return_counts=True)[1]
+    counts = np.unique(data.train_labels[_learned(data)], return_counts=True)[1]
     return len(counts) >= 2 and counts.min() >= 10
+
+
+def unseen(data: Dataset) -> Rows:
+    """Return the training samples, every second one, that no features were learned on."""
+    rows = data.train_rows
+    every = np.arange(len(rows)) if rows.places is None else rows.places
+    return Rows(rows.stored, every[1::2])
+
+
+def _learned(data: Dataset) -> np.ndarray:
+    """The places of the training samples to learn from."""
+    return 2 * spread((len(data.train_rows) + 1) // 2, MOST_TO_LEARN_FROM)
+
+
+def learn_components(data: Dataset) -> Features:
+    """Return the principal components of the training data as features."""
+    return principal_components(data.train_rows[_learned(data)])
 
 
 def principal_components(x: np.ndarray) -> Features:
     """Return the coefficients of the principal components of x, 64 at the most: all of them where there are no more."""
     count = min(MOST_COMPONENTS, x[0].size)
-    gaussian = gd.Gaussian.from_samples(x[spread(len(x), MOST_TO_LEARN_FROM)], rank=count)
+    gaussian = gd.Gaussian.from_samples(x, rank=count)
     mean, variances, vectors = (np.asarray(a, np.float64) for a in (gaussian.mean, gaussian.eigvals, gaussian.eigvecs))
     share = variances.sum() / (variances.sum() + (x[0].size - count) * float(gaussian.residual))
     name = f"the first {count} principal components of the training data, {share:.1%} of its variance"

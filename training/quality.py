@@ -1,7 +1,7 @@
 """How far samples are from held-out data: distances in named features, each beside its floor.
 
-The floor is the same number with as many training samples in the place of the samples: what perfect samples would
-have. No number here says more than how far it is above its floor.
+The floor is the same number with as many training samples in the place of the samples, of those that no features were
+learned on: what perfect samples would have. No number here says more than how far it is above its floor.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ import numpy as np
 
 import gaussdiff as gd
 
-from .data import Dataset
-from .features import Features
+from .data import Dataset, Rows
+from .features import Features, unseen
 
 Measure = Callable[[np.ndarray, np.ndarray], float | gd.metrics.Estimate]
 COPY = 1 / 3  # a sample three times nearer to the training set than to unseen data counts as a copy
@@ -35,12 +35,13 @@ def distances(samples: np.ndarray, data: Dataset, features: Features, seed: int 
     """Compare samples (N, *event) with the held-out data in `features`, and beside it N training samples, ten times.
 
     Frechet distance; kernel distance and MMD, without bias, so that they may be below 0; sliced Wasserstein distance;
-    precision and recall. Where N is no less than the training set, all of it stands in, and the draws do not differ.
+    precision and recall. Where N is no less than half the training set, all of that half stands in, and the draws do
+    not differ.
     """
     # In any order but that of the classes: the standard errors leave out one stretch after the other.
     order = np.random.default_rng(seed).permutation(len(data.held_out))
     target, made = features.extract(data.held_out[order]), features.extract(samples)
-    real = [features.extract(x) for x in draws(data.train, len(samples), seed)]
+    real = [features.extract(x) for x in draws(unseen(data), len(samples), seed)]
     scores = []
     for name, measure in _measures(target, seed).items():
         value, error = _estimate(measure(made, target))
@@ -65,7 +66,7 @@ def copies(samples: np.ndarray, data: Dataset, seed: int = 0) -> list[Score]:
     ]
 
 
-def draws(images: np.ndarray, count: int, seed: int, times: int = 10) -> list[np.ndarray]:
+def draws(images: np.ndarray | Rows, count: int, seed: int, times: int = 10) -> list[np.ndarray]:
     """Return `count` of the images, or all where there are fewer, drawn without replacement, `times` over."""
     rng = np.random.default_rng(seed)
     return [images[rng.permutation(len(images))[:count]] for _ in range(times)]
