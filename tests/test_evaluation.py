@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -158,6 +159,74 @@ def test_copies_are_found_and_unseen_data_are_none(digits):
     assert share.floor < 0.05
     assert 0.5 < ratio.floor < 1
     assert quality.copies(digits.train[:100] + 0.01, digits)[0].value < 0.1
+
+
+class Known(gd.Denoiser):
+    """The law of each class, N(its mean, 0.1^2), told by label; `shift` mistakes one class for another."""
+
+    means: jax.Array
+    label: jax.Array
+    shift: int = 0
+    shape: tuple[int, ...] = eqx.field(static=True, default=(2,))
+    classes: int = eqx.field(static=True, default=3)
+
+    def given(self, label):
+        return dataclasses.replace(self, label=jnp.asarray((label + self.shift) % self.classes))
+
+    def denoise(self, x, level):
+        return gd.Gaussian.isotropic(self.means[self.label], 0.01).denoise(x, level)
+
+
+def test_samples_are_recognised_where_they_are_what_was_asked_for():
+    means, labels = np.array([[1.0, 0.0], [-1.0, 1.0], [0.0, -1.0]]), np.arange(300) % 3
+    x = means[labels] + 0.1 * RNG.normal(size=(300, 2))
+    clusters = data.from_arrays(x, labels)
+    classifier = features.Classifier(
+        lambda x: np.linalg.norm(x[:, None] - means, axis=-1).argmin(1), features.Features("unused", lambda x: x)
+    )
+    asked = assess.Questions(samples=40)
+    model = Known(jnp.asarray(means, jnp.float32), jnp.asarray(0))
+    config = dataclasses.replace(TINY, labels=True)
+    for shift, share in ((0, 1.0), (1, 0.0)):
+        shifted = dataclasses.replace(model, shift=shift)
+        found = assess.recognised(shifted, clusters, config, classifier, asked)
+        assert (found["each"], found["n"], found["share"]) == (14, 42, share)
+        assert set(found["by_class"].values()) == {share}
+        assert found["accuracy"] == 1
+        assert f"{share:.1%} ± 2.3%" in assess.page({"recognised": found})
+        # By the rule of succession (k + 1) of (n + 2): sqrt(43 / 44 * 1 / 44 / 42)
+        assert found["error"] == pytest.approx(0.0230, abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("labels", [True, False])
+def test_only_a_run_that_was_told_labels_is_asked_for_them(labels):
+    clusters = data.from_arrays(RNG.normal(size=(300, 2)) + 3 * (np.arange(300) % 2)[:, None], np.arange(300) % 2)
+    model = Known(jnp.zeros((3, 2)), jnp.asarray(0))
+    config = dataclasses.replace(TINY, labels=labels)
+    found = assess.assess(model, clusters, config, assess.Questions(samples=8, likelihoods=0))
+    assert found.keys() == {"levels", "quality"} | ({"recognised"} if labels else set())
+
+
+@pytest.mark.slow
+def test_held_out_data_are_recognised_as_well_as_held_out_data(digits):
+    classifier = features.learn_classifier(digits)
+    found = quality.recognised(digits.held_out, digits.held_out_labels, digits, classifier)
+    assert (found.share, found.error, found.n) == (found.accuracy, found.accuracy_error, found.held_out)
+    assert found.share > 0.85
+    assert f"{found.accuracy:.1%} of the held-out" in classifier.features.name
+    mixed = quality.recognised(digits.held_out, RNG.permutation(digits.held_out_labels), digits, classifier)
+    assert abs(mixed.share - 0.1) < 5 * np.sqrt(0.09 / mixed.n)
+
+
+def test_features_and_floors_share_no_training_sample(digits, monkeypatch):
+    """What a floor is drawn from are the rows, every second one, that no features are learned on."""
+    learned = []
+    monkeypatch.setattr(features, "principal_components", lambda x: learned.append(x))
+    features.learn_components(digits)
+    seen, kept = ({x.tobytes() for x in part} for part in (learned[0], features.unseen(digits)[:]))
+    assert len(learned[0]) + len(features.unseen(digits)) == len(digits.train)
+    assert seen.isdisjoint(kept)
 
 
 @pytest.mark.slow

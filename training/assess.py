@@ -60,7 +60,7 @@ def assess(
     asked: Questions,
     tell: Callable[[dict[str, Any]], None] = lambda found: None,
 ) -> dict[str, Any]:
-    """Return what JSON can hold: "levels" always, "likelihood" and "quality" where they are asked for.
+    """Return what JSON can hold: "levels" always, "likelihood" and "quality" where asked for, "recognised" with labels.
 
     A table that cannot be measured is named in "failed", with the reason, and the others are there all the same. `tell`
     is given what is there after each table.
@@ -68,13 +68,17 @@ def assess(
     asked.check()
     config.check_unconditional()
     extra = [features.tried(asked.features, data)] if asked.features else []
+    classifier = features.learn_classifier(data, asked.seed) if asked.samples and features.can_learn(data) else None
     tables: dict[str, Callable[[], Any]] = {
         "levels": lambda: evaluate.table(model, data.train_rows, data.held_out_rows, config)
     }
     if asked.likelihoods:
         tables["likelihood"] = lambda: likelihood(model, data, asked)
     if asked.samples:
-        tables["quality"] = lambda: compare(model, data, config, extra, asked)
+        learned = [] if classifier is None else [classifier.features]
+        tables["quality"] = lambda: compare(model, data, config, learned, extra, asked)
+    if config.labels and classifier is not None:
+        tables["recognised"] = lambda: recognised(model, data, config, classifier, asked)
     found: dict[str, Any] = {}
     for name, measure in tables.items():
         try:
@@ -102,12 +106,15 @@ def likelihood(model: LearnedDenoiser, data: Dataset, asked: Questions) -> dict[
 
 
 def compare(
-    model: LearnedDenoiser, data: Dataset, config: Config, extra: list[features.Features], asked: Questions
+    model: LearnedDenoiser,
+    data: Dataset,
+    config: Config,
+    learned: list[features.Features],
+    extra: list[features.Features],
+    asked: Questions,
 ) -> dict[str, Any]:
     """Draw samples, and compare them with the held-out data in all features."""
-    levels = gd.grids.karras(asked.steps, config.sigma_min, config.sigma_max)
-    samples = draw.samples(model, asked.samples, gd.Heun(), levels, asked.seed)
-    learned = [features.learn_features(data, asked.seed)] if features.can_learn(data) else []
+    samples = draw.samples(model, asked.samples, gd.Heun(), _levels_of(config, asked), asked.seed)
     spaces = [*learned, features.learn_components(data), *extra]
     scores = [score for space in spaces for score in quality.distances(samples, data, space, asked.seed)]
     scores += quality.copies(samples, data, asked.seed)
@@ -120,9 +127,27 @@ def compare(
     }
 
 
+def recognised(
+    model: LearnedDenoiser, data: Dataset, config: Config, classifier: features.Classifier, asked: Questions
+) -> dict[str, Any]:
+    """Draw as many samples with each label, and say how many of them the classifier takes for what they should be."""
+    classes, levels = model.classes or 0, _levels_of(config, asked)
+    each = -(-asked.samples // classes)
+    drawn = [
+        draw.samples(model.given(label), each, gd.Heun(), levels, asked.seed, label * each) for label in range(classes)
+    ]
+    labels = np.repeat(np.arange(classes), each)
+    found = quality.recognised(np.concatenate(drawn), labels, data, classifier)
+    return {"steps": asked.steps, "each": each, **asdict(found)}
+
+
+def _levels_of(config: Config, asked: Questions) -> gd.NoiseLevel:
+    return gd.grids.karras(asked.steps, config.sigma_min, config.sigma_max)
+
+
 def page(found: dict[str, Any]) -> str:
     """Return the numbers as tables of text, each with how many samples it is from and its floor."""
-    tables = {"levels": _levels, "likelihood": _likelihood, "quality": _quality}
+    tables = {"levels": _levels, "likelihood": _likelihood, "quality": _quality, "recognised": _recognised}
     parts = [write(found[name]) for name, write in tables.items() if name in found]
     return "\n\n".join(parts)
 
@@ -167,6 +192,29 @@ def _quality(found: dict[str, Any]) -> str:
         value, floor = _within(row["value"], row["error"]), _within(row["floor"], row["floor_spread"])
         lines.append(f"{row['name']:20} {value:>23} {floor:>23}  {MEANINGS[row['name']]}")
     return "\n".join(lines)
+
+
+def _recognised(found: dict[str, Any]) -> str:
+    low = min(found["by_class"], key=found["by_class"].get)
+    rows = (
+        (
+            f"{found['n']} samples",
+            "share",
+            "error",
+            f"of each label, least of label {low}: {found['by_class'][low]:.0%}",
+        ),
+        (f"{found['held_out']} held-out ones", "accuracy", "accuracy_error", "what perfect samples would have"),
+    )
+    lines = [
+        f"recognised by a small classifier as the label asked for: {found['each']} samples of each label, "
+        f"{found['steps']} Heun steps",
+        *(f"{name:20} {_percent(found[share], found[error]):>23}  {why}" for name, share, error, why in rows),
+    ]
+    return "\n".join(lines)
+
+
+def _percent(share: float, error: float) -> str:
+    return f"{share:.1%} ± {error:.1%}"
 
 
 def _within(value: float, error: float | None) -> str:

@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
@@ -14,11 +14,13 @@ from . import devices
 from .network import LearnedDenoiser
 
 
-def samples(model: LearnedDenoiser, n: int, sampler: gd.Sampler, levels: gd.NoiseLevel, seed: int) -> np.ndarray:
-    """Return n samples (n, *shape), 256 at a time; sample i is the same for every n."""
-    key = jax.random.key(seed)
+def samples(
+    model: LearnedDenoiser, n: int, sampler: gd.Sampler, levels: gd.NoiseLevel, seed: int, first: int = 0
+) -> np.ndarray:
+    """Return the samples (n, *shape) from number `first` on, 256 at a time; sample i is the same for every n."""
+    how: Any = {"chunk": 256, "sharding": devices.spread()}
     return gd.sample_batch(
-        sampler, model, levels, count=n, shape=model.shape, key=key, chunk=256, sharding=devices.spread()
+        sampler, model, levels, count=n, shape=model.shape, key=jax.random.key(seed), first=first, **how
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import gaussdiff as gd
 
 from .data import Dataset, Rows
-from .features import Features, unseen
+from .features import Classifier, Features, unseen
 
 Measure = Callable[[np.ndarray, np.ndarray], float | gd.metrics.Estimate]
 COPY = 1 / 3  # a sample three times nearer to the training set than to unseen data counts as a copy
@@ -29,6 +29,19 @@ class Score:
     error: float | None
     floor: float
     floor_spread: float | None
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """The share of n samples that a classifier gives the label they were drawn with, and of held-out data theirs."""
+
+    share: float
+    error: float  # standard error
+    n: int
+    accuracy: float
+    accuracy_error: float
+    held_out: int
+    by_class: dict[int, float]  # the share of the samples of each label
 
 
 def distances(samples: np.ndarray, data: Dataset, features: Features, seed: int = 0) -> list[Score]:
@@ -64,6 +77,19 @@ def copies(samples: np.ndarray, data: Dataset, seed: int = 0) -> list[Score]:
         Score("copy ratio", "entries", float(np.median(found)), None, float(np.median(real)), None),
         Score("copies", "entries", share, None, floor, None),
     ]
+
+
+def recognised(made: np.ndarray, asked: np.ndarray, data: Dataset, classifier: Classifier) -> Recognised:
+    """Judge samples (N, *event) that were drawn with the labels `asked` (N,), and beside them the held-out data."""
+    hits, real = classifier.predict(made) == asked, classifier.predict(data.held_out) == data.held_out_labels
+    by_class = {int(label): float(hits[asked == label].mean()) for label in np.unique(asked)}
+    return Recognised(*_share(hits), *_share(real), by_class)
+
+
+def _share(hits: np.ndarray) -> tuple[float, float, int]:
+    """The share, its standard error and n; one more hit and miss than there are keep the error off 0."""
+    n, likely = len(hits), (hits.sum() + 1) / (len(hits) + 2)
+    return float(hits.mean()), float(np.sqrt(likely * (1 - likely) / n)), n
 
 
 def draws(images: np.ndarray | Rows, count: int, seed: int, times: int = 10) -> list[np.ndarray]:
