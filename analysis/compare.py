@@ -96,24 +96,30 @@ def commitment_levels(paths: Mapping[str, Paths], gaussian: gd.Gaussian, modes: 
     that in the final sample; for an exact Gaussian flow that is gd.commitment, one half at sqrt(3 variance). NaN
     where a component never crosses one half within the grid.
     """
-    return {name: _half_levels(_progress(path, gaussian, modes), path.sigma) for name, path in paths.items()}
+    return {name: half_levels(progress(*committing(path, gaussian, modes)), path.sigma) for name, path in paths.items()}
 
 
-def _progress(path: Paths, gaussian: gd.Gaussian, modes: int) -> np.ndarray:
-    """(steps, modes): the share of the final coefficient present in the denoised image."""
+def committing(path: Paths, gaussian: gd.Gaussian, modes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each path's part in the regression: denoised times final coefficient (B, n, modes), final squared (B, modes)."""
     basis = np.asarray(gaussian.eigvecs, np.float64)[:, :modes]
     coefficients = partial(_coefficients, basis, np.asarray(gaussian.mean, np.float64))
     final = coefficients(path.samples)
-    return np.einsum("bsm,bm->sm", coefficients(path.denoised), final) / (final**2).sum(0)
+    return coefficients(path.denoised) * final[:, None], final**2
+
+
+def progress(products: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """The share of the final coefficient that is present in the denoised image, (n, modes), from `committing`."""
+    return products.sum(0) / squares.sum(0)
+
+
+def half_levels(progress: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """The noise scale (modes,) after which each curve (n, modes) stays above one half; NaN where it never does."""
+    log_sigma = np.log(sigma[: len(progress)].astype(np.float64))
+    return np.array([_last_crossing(curve, log_sigma) for curve in progress.T])
 
 
 def _coefficients(basis: np.ndarray, mean: np.ndarray, images: np.ndarray) -> np.ndarray:
     return (images - mean).reshape(*images.shape[: images.ndim - mean.ndim], -1) @ basis
-
-
-def _half_levels(progress: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    log_sigma = np.log(sigma[: len(progress)].astype(np.float64))
-    return np.array([_last_crossing(curve, log_sigma) for curve in progress.T])
 
 
 def _last_crossing(curve: np.ndarray, log_sigma: np.ndarray) -> float:

@@ -42,6 +42,11 @@ class Experiment(Generic[Record]):
     draw: Callable[[Record], Figure]
 
 
+def verdict(*held: bool) -> Verdict:
+    """Agrees where all parts of a criterion hold, in part where some do, differs where none does."""
+    return "agrees" if all(held) else "agrees in part" if any(held) else "differs"
+
+
 class NotMeasuredError(ValueError):
     """The setting lacks what an experiment takes; the message says what, and how to get it."""
 

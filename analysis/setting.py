@@ -69,6 +69,12 @@ class Setting:
         return follow(self.controls, gd.Heun(), self.starts, self.levels)
 
     @cached_property
+    def closed_form(self) -> Paths:
+        """The Gaussian's exact paths from the same starts, by no solver."""
+        path = _exact(self.gaussian, self.starts, self.levels)
+        return Paths(self.sigma, np.asarray(path.x), np.asarray(path.denoised))
+
+    @cached_property
     def features(self) -> Features:
         """The features in which sets of samples are compared."""
         return learn_features(self.data, self.seed)
@@ -80,3 +86,8 @@ class Setting:
     def count(self, usual: int, full: int) -> int:
         """How many samples to take."""
         return full if self.full else usual
+
+
+@jax.jit
+def _exact(gaussian: gd.Gaussian, starts: Array, levels: gd.NoiseLevel) -> gd.Trajectory:
+    return jax.vmap(gd.gaussian_path, in_axes=(None, 0, None))(gaussian, starts, levels)

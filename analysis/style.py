@@ -1,5 +1,7 @@
 """How figures look: names, colours and lines of the models, panels, rows of images, an axis of noise."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,6 +13,7 @@ NAMES = {
     "data_set": "data set",
     "isotropic": "isotropic",
     "real": "real images",
+    "closed_form": "closed form",
     "untrained": "untrained",
     "shuffled_weights": "shuffled weights",
     "shuffled_spectrum": "shuffled spectrum",
@@ -22,6 +25,7 @@ COLORS = {
     "data_set": "#009e73",
     "isotropic": "#999999",
     "real": "#cc79a7",
+    "closed_form": "#0072b2",
     "untrained": "#bbbbbb",
     "shuffled_weights": "#8c6d5a",
     "shuffled_spectrum": "#56b4e9",
@@ -33,6 +37,7 @@ LINES = {
     "mixture": {"ls": "--", "marker": "s", "ms": 3},
     "data_set": {"ls": ":", "marker": "o", "ms": 2},
     "isotropic": {"ls": "-", "marker": ".", "ms": 5},
+    "closed_form": {"ls": "--", "marker": "", "lw": 2},
     "untrained": {"ls": "-", "marker": "x", "ms": 4},
     "shuffled_weights": {"ls": "--", "marker": "x", "ms": 4},
     "shuffled_spectrum": {"ls": ":", "marker": "x", "ms": 4},
@@ -78,6 +83,16 @@ def noise_axes(figure: Figure, *axes: Axes) -> Figure:
         axis.xaxis.set_major_formatter("{x:g}")
     figure.legend(loc="outside lower center", ncols=5, frameon=False)
     return figure
+
+
+def model_curves(axis: Axes, sigma: np.ndarray, curves: Mapping[str, np.ndarray], label: bool) -> None:
+    """Each model's curve against sigma > 0, the first on top; the Gaussian by a solver only without its closed form."""
+    exact = "closed_form" in curves
+    for depth, (name, curve) in enumerate(curves.items()):
+        if name != "gaussian" or not exact:
+            shown = sigma[: len(curve)] > 0
+            look = {"color": COLORS[name], "zorder": 3 - depth / 10, **LINES[name]}
+            axis.plot(sigma[: len(curve)][shown], curve[shown], label=NAMES[name] if label else None, **look)
 
 
 def pair(x: np.ndarray) -> np.ndarray:

@@ -3,9 +3,23 @@
 from typing import Any
 
 from analysis.experiment import Experiment
+from analysis.experiments.boomerang import BOOMERANG
 from analysis.experiments.dimension import DIMENSION
+from analysis.experiments.distances import DISTANCES
+from analysis.experiments.emergence import EMERGENCE
+from analysis.experiments.norms import NORMS
+from analysis.experiments.perturbation import PERTURBATION
+from analysis.experiments.rotation import ROTATION
 
-STANDARD: tuple[Experiment[Any], ...] = (DIMENSION,)
+STANDARD: tuple[Experiment[Any], ...] = (
+    DIMENSION,
+    ROTATION,
+    EMERGENCE,
+    PERTURBATION,
+    NORMS,
+    BOOMERANG,
+    DISTANCES,
+)
 
 
 def named(name: str) -> Experiment[Any]:

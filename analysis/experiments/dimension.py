@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 import gaussdiff as gd
 from analysis.bootstrap import Interval, interval
 from analysis.compare import Paths
-from analysis.experiment import Experiment, Finding
+from analysis.experiment import Experiment, Finding, verdict
+from analysis.geometry import noise, preserved
 from analysis.setting import Setting
 from analysis.style import COLORS, NAMES, panels
 
@@ -44,12 +45,8 @@ def preserving(levels: gd.NoiseLevel) -> gd.NoiseLevel:
 
 
 def _parts(path: Paths) -> dict[str, np.ndarray]:
-    sigma = path.sigma.astype(np.float64)
-    flat = path.x.astype(np.float64).reshape(*path.x.shape[:2], -1)
-    states = flat / np.sqrt(1 + sigma**2)[:, None]
-    denoised = path.denoised.reshape(*path.denoised.shape[:2], -1)
-    noise = (flat[:, :-1] - denoised) / sigma[:-1, None]
-    return {"states": shares(states), "steps": shares(np.diff(states, axis=1)), "noise": shares(noise)}
+    states = preserved(path)
+    return {"states": shares(states), "steps": shares(np.diff(states, axis=1)), "noise": shares(noise(path))}
 
 
 def shares(points: np.ndarray) -> np.ndarray:
@@ -81,7 +78,7 @@ def find(record: Record) -> Finding:
             for name, parts in record.shares.items()
         },
     }
-    return Finding("agrees" if flat and alike else "agrees in part" if flat or alike else "differs", found, numbers)
+    return Finding(verdict(flat, alike), found, numbers)
 
 
 def _mean(values: np.ndarray) -> Interval:

@@ -1,0 +1,148 @@
+"""A2: a path as a turn from noise to data in one plane.
+
+At alpha^2 + sigma^2 = 1 a state is nearly alpha x_0 + sigma noise, with the path's own ends: x_0 its sample, and the
+noise that the model sees at the start. On a Gaussian what that leaves out is S - alpha sqrt(lam) - sigma for a path one
+standard deviation out along a mode (gd.rotation_residual), never positive: the turn cuts no corner, it swings out.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from matplotlib.figure import Figure
+
+import gaussdiff as gd
+from analysis.bootstrap import Interval, interval
+from analysis.compare import Paths
+from analysis.experiment import Experiment, Finding, verdict
+from analysis.experiments.dimension import preserving
+from analysis.geometry import flat, noise, preserved, rms
+from analysis.setting import Setting
+from analysis.style import NAMES, model_curves, noise_axes, panels
+
+LENGTH = 0.95  # the share of squared length that the two ends must hold at every level
+NEAR = 0.2  # of the closed form's largest residual: how far the curve may be from it
+
+
+@dataclass(frozen=True)
+class Record:
+    """sigma (n+1,); {model: (B, n+1)} lengths of states, of what the turn and of what the best plane leave out.
+
+    "closed_form" is the Gaussian's, by no solver.
+    """
+
+    sigma: np.ndarray
+    lengths: dict[str, np.ndarray]
+    turn: dict[str, np.ndarray]
+    plane: dict[str, np.ndarray]
+
+
+def measure(setting: Setting) -> Record:
+    """Of every model, every control and the closed form."""
+    parts = {name: _parts(path) for name, path in {**setting.paths, **setting.control_paths}.items()}
+    parts["closed_form"] = _closed_form(setting)
+    return Record(setting.sigma, *({name: part[i] for name, part in parts.items()} for i in range(3)))
+
+
+def _parts(path: Paths) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    states, scale = preserved(path), np.hypot(1, path.sigma.astype(np.float64))
+    alpha, sigma = (1 / scale)[:, None], (path.sigma / scale)[:, None]
+    turn = states - alpha * states[:, -1:] - sigma * noise(path)[:, :1]
+    return _length(states), _length(turn), _length(off_plane(states))
+
+
+def _closed_form(setting: Setting) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    turn, plane = (flat(np.asarray(part)) for part in _rotations(setting.gaussian, setting.starts, setting.levels))
+    states = turn + plane
+    return _length(states), _length(turn), _length(off_plane(states))
+
+
+@jax.jit
+def _rotations(gaussian: gd.Gaussian, starts: Array, levels: gd.NoiseLevel) -> tuple[Array, Array]:
+    """What the turn leaves out, and the turn, from starts at alpha = 1: (B, n+1, *event) both."""
+    levels = preserving(levels)
+    found = jax.vmap(gd.gaussian_rotation, in_axes=(None, 0, None))(gaussian, levels.alpha[0] * starts, levels)
+    return found.residual, found.path
+
+
+def off_plane(states: np.ndarray) -> np.ndarray:
+    """What the best plane through 0 leaves out of each row of states (B, n+1, D)."""
+    return np.asarray(_off_plane(jnp.asarray(states)), np.float64)
+
+
+@jax.jit
+def _off_plane(states: Array) -> Array:
+    def one(path: Array) -> Array:
+        plane = gd.best_plane(path, min(2, path.shape[1]))
+        return path - jnp.matmul(plane.coordinates, plane.axes, precision="highest")
+
+    return jax.vmap(one)(states)
+
+
+def _length(vectors: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(vectors, axis=-1)
+
+
+def share(left: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The share of squared length left out at each level, over paths: (B, n+1), (B, n+1) -> (n+1,)."""
+    return (rms(left) / rms(lengths)) ** 2
+
+
+def find(record: Record) -> Finding:
+    """Whether both ends hold LENGTH of the squares at every level, and whether the closed form is as near as NEAR."""
+    worst = {name: _worst(record.turn[name], record.lengths[name]) for name in record.turn}
+    plane = {name: _worst(record.plane[name], record.lengths[name]) for name in record.plane}
+    network, expected = (rms(record.turn[name]) for name in ("network", "closed_form"))
+    away = float(np.abs(network - expected).max() / expected.max())
+    turns, alike = worst["network"].value <= 1 - LENGTH, away <= NEAR
+    others = ", ".join(f"{NAMES[name]} {worst[name].value:.3f}" for name in worst if name != "network")
+    found = (
+        f"The turn leaves out at most {worst['network']} of a state's squared length (worst level, 95 % interval over "
+        f"paths), the best plane {plane['network']}; turns of the others: {others}. The network's curve is at most "
+        f"{away:.0%} of the closed form's peak away from it."
+    )
+    numbers = {
+        "worst_share_left_by_turn": {name: list(one) for name, one in worst.items()},
+        "worst_share_left_by_best_plane": {name: list(one) for name, one in plane.items()},
+        "distance_to_closed_form_over_its_peak": away,
+        "sigma": record.sigma.tolist(),
+        "residual_of_turn": {name: rms(left).tolist() for name, left in record.turn.items()},
+    }
+    return Finding(verdict(turns, alike), found, numbers)
+
+
+def _worst(left: np.ndarray, lengths: np.ndarray) -> Interval:
+    return interval(lambda a, b: share(a, b).max(), left, lengths)
+
+
+def draw(record: Record) -> Figure:
+    """The share of squared length outside the turn, and outside the best plane, by noise scale."""
+    figure, axes = panels(2, width=5)
+    for axis, left in zip(axes, (record.turn, record.plane), strict=True):
+        curves = {name: share(values, record.lengths[name]) for name, values in left.items()}
+        model_curves(axis, record.sigma, curves, axis is axes[0])
+    axes[0].axhline(1 - LENGTH, color="#cc3311", lw=0.8)
+    axes[0].set(title="outside the turn from noise to sample", ylabel="squared length left out (share)")
+    axes[1].set(title="outside the path's best plane", ylim=axes[0].get_ylim())
+    worst = share(record.turn["network"], record.lengths["network"]).max()
+    figure.suptitle(f"A path is a turn from its noise to its sample but for at most {worst:.1%} of its squared length")
+    return noise_axes(figure, *axes)
+
+
+ROTATION = Experiment(
+    name="A2",
+    title="A path is a turn from its noise to its sample",
+    claim="With signal and noise scaled to constant power, every state of a path is nearly alpha times its final "
+    "sample plus sigma times its initial noise: a rotation within the plane of the two.",
+    published="No number read; Wang & Vastola, arXiv 2303.02490, section 3.",
+    criterion="Agrees where the two ends leave out at most 5 % of a state's squared length at every level, and the "
+    "network's residual is within 20 % of the closed form's peak at every level; in part where one of both holds.",
+    caption="The share of a state's squared length that lies outside the turn from the path's own noise to its own "
+    "sample (left; red: the 5 % of the criterion), and outside the plane that fits the path best (right). Dashed: "
+    "the Gaussian's exact residual, for which no path was followed.",
+    measure=measure,
+    find=find,
+    draw=draw,
+)

@@ -1,0 +1,36 @@
+"""Paths as vectors: states, the noise in them and their way off the straight line, in float64 on the host."""
+
+import numpy as np
+
+from analysis.compare import Paths
+
+
+def flat(points: np.ndarray) -> np.ndarray:
+    """(B, points, *event) as vectors (B, points, D)."""
+    return points.reshape(*points.shape[:2], -1).astype(np.float64)
+
+
+def preserved(path: Paths) -> np.ndarray:
+    """The states at alpha^2 + sigma^2 = 1, where a path keeps its length: x / sqrt(1 + sigma^2), (B, n+1, D)."""
+    return flat(path.x) / np.hypot(1, path.sigma.astype(np.float64))[:, None]
+
+
+def noise(path: Paths) -> np.ndarray:
+    """The noise that the model sees in each state: (x - denoised) / sigma, (B, n, D)."""
+    return (flat(path.x[:, :-1]) - flat(path.denoised)) / path.sigma[:-1, None].astype(np.float64)
+
+
+def off_chord(points: np.ndarray) -> np.ndarray:
+    """From the straight line between a path's ends to each point of it: d - (d . u) u, (B, points, D).
+
+    d from the path's end, u the unit chord; 0 where the ends are one point. Its lengths are gd.chord_deviation's.
+    """
+    away = flat(points) - flat(points[:, -1:])
+    length = np.linalg.norm(away[:, :1], axis=-1, keepdims=True)
+    unit = np.divide(away[:, :1], length, out=np.zeros_like(away[:, :1]), where=length > 0)
+    return away - (away * unit).sum(-1, keepdims=True) * unit
+
+
+def rms(lengths: np.ndarray) -> np.ndarray:
+    """Root mean square over paths: (B, ...) -> (...)."""
+    return np.sqrt(np.mean(lengths**2, axis=0))
