@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from settings import exact_gaussian, exact_setting
 
 import gaussdiff as gd
 from analysis import experiment, geometry
@@ -21,7 +22,6 @@ from analysis.experiments.norms import NORMS
 from analysis.experiments.perturbation import PERTURBATION, remaining
 from analysis.experiments.rotation import ROTATION
 from analysis.setting import Setting
-from settings import exact_gaussian, exact_setting
 from training.data import Dataset, Rows
 
 ALL = (ROTATION, EMERGENCE, PERTURBATION, NORMS, BOOMERANG, DISTANCES)
