@@ -10,7 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 import gaussdiff as gd
+from analysis import patches, twins
 from analysis.compare import Paths, follow
+from analysis.probes import Probes, probe
 from training.data import Dataset
 from training.features import Features, learn_features
 
@@ -73,6 +75,26 @@ class Setting:
         """The Gaussian's exact paths from the same starts, by no solver."""
         path = _exact(self.gaussian, self.starts, self.levels)
         return Paths(self.sigma, np.asarray(path.x), np.asarray(path.denoised))
+
+    @cached_property
+    def more(self) -> dict[str, gd.Denoiser]:
+        """Further twins of the training data: less than the Gaussian, and more than the mixture."""
+        return twins.more(self.data.train, self.gaussian, self.seed)
+
+    @cached_property
+    def held_out(self) -> Probes:
+        """Held-out samples with noise, and what the network makes of them."""
+        return probe(self.network, self.data.held_out, self.count(128, 1024), self.key("held out"))
+
+    @cached_property
+    def training(self) -> Probes:
+        """Training samples with noise, and what the network makes of them."""
+        return probe(self.network, self.data.train, self.count(128, 1024), self.key("training"))
+
+    @cached_property
+    def local(self) -> patches.Fit | None:
+        """The patch-wise denoiser of the training images that is nearest to the network; None where it is too dear."""
+        return patches.fit(self.data.train, self.held_out.first(self.count(16, 128))) if self.is_image else None
 
     @cached_property
     def features(self) -> Features:

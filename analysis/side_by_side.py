@@ -145,7 +145,14 @@ def draw(found: Comparison) -> Figure:
     colors = dict(zip(names, (PALETTE[i % len(PALETTE)] for i in range(len(names))), strict=True))
     for name, color in colors.items():
         ratio = found.error[name] / found.error[names[0]]
-        error.plot(SIGMAS, ratio, "o-", ms=3, color=color, label=f"{names.index(name) + 1}. {name} (step {found.steps[name]:,})")
+        error.plot(
+            SIGMAS,
+            ratio,
+            "o-",
+            ms=3,
+            color=color,
+            label=f"{names.index(name) + 1}. {name} (step {found.steps[name]:,})",
+        )
         trained = found.trained_error[name] / found.error[names[0]]
         error.plot(SIGMAS, trained, ":", color=color)
         gaussian.plot(SIGMAS, np.maximum(found.explained[name]["gaussian"], 0), "o-", ms=3, color=color)

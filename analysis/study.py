@@ -15,13 +15,12 @@ import training
 from analysis import compare, controls, experiment, quality, twins
 from analysis.experiment import Result
 from analysis.experiments import STANDARD
+from analysis.probes import SIGMAS
 from analysis.setting import Setting
 from training import explain
 from training.checkpoint import versions
 from training.data import Dataset, load_for
 from training.runs import history
-
-SIGMAS = np.geomspace(0.01, 80, 16)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,10 @@ import jax
 import numpy as np
 
 import gaussdiff as gd
+from training import explain
+
+FINE = 100  # components of the fine mixture, where the data allow: at least 10 samples each
+RANK = 10  # modes of its components, and of the low-rank Gaussian; the rest of their variance is spread evenly
 
 
 class Twins(NamedTuple):
@@ -23,3 +27,13 @@ def fit(images: np.ndarray, components: int = 10, seed: int = 0) -> Twins:
         gd.GaussianMixture.from_samples(images, components, key=jax.random.key(seed)),
         gd.Empirical(images),
     )
+
+
+def more(images: np.ndarray, gaussian: gd.Gaussian, seed: int = 0) -> dict[str, gd.Denoiser]:
+    """Twins below and between these: isotropic and low-rank Gaussians, and a mixture of many low-rank components."""
+    rank, components = min(RANK, gaussian.mean.size), max(1, min(FINE, len(images) // 10))
+    return {
+        "isotropic": explain.isotropic(images),
+        "low_rank": gd.Gaussian.from_samples(images, rank=rank),
+        "fine_mixture": gd.GaussianMixture.from_samples(images, components, rank, key=jax.random.key(seed)),
+    }

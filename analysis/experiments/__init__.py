@@ -4,11 +4,17 @@ from typing import Any
 
 from analysis.experiment import Experiment
 from analysis.experiments.boomerang import BOOMERANG
+from analysis.experiments.closed_form import CLOSED_FORM
 from analysis.experiments.dimension import DIMENSION
 from analysis.experiments.distances import DISTANCES
 from analysis.experiments.emergence import EMERGENCE
+from analysis.experiments.explained import EXPLAINED
+from analysis.experiments.learning_speed import LEARNING_SPEED
+from analysis.experiments.linear_learning import LINEAR_LEARNING
 from analysis.experiments.norms import NORMS
+from analysis.experiments.order_of_learning import ORDER_OF_LEARNING
 from analysis.experiments.perturbation import PERTURBATION
+from analysis.experiments.rank import RANK
 from analysis.experiments.rotation import ROTATION
 
 STANDARD: tuple[Experiment[Any], ...] = (
@@ -16,9 +22,15 @@ STANDARD: tuple[Experiment[Any], ...] = (
     ROTATION,
     EMERGENCE,
     PERTURBATION,
+    CLOSED_FORM,
+    EXPLAINED,
+    ORDER_OF_LEARNING,
+    RANK,
     NORMS,
     BOOMERANG,
     DISTANCES,
+    LINEAR_LEARNING,
+    LEARNING_SPEED,
 )
 
 

@@ -1,0 +1,185 @@
+"""A5: how far a twin's path is from the network's when both start from the same noise.
+
+Squared distance per entry of the states x_t and of the denoised images, at every step, all by the same solver. What
+separates the network's end from the Gaussian's exact flow has two parts,
+
+    network - exact = (network - Gaussian, by the same solver) + (Gaussian, by the solver - exact),
+
+the error of the score and that of the solver. The second is known without a path: in a mode of variance lam the solver
+multiplies by g (gd.transfer) where the flow multiplies by sqrt(lam) / S, so it is (g - sqrt(lam) / S) c.
+"""
+
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array
+from matplotlib.figure import Figure
+
+import gaussdiff as gd
+from analysis.bootstrap import Interval, interval
+from analysis.compare import follow
+from analysis.experiment import Experiment, Finding
+from analysis.setting import Setting
+from analysis.style import COLORS, LINES, NAMES, noise_axes, panels
+
+CLOSE = 0.05  # squared distance, in units of the data's variance, up to which a denoised image is the same
+FINER = ("mixture", "fine_mixture", "local", "data_set")
+
+
+@dataclass(frozen=True)
+class Record:
+    """Squared distances per entry from the network's paths: state {twin: (B, n+1)}, denoised {twin: (B, n)}.
+
+    sigma (n+1,); unit: the data's variance per entry; largest: its largest standard deviation along a direction.
+    variances (K,); score, solver, total (B, K): the squared errors of the ends' coefficients along the components.
+    """
+
+    sigma: np.ndarray
+    unit: float
+    largest: float
+    state: dict[str, np.ndarray]
+    denoised: dict[str, np.ndarray]
+    variances: np.ndarray
+    score: np.ndarray
+    solver: np.ndarray
+    total: np.ndarray
+
+
+def measure(setting: Setting) -> Record:
+    """The paths of all twins, of the patches from a part of the starts, and of the Gaussian's exact flow."""
+    sampler, starts, gaussian = gd.Heun(), setting.starts, setting.gaussian
+    paths = {**setting.paths, **follow(setting.more, sampler, starts, setting.levels)}
+    if setting.local is not None:
+        some = starts[: setting.count(16, 64)]
+        paths |= follow({"local": setting.local.model}, sampler, some, setting.levels)
+    network = paths.pop("network")
+    exact = _flow(gaussian, starts, setting.levels)
+    variances = np.asarray(gaussian.variances, np.float64)
+    kept = variances[: gaussian.rank]
+    kept = kept[kept > 1e-6 * kept[0]]
+    basis = np.asarray(gaussian.eigvecs, np.float64)[:, : len(kept)]
+    ends = (_flat(network.samples - one) @ basis for one in (paths["gaussian"].samples, np.asarray(exact.x[:, -1])))
+    score, total = (end**2 for end in ends)
+    begun = _flat(np.asarray(starts) - np.asarray(gaussian.mean)) @ basis
+    return Record(
+        sigma=setting.sigma.astype(np.float64),
+        unit=float(variances.mean()),
+        largest=float(np.sqrt(variances[0])),
+        state={name: _apart(path.x, network.x) for name, path in paths.items()},
+        denoised={name: _apart(path.denoised, network.denoised) for name, path in paths.items()},
+        variances=kept,
+        score=score,
+        solver=(solver_gap(sampler, setting.levels, kept) * begun) ** 2,
+        total=total,
+    )
+
+
+@eqx.filter_jit
+def _flow(gaussian: gd.Gaussian, starts: Array, levels: gd.NoiseLevel) -> gd.Trajectory:
+    return jax.vmap(gd.gaussian_path, in_axes=(None, 0, None))(gaussian, starts, levels)
+
+
+def _flat(x: np.ndarray) -> np.ndarray:
+    return x.reshape(len(x), -1).astype(np.float64)
+
+
+def _apart(path: np.ndarray, network: np.ndarray) -> np.ndarray:
+    """Mean over entries of the squared distance from the network's first paths: (B, steps)."""
+    difference = path.astype(np.float64) - network[: len(path)]
+    return (difference**2).mean(tuple(range(2, path.ndim)))
+
+
+def solver_gap(sampler: gd.Sampler, levels: gd.NoiseLevel, variances: np.ndarray) -> np.ndarray:
+    """g - S_end / S_start of each mode (K,): the solver's gain beside the exact flow's."""
+    first, last = (np.asarray(gd.marginal_std(variances, level)) for level in (levels[0], levels[-1]))
+    return np.asarray(gd.transfer(sampler, levels, variances), np.float64) - last / first
+
+
+def find(record: Record) -> Finding:
+    """Agrees where the Gaussian is close above the data's largest deviation, and a finer model ends nearer."""
+    ends = {name: interval(np.mean, apart[:, -1] / record.unit) for name, apart in record.state.items()}
+    early = early_error(record)
+    finest = min((name for name in FINER if name in ends), key=lambda name: ends[name].value)
+    nearer = _nearer(record, finest)
+    close, finer = early.high <= CLOSE, nearer.low > 0
+    parts = {name: float(getattr(record, name).mean(0).sum()) for name in ("score", "solver", "total")}
+    listed = ", ".join(f"{NAMES[name]} {end}" for name, end in ends.items())
+    found = (
+        f"Squared distance from the network's samples, in units of the data's variance: {listed}. Above the data's "
+        f"largest deviation, {record.largest:.2g}, the Gaussian's denoised image is off by at most {early}. The "
+        f"solver's own error is {parts['solver']:.2g}, the score's {parts['score']:.2g}, summed over components."
+    )
+    numbers = {
+        "sigma": record.sigma.tolist(),
+        "data_variance": record.unit,
+        "state_error": {name: apart.mean(0).tolist() for name, apart in record.state.items()},
+        "denoised_error": {name: apart.mean(0).tolist() for name, apart in record.denoised.items()},
+        "end_error_over_data_variance": {name: list(end) for name, end in ends.items()},
+        "early_denoised_error_over_data_variance": list(early),
+        "nearest_finer_model": finest,
+        "nearer_than_gaussian_by": list(nearer),
+        "summed_error": parts,
+        "mode_variances": record.variances.tolist(),
+        "mode_error": {name: getattr(record, name).mean(0).tolist() for name in parts},
+    }
+    return Finding("agrees" if close and finer else "agrees in part" if close or finer else "differs", found, numbers)
+
+
+def early_error(record: Record) -> Interval:
+    """The largest mean squared error of the Gaussian's denoised image at the scales above the largest deviation."""
+    early = record.sigma[:-1] >= record.largest
+    return interval(lambda apart: apart.mean(0).max(), record.denoised["gaussian"][:, early] / record.unit)
+
+
+def _nearer(record: Record, name: str) -> Interval:
+    """How much nearer the ends of a twin are than the Gaussian's, from the same starts."""
+    twin = record.state[name][:, -1] / record.unit
+    return interval(np.mean, record.state["gaussian"][: len(twin), -1] / record.unit - twin)
+
+
+def draw(record: Record) -> Figure:
+    """Distance of states and of denoised images along the path, and the ends' error mode by mode."""
+    figure, (first, second, third) = panels(3, width=4.6)
+    for axis, apart in ((first, record.state), (second, record.denoised)):
+        for name, curves in apart.items():
+            label = NAMES[name] if axis is first else None
+            sigma = record.sigma[: curves.shape[1]]
+            held = (sigma > 0) & (curves.mean(0) > 0)
+            axis.plot(sigma[held], curves.mean(0)[held] / record.unit, color=COLORS[name], **LINES[name], label=label)
+        axis.axvline(record.largest, color="0.7", lw=0.8)
+        axis.set_yscale("log")
+    first.set(title="states", ylabel="squared distance / data variance")
+    second.set(title="denoised images")
+    for name, style in (("score", "ko"), ("solver", "C1^")):
+        third.plot(
+            record.variances, getattr(record, name).mean(0) / record.variances, style, ms=4, label=f"{name} error"
+        )
+    third.set(
+        xscale="log", yscale="log", xlabel="variance of the component", ylabel="squared error of the end / variance"
+    )
+    third.set_title("components of the end", fontsize=10)
+    end = record.state["gaussian"][:, -1].mean() / record.unit
+    figure.suptitle(f"From the same noise, the Gaussian's sample ends {end:.2g} data variances from the network's")
+    return noise_axes(figure, first, second)
+
+
+CLOSED_FORM = Experiment(
+    name="A5",
+    title="The Gaussian's path is the network's, at first",
+    claim="From the same noise the Gaussian's closed-form path follows the network's while the noise is large; finer "
+    "models follow it further.",
+    published="No number read; Wang & Vastola, arXiv 2303.02490, section 4. An 18-step Heun alone mis-sets variances "
+    "by 6 to 35 %, so all models take the same solver.",
+    criterion="Agrees where the Gaussian's denoised image is within 5 % of the data's variance of the network's "
+    "(squared, with its interval) at every noise scale above the data's largest deviation, and some finer model ends "
+    "nearer to the network's samples (interval above 0); in part where one of them.",
+    caption="Squared distance from the network's path, from the same starts and by the same solver: of the states, "
+    "and of the denoised images. Grey: the data's largest deviation. Right: the error at the end along each "
+    "principal component, of the score (network against Gaussian, same solver) and of the solver alone (closed "
+    "form), over its variance.",
+    measure=measure,
+    find=find,
+    draw=draw,
+)

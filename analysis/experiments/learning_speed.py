@@ -1,0 +1,156 @@
+"""C2: at which step of training the network has learned each principal component of the data.
+
+The network of each checkpoint generates samples from the same noise; their variance along a component goes from that of
+the first checkpoint to that of the last, and is learned where it crosses the geometric mean of the two (half of the
+way, in log). The exponent is the slope of log step on log variance over the components that change by a factor of 2 or
+more: -1 for a plain linear denoiser, about -1/2 with preconditioning (C1), near 0 for a convolutional network, for
+which whole-image components are no modes.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import gaussdiff as gd
+from analysis.bootstrap import Interval, interval
+from analysis.compare import follow
+from analysis.experiment import Experiment, Finding, NotMeasuredError
+from analysis.experiments.order_of_learning import chosen
+from analysis.half_way import exponent, half_way
+from analysis.setting import Setting
+from analysis.style import panels
+
+MODES, STEPS = 40, 10
+FLAT = 0.25  # an exponent nearer to 0 than to -1/2
+
+
+@dataclass(frozen=True)
+class Record:
+    """steps (c,); coefficients (c, n, K) of generated samples along the components of variances (K,)."""
+
+    steps: np.ndarray
+    coefficients: np.ndarray
+    variances: np.ndarray
+
+
+def measure(setting: Setting) -> Record:
+    """Samples of every checkpoint from the same noise, by DPM-Solver++(2M)."""
+    steps = chosen(list(setting.history), setting.count(10, 20))
+    steps = [0, *steps] if 0 in setting.history else steps
+    gaussian = setting.gaussian
+    variances = np.asarray(gaussian.eigvals, np.float64)
+    count = min(MODES, int((variances > 1e-3 * variances[0]).sum()))
+    basis, mean = np.asarray(gaussian.eigvecs, np.float64)[:, :count], np.asarray(gaussian.mean, np.float64)
+    smallest, largest = np.sqrt(variances[[count - 1, 0]])
+    levels = gd.grids.karras(STEPS, float(smallest) / 2, 10 * float(largest))
+    starts = setting.starts[: setting.count(64, 256)] * (levels.sigma[0] / setting.levels.sigma[0])
+
+    def coefficients(step: int) -> np.ndarray:
+        paths = follow({"network": setting.history[step]()}, gd.DPMSolverPP2M(), starts, levels)
+        return (paths["network"].samples - mean).reshape(len(starts), -1) @ basis
+
+    return Record(np.array(steps), np.stack([coefficients(step) for step in steps]), variances[:count])
+
+
+def times(steps: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """The step (K,) at which each variance of the coefficients (c, n, K) is half of the way; NaN where none is."""
+    return half_way(steps, coefficients.var(1))
+
+
+def find(record: Record) -> Finding:
+    """Agrees where the exponent is nearer to 0 than to -1/2, with its whole interval."""
+    learned = times(record.steps, record.coefficients)
+    held = np.isfinite(learned)
+    if not _measurable(record, held):
+        raise NotMeasuredError(
+            "history: expected components of unlike variance that change by a factor of 2 in training, got "
+            f"{held.sum()} of one kind. Train longer, on images, with --keep-powers."
+        )
+    change = record.coefficients.var(1)
+    groups = {"all": held, "rising": held & (change[-1] > change[0]), "falling": held & (change[-1] < change[0])}
+    found = {name: _exponent(record, group) for name, group in groups.items() if _measurable(record, group)}
+    whole = found["all"]
+    early = int((learned[held] < record.steps[record.steps > 0][0]).sum())
+    sentence = (
+        f"The step at which a component is learned goes as its variance to the power {whole} (95 % interval over "
+        f"samples; {held.sum()} of {len(held)} components change by a factor of 2"
+        + "".join(f", {groups[name].sum()} {name}: {one}" for name, one in found.items() if name != "all")
+        + f"). The median step is {np.median(learned[held]):.0f}; {early} are learned before the first saved state."
+    )
+    numbers: dict[str, Any] = {
+        "exponent": {name: list(one) for name, one in found.items() if np.isfinite(one).all()},
+        "steps": record.steps.tolist(),
+        "variances": record.variances.tolist(),
+        "generated_variance": change.tolist(),
+        "learned": {"component": (np.flatnonzero(held) + 1).tolist(), "step": learned[held].tolist()},
+        "median_step": float(np.median(learned[held])),
+        "learned_before_first_state": early,
+    }
+    flat = abs(whole.value) < FLAT
+    surely = whole.low > -FLAT and whole.high < FLAT
+    return Finding("agrees" if surely else "agrees in part" if flat else "differs", sentence, numbers)
+
+
+def _measurable(record: Record, group: np.ndarray) -> bool:
+    """Whether there are three components or more in the group (K,), and their variances span a factor of 4."""
+    variances = record.variances[group]
+    return len(variances) >= 3 and bool(variances.max() >= 4 * variances.min())
+
+
+def _exponent(record: Record, group: np.ndarray) -> Interval:
+    """Of a group of components (K,), with its interval over resampled starts, the same for all checkpoints."""
+
+    def slope(rows: np.ndarray) -> float:
+        return exponent(record.variances[group], times(record.steps, rows.transpose(1, 0, 2)))
+
+    return interval(slope, record.coefficients[..., group].transpose(1, 0, 2), draws=200)
+
+
+def draw(record: Record) -> Figure:
+    """Variances of some components over the steps, and the step at which each is learned."""
+    figure, (first, second) = panels(2, width=4.8)
+    change, learned = record.coefficients.var(1), times(record.steps, record.coefficients)
+    picked = np.unique(np.geomspace(1, len(record.variances), 6).astype(int) - 1)
+    for i, k in enumerate(picked):
+        color = (0.0, 0.45, 0.7, 1 - 0.13 * i)
+        first.plot(record.steps, change[:, k], "o-", ms=3, color=color, label=f"component {k + 1}")
+        first.axhline(float(record.variances[k]), color=color, lw=0.6, ls=":")
+    first.set_xscale("symlog", linthresh=max(1, record.steps[record.steps > 0][0]))
+    first.set(xlim=(0, None), yscale="log", xlabel="step of training", ylabel="variance of generated samples")
+    rises = change[-1] > change[0]
+    for group, name, mark in ((rises, "rises", "^"), (~rises, "falls", "v")):
+        second.plot(
+            record.variances[group], learned[group], mark, color="#111111" if name == "rises" else "#0072b2", label=name
+        )
+    second.set(xscale="log", yscale="log", xlabel="variance of the component", ylabel="step when half learned")
+    held = np.isfinite(learned)
+    middle = np.sqrt(record.variances[held].max() * record.variances[held].min())
+    line = np.array([record.variances[held].min(), record.variances[held].max()])
+    for power in (0.0, -0.5, -1.0):
+        second.plot(line, np.median(learned[held]) * (line / middle) ** power, color="0.75", lw=0.8, zorder=0)
+        second.annotate(f"{power:g}", (line[0], np.median(learned[held]) * (line[0] / middle) ** power), fontsize=8)
+    figure.suptitle(
+        f"A component is learned at a step that goes as its variance^{exponent(record.variances, learned):.2f}"
+    )
+    figure.legend(loc="outside lower center", ncols=5, frameon=False)
+    return figure
+
+
+LEARNING_SPEED = Experiment(
+    name="C2",
+    title="A convolutional network learns all components at about one time",
+    claim="For the whole image, the time at which a convolutional network learns a component hardly depends on its "
+    "variance, unlike in a linear denoiser.",
+    published="Exponent near 0 for a convolutional U-Net; -.48 (rising) and -.35 (falling) for a U-Net of MLPs on "
+    "FFHQ32 (Wang & Pehlevan, arXiv 2503.03206).",
+    criterion="Agrees where the exponent is between -.25 and .25 with its whole interval; in part where only the "
+    "estimate is.",
+    caption="Left: the variance of generated samples along some components, over the steps of training; dotted, the "
+    "data's. Right: the step at which a component is half of the way, in log, over its variance; grey lines have the "
+    "slopes 0, -1/2 and -1.",
+    measure=measure,
+    find=find,
+    draw=draw,
+)

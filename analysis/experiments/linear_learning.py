@@ -1,0 +1,248 @@
+"""C1: how linear denoisers learn the modes of the data: closed form (gd.OneLayer, ...) against gradient descent.
+
+Descended are whole matrices W at every noise scale by itself, on the expected loss, in a basis in which nothing is
+diagonal, with Sigma of the data's own variances:
+
+    E |D(x) - x0|^2 = tr (W - I) Sigma (W - I)^T + sigma^2 tr W W^T
+
+with D = W x, D = P P^T x, and the preconditioned D = c_skip x + c_out F c_in x, whose loss is divided by c_out^2.
+Weights are compared with the gradient flow's, and what they generate, by integrating d log x / d log sigma = 1 - w
+over the learned scales, with gd.generated_variance. The time to learn a mode is where its generated variance is half
+of the way, in log, from its first value to its last.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from matplotlib.figure import Figure
+
+import gaussdiff as gd
+from analysis.bootstrap import Interval
+from analysis.experiment import Experiment, Finding, NotMeasuredError
+from analysis.half_way import exponent_over_modes, half_way
+from analysis.setting import Setting
+from analysis.style import panels
+
+MODES, SCALES, MARKS = 10, 32, 48
+SPAN = 300.0  # largest variance over the least that is descended on
+NAMES = {"one_layer": "one layer", "two_layers": "two layers", "preconditioned": "preconditioned"}
+COLORS = {"one_layer": "#0072b2", "two_layers": "#e69f00", "preconditioned": "#009e73"}
+START = 0.05  # of the two layers, P P^T = START I
+WEIGHTS = 0.03  # the largest difference of a weight from the flow's
+
+
+@dataclass(frozen=True)
+class Record:
+    """variances (K,); sigma (s,), falling; steps (c,); and by kind: weights and flow (c, s, K), the generated variances
+    of both (c, K) and learning rates. deviation: sigma_data of the preconditioning.
+    """
+
+    variances: np.ndarray
+    sigma: np.ndarray
+    steps: np.ndarray
+    deviation: float
+    rates: dict[str, float]
+    weights: dict[str, np.ndarray]
+    flow: dict[str, np.ndarray]
+    generated: dict[str, np.ndarray]
+    expected: dict[str, np.ndarray]
+
+
+def measure(setting: Setting) -> Record:
+    """Descend on some of the data's variances, evenly spread in log."""
+    everything = np.asarray(setting.gaussian.variances, np.float64)
+    variances, deviation = spread_modes(everything), float(np.sqrt(everything.mean()))
+    sigma = np.geomspace(np.sqrt(variances[0]), 0.1 * np.sqrt(variances[-1]), SCALES)
+    largest = variances[0] + sigma[0] ** 2
+    rates = {
+        "one_layer": 0.1 / largest,
+        "two_layers": 0.04 / largest,
+        "preconditioned": 0.1 / max(variances[0] / deviation**2, 1.0),
+    }
+    last = 2 / (rates["one_layer"] * variances[-1])
+    steps = np.unique(np.geomspace(1, last, MARKS - 1).round().astype(int))
+    counts = np.diff(steps, prepend=0)
+    basis, _ = np.linalg.qr(np.random.default_rng(setting.seed).normal(size=(len(variances),) * 2))
+    found = jax.tree.map(jnp.asarray, (basis, variances, sigma, deviation, rates, counts))
+    weights = {name: np.asarray(w, np.float64) for name, w in _descend(*found).items()}
+    steps = np.concatenate([[0], steps])
+    laws = learnings(rates, deviation)
+    return Record(
+        variances=variances,
+        sigma=sigma,
+        steps=steps,
+        deviation=deviation,
+        rates=rates,
+        weights=weights,
+        flow={name: _flow(law, variances, sigma, steps) for name, law in laws.items()},
+        generated={name: generated(w, sigma) for name, w in weights.items()},
+        expected={name: _expected(law, variances, sigma, steps) for name, law in laws.items()},
+    )
+
+
+def spread_modes(variances: np.ndarray) -> np.ndarray:
+    """At most MODES of the variances (D,), falling, evenly spread in log; NotMeasuredError where they are alike."""
+    kept = variances[variances > variances[0] / SPAN]
+    wanted = np.geomspace(kept[0], kept[-1], MODES)
+    picked = np.unique([int(np.abs(np.log(kept / value)).argmin()) for value in wanted])
+    if len(picked) < 3 or kept[0] < 4 * kept[-1]:
+        raise NotMeasuredError(
+            f"data: expected components of unlike variance, at least 3 of them, got {len(kept)} from {kept[-1]:.3g} to "
+            f"{kept[0]:.3g}. Run this on images."
+        )
+    return kept[picked]
+
+
+def learnings(rates: dict[str, float], deviation: float) -> dict[str, gd.Learning]:
+    """The closed forms, by kind."""
+    return {
+        "one_layer": gd.OneLayer(rates["one_layer"]),
+        "two_layers": gd.TwoLayers(rates["two_layers"], START),
+        "preconditioned": gd.PreconditionedLayer(rates["preconditioned"], deviation),
+    }
+
+
+@jax.jit
+def _descend(basis, variances, sigma, deviation, rates, counts: Array) -> dict[str, Array]:
+    """Weights of the modes {kind: (c+1, s, K)} at first and after sums of the counts (c,) of steps."""
+    size, covariance = len(variances), (basis * variances) @ basis.T
+
+    def error(W: Array, scale: Array) -> Array:
+        away = W - jnp.eye(size)
+        return jnp.sum((away @ covariance) * away) + scale**2 * jnp.sum(W**2)
+
+    def matrix(name: str, layer: Array, scale: Array) -> tuple[Array, Array]:
+        """The matrix that denoises, and what its error is divided by."""
+        if name == "one_layer":
+            return layer, jnp.ones(())
+        if name == "two_layers":
+            return layer @ layer.T, jnp.ones(())
+        power = scale**2 + deviation**2
+        out = scale * deviation / jnp.sqrt(power)
+        return deviation**2 / power * jnp.eye(size) + out / jnp.sqrt(power) * layer, out**2
+
+    def loss(name: str, layer: Array, scale: Array) -> Array:
+        W, unit = matrix(name, layer, scale)
+        return rates[name] * error(W, scale) / unit
+
+    def step(_, layers: dict[str, Array]) -> dict[str, Array]:
+        slopes = {name: jax.vmap(jax.grad(partial(loss, name)))(layer, sigma) for name, layer in layers.items()}
+        return {name: layer - slopes[name] for name, layer in layers.items()}
+
+    def weights(layers: dict[str, Array]) -> dict[str, Array]:
+        found = {name: jax.vmap(lambda y, s, n=name: matrix(n, y, s)[0])(y, sigma) for name, y in layers.items()}
+        return {name: jnp.einsum("ik,sij,jk->sk", basis, W, basis) for name, W in found.items()}
+
+    def advance(layers: dict[str, Array], count: Array):
+        layers = jax.lax.fori_loop(0, count, step, layers)
+        return layers, weights(layers)
+
+    zero = jnp.zeros((len(sigma), size, size), covariance.dtype)
+    two = zero + jnp.sqrt(START) * jnp.eye(size)
+    first = {"one_layer": zero, "two_layers": two.astype(zero.dtype), "preconditioned": zero}
+    after = jax.lax.scan(advance, first, counts)[1]
+    return {name: jnp.concatenate([one[None], after[name]]) for name, one in weights(first).items()}
+
+
+def generated(weights: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """sigma_max^2 exp(-2 integral of (1 - w) d log sigma), by trapezia: weights (c, s, K), sigma falling: (c, K)."""
+    return sigma[0] ** 2 * np.exp(2 * np.trapezoid(1 - weights, np.log(sigma), axis=1))
+
+
+def _flow(law: gd.Learning, variances: np.ndarray, sigma: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    def at(time, scale):
+        return law.weight(variances, gd.NoiseLevel(1.0, scale), time)
+
+    grid = jax.vmap(jax.vmap(at, (None, 0)), (0, None))(jnp.asarray(steps, float), jnp.asarray(sigma))
+    return np.asarray(grid, np.float64)
+
+
+def _expected(law: gd.Learning, variances: np.ndarray, sigma: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    def at(time):
+        return gd.generated_variance(law, variances, sigma[0], sigma[-1], time)
+
+    return np.asarray(jax.vmap(at)(jnp.asarray(steps, float)), np.float64)
+
+
+def find(record: Record) -> Finding:
+    """Agrees where descent follows the closed form, plain layers learn as lam^-1 and the preconditioned as lam^-1/2."""
+    away = {name: float(np.abs(w - record.flow[name]).max()) for name, w in record.weights.items()}
+    measured = {name: _exponent(record, name, curve) for name, curve in record.generated.items()}
+    closed = {name: _exponent(record, name, curve) for name, curve in record.expected.items()}
+    found = (
+        f"Weights after gradient descent differ from the closed form by at most {max(away.values()):.2g}. Time to "
+        "learn a mode goes as its variance to the power "
+        + ", ".join(f"{measured[name]} ({NAMES[name]}; closed form {closed[name].value:.2f})" for name in NAMES)
+        + ", with 95 % intervals over modes."
+    )
+    numbers: dict[str, Any] = {
+        "variances": record.variances.tolist(),
+        "sigma_data": record.deviation,
+        "learning_rates": record.rates,
+        "largest_weight_difference": away,
+        "exponent": {name: list(one) for name, one in measured.items() if np.isfinite(one).all()},
+        "closed_form_exponent": {name: one.value for name, one in closed.items() if np.isfinite(one.value)},
+        "steps": record.steps.tolist(),
+        "generated_variance": {name: curve.tolist() for name, curve in record.generated.items()},
+        "closed_form_variance": {name: curve.tolist() for name, curve in record.expected.items()},
+    }
+    same = max(away.values()) <= WEIGHTS
+    powers = abs(measured["one_layer"].value + 1) <= 0.15 and abs(measured["preconditioned"].value + 0.5) <= 0.15
+    return Finding("agrees" if same and powers else "agrees in part" if same or powers else "differs", found, numbers)
+
+
+def _exponent(record: Record, name: str, curves: np.ndarray) -> Interval:
+    """Of the modes that the plain layers learn from nothing, and of those that preconditioning starts too large."""
+    small = record.variances < (np.inf if name != "preconditioned" else record.deviation**2 / 2)
+    return exponent_over_modes(record.variances[small], half_way(record.steps, curves)[small])
+
+
+def draw(record: Record) -> Figure:
+    """Generated variances over the steps by kind, and the times to learn."""
+    figure, axes = panels(4, width=3.7)
+    for axis, (name, title) in zip(axes, NAMES.items(), strict=False):
+        for k in range(0, len(record.variances), 3):
+            shade = (0.1, 0.1, 0.1, 1 - 0.25 * k / 3)
+            axis.plot(record.steps[1:], record.generated[name][1:, k], "o", ms=3.5, mfc="none", color=shade)
+            axis.plot(record.steps[1:], record.expected[name][1:, k], color=COLORS[name])
+            axis.axhline(record.variances[k], color="0.8", lw=0.6, zorder=0)
+        axis.set(xscale="log", yscale="log", xlabel="step of descent", title=title)
+    axes[0].set_ylabel("generated variance")
+    for name, title in NAMES.items():
+        axes[3].plot(
+            record.variances,
+            half_way(record.steps, record.generated[name]),
+            "o-",
+            ms=4,
+            color=COLORS[name],
+            label=title,
+        )
+    axes[3].set(xscale="log", yscale="log", xlabel="variance of the mode", ylabel="steps to learn half", title="time")
+    plain, better = (_exponent(record, name, record.generated[name]).value for name in ("one_layer", "preconditioned"))
+    figure.suptitle(f"Small modes are learned late: time as variance^{plain:.2f}, preconditioned ^{better:.2f}")
+    figure.legend(loc="outside lower center", ncols=5, frameon=False)
+    return figure
+
+
+LINEAR_LEARNING = Experiment(
+    name="C1",
+    title="Linear denoisers learn large features first",
+    claim="The modes of a linear denoiser are learned in the order of their variance: the time goes as its inverse, "
+    "and with the usual preconditioning about as the inverse of its root.",
+    published="Exponent of an MLP on Gaussians -1.05 to -1.13; of a U-Net of MLPs on FFHQ32 -.48 for modes that rise, "
+    "-.35 for modes that fall (Wang & Pehlevan, arXiv 2503.03206). The -1/2 is our prediction.",
+    criterion="Agrees where no weight differs from the closed form by more than .03, and the exponents are within "
+    ".15 of -1 (one layer) and of -1/2 (preconditioned, modes of less than half the data's variance per entry); in "
+    "part where one of them.",
+    caption="What linear denoisers generate while they are trained by gradient descent on the data's variances: some "
+    "modes, points, on their closed form, lines; grey, the truth. Right: the step at which a mode is half of the "
+    "way, in log.",
+    measure=measure,
+    find=find,
+    draw=draw,
+)

@@ -1,0 +1,162 @@
+"""A7: what the network has learned after so many steps: first its Gaussian, then what only the data set knows.
+
+What a twin leaves of the network's score, 1 - explained (A6), at checkpoints spread evenly in the logarithm of the
+step, as a mean over noise scales around the data's deviation. A network that learned means and covariances before
+anything else is nearest to the Gaussian early, and leaves it while it still approaches the data set.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis.bootstrap import Interval, interval
+from analysis.experiment import Experiment, Finding, NotMeasuredError
+from analysis.probes import ask, left_out, to_explain
+from analysis.setting import Setting
+from analysis.style import COLORS, LINES, NAMES, panels
+
+TWINS = ("gaussian", "data_set")
+LEAST = 4  # checkpoints after step 0
+SHOWN = 8
+GROWN = 1.1  # what the Gaussian leaves at the end, over its least
+RANGE = (0.1, 3.0)  # noise scales, in deviations of the data
+
+
+@dataclass(frozen=True)
+class Record:
+    """steps (c,); sigma (m,); left {twin: (c, m, N)} and whole {part: (c, m, N)}, of every sample."""
+
+    steps: np.ndarray
+    sigma: np.ndarray
+    left: dict[str, np.ndarray]
+    whole: dict[str, np.ndarray]
+
+
+def chosen(steps: list[int], count: int) -> list[int]:
+    """About `count` of the steps above 0, spread evenly in their logarithm, the first and the last among them."""
+    after = np.array(sorted(step for step in steps if step > 0))
+    if len(after) < LEAST:
+        raise NotMeasuredError(
+            f"history: expected at least {LEAST} saved states after step 0, got {len(after)}. Train with --keep-powers."
+        )
+    wanted = np.geomspace(after[0], after[-1], count)
+    return sorted({int(after[np.argmin(np.abs(np.log(after / step)))]) for step in wanted})
+
+
+def measure(setting: Setting) -> Record:
+    """Ask the network of each checkpoint what the twins are asked, on held-out samples."""
+    steps = chosen(list(setting.history), setting.count(SHOWN, 16))
+    deviation = float(np.sqrt(np.asarray(setting.gaussian.variances, np.float64).mean()))
+    whole = setting.held_out
+    near = (whole.sigma >= RANGE[0] * deviation) & (whole.sigma <= RANGE[1] * deviation)
+    probes = whole.first(setting.count(64, 512)).scales(near)
+    beliefs = {name: ask(setting.models[name], probes.noisy, probes.sigma) for name in TWINS}
+    answered = [probes.by(setting.history[step]()) for step in steps]
+    return Record(
+        steps=np.array(steps),
+        sigma=probes.sigma,
+        left={name: np.stack([left_out(one, belief) for one in answered]) for name, belief in beliefs.items()},
+        whole={part: np.stack([to_explain(one, part) for one in answered]) for part in ("denoiser", "score")},
+    )
+
+
+def residual(left: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """1 - explained variance, as a mean over the noise scales: (c, m, N) -> (c,)."""
+    return (left.sum(2) / whole.sum(2)).mean(1)
+
+
+def find(record: Record) -> Finding:
+    """Agrees where the Gaussian's residual grows after its least, and the data set's is least at the end."""
+    curves = {
+        part: {name: residual(left, whole) for name, left in record.left.items()}
+        for part, whole in record.whole.items()
+    }
+    gaussian, data_set = (curves["score"][name] for name in TWINS)
+    least = int(gaussian.argmin())
+    grown, fallen = _ratio(record, "gaussian", least), _ratio(record, "data_set", 0)
+    last = float(data_set[-1] / data_set.min())
+    dips, falls = bool(least > 0 and grown.low >= GROWN), bool(last <= 1.05 and fallen.high < 1)
+    dipped, count = grows(record), len(record.sigma)
+    found = (
+        f"What the Gaussian leaves of the score is least, {gaussian[least]:.3g}, at step {record.steps[least]}, and "
+        f"{grown} times that at step {record.steps[-1]}; what the data set leaves goes from {data_set[0]:.3g} to "
+        f"{data_set[-1]:.3g}, {last:.2f} times its least. By itself, the Gaussian's residue grows so at "
+        f"{dipped['score']} of {count} noise scales, that of the denoised samples at {dipped['denoiser']}."
+    )
+    numbers = {
+        "steps": record.steps.tolist(),
+        "sigma": record.sigma.tolist(),
+        "left": {part: {name: c.tolist() for name, c in one.items()} for part, one in curves.items()},
+        "left_of_score_by_sigma": {
+            name: (left.sum(2) / record.whole["score"].sum(2)).tolist() for name, left in record.left.items()
+        },
+        "scales_where_gaussian_grows": dipped,
+        "step_of_gaussian_least": int(record.steps[least]),
+        "gaussian_last_over_least": list(grown),
+        "data_set_last_over_first": list(fallen),
+        "data_set_last_over_least": last,
+    }
+    return Finding("agrees" if dips and falls else "agrees in part" if dips or falls else "differs", found, numbers)
+
+
+def grows(record: Record) -> dict[str, int]:
+    """At how many noise scales what the Gaussian leaves is at the end GROWN times its least or more, by part."""
+    curves = {part: record.left["gaussian"].sum(2) / whole.sum(2) for part, whole in record.whole.items()}
+    return {part: int((one[-1] >= GROWN * one.min(0)).sum()) for part, one in curves.items()}
+
+
+def _ratio(record: Record, name: str, i: int) -> Interval:
+    """The residual of the score at the last checkpoint over that at the i-th, resampling samples."""
+    rows = [np.moveaxis(one[[i, -1]], 2, 0) for one in (record.left[name], record.whole["score"])]
+
+    def over(left: np.ndarray, whole: np.ndarray) -> float:
+        first, last = (left.sum(0) / whole.sum(0)).mean(1)
+        return last / first
+
+    return interval(over, *rows)
+
+
+def draw(record: Record) -> Figure:
+    """What each twin leaves of score and of denoised samples against the step, and the Gaussian at each noise scale."""
+    figure, axes = panels(3, width=4.2)
+    for axis, part in zip(axes, ("score", "denoiser"), strict=False):
+        for name, left in record.left.items():
+            axis.plot(
+                record.steps,
+                residual(left, record.whole[part]),
+                color=COLORS[name],
+                **LINES[name],
+                label=NAMES[name] if part == "score" else None,
+            )
+        axis.set(title=f"{part}: mean over noise scales", ylabel="share not explained")
+    left = record.left["gaussian"].sum(2) / record.whole["score"].sum(2)
+    for i, sigma in enumerate(record.sigma):
+        axes[2].plot(record.steps, left[:, i], color=(0.0, 0.45, 0.7, 0.3 + 0.7 * i / len(record.sigma)))
+        axes[2].annotate(f"σ = {sigma:.2g}", (record.steps[-1], left[-1, i]), fontsize=7)
+    axes[2].set(title="score, Gaussian: each noise scale", ylabel="share not explained")
+    for axis in axes:
+        axis.set(xscale="log", yscale="log", xlabel="step of training")
+        axis.title.set_fontsize(10)
+    least = record.steps[residual(record.left["gaussian"], record.whole["score"]).argmin()]
+    figure.suptitle(f"The network is nearest to the Gaussian at step {least} of {record.steps[-1]}")
+    figure.legend(loc="outside lower center", ncols=5, frameon=False)
+    return figure
+
+
+ORDER_OF_LEARNING = Experiment(
+    name="A7",
+    title="A network learns its Gaussian first",
+    claim="In training the network first comes near the Gaussian of the data, then leaves it, while it still comes "
+    "nearer to the data set.",
+    published="No number read; Wang & Vastola, arXiv 2303.02490 and follow-ups.",
+    criterion="Agrees where what the Gaussian leaves of the score is at the last checkpoint at least 1.1 times its "
+    "least (with its interval), which is not at the first checkpoint; and what the data set leaves has fallen, and "
+    "is within 5 % of its least at the end; in part where one of them.",
+    caption="What the Gaussian and the data set leave of the network's score and of its denoised samples, over the "
+    "steps of training, on held-out samples, as a mean over noise scales from .1 to 3 deviations of the data. Right: "
+    "the Gaussian at each noise scale.",
+    measure=measure,
+    find=find,
+    draw=draw,
+)

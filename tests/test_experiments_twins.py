@@ -1,0 +1,325 @@
+"""A5 to A8, C1 and C2 on models whose answers are known in closed form."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from settings import exact_setting
+
+import gaussdiff as gd
+from analysis import patches, probes
+from analysis.bootstrap import Interval
+from analysis.experiment import NotMeasuredError, run
+from analysis.experiments import closed_form, explained, learning_speed, linear_learning, order_of_learning, rank
+from analysis.half_way import exponent, half_way
+from training import explain
+
+
+@pytest.fixture(scope="module")
+def setting():
+    return exact_setting(starts=24, steps=12)
+
+
+def with_network(setting, network):
+    """The same setting for another network, with the twins that were fitted already and without patches."""
+    other = dataclasses.replace(setting, models={**setting.models, "network": network})
+    other.__dict__.update(more=setting.more, local=None)
+    return other
+
+
+def part(record, name):
+    return record.parts["held_out"].explained[name]
+
+
+# A5
+
+
+def test_the_solver_s_error_in_closed_form_is_that_of_its_paths(setting):
+    """The Gaussian by Heun's method against its exact flow by the change of variables, mode by mode and in sum."""
+    record = closed_form.measure(setting)
+    gaussian, levels = setting.gaussian, setting.levels
+    flow = jax.vmap(lambda x: gd.gaussian_flow(gaussian, x, levels[0], levels[-1]))
+    exact = np.asarray(flow(setting.starts))
+    apart = setting.paths["gaussian"].samples - exact
+    modes = apart.reshape(len(apart), -1) @ np.asarray(gaussian.eigvecs)
+    np.testing.assert_allclose(record.solver, modes[:, : record.solver.shape[1]] ** 2, rtol=1e-6, atol=1e-20)
+    # here the network is the Gaussian: all of the error is the solver's, and nothing finer is nearer
+    np.testing.assert_allclose(record.total, record.solver, rtol=1e-6, atol=1e-20)
+    assert record.solver.sum() > 1e-5
+    assert not record.score.any()
+    assert not record.state["gaussian"].any()
+    assert run(closed_form.CLOSED_FORM, setting).finding.verdict == "agrees in part"
+
+
+def test_distances_are_those_of_the_solver_s_gains(setting):
+    """Two isotropic Gaussians: each end is the mean plus a known gain of the start, so their distance is known."""
+    network, baseline = gd.Gaussian.isotropic(setting.gaussian.mean, 1.3), setting.more["isotropic"]
+    record = closed_form.measure(with_network(setting, network))
+    ends = []
+    for model in (network, baseline):
+        gain = gd.transfer(gd.Heun(), setting.levels, model.residual[None])[0]
+        ends.append(model.mean + gain * (setting.starts - model.mean))
+    expected = ((ends[0] - ends[1]) ** 2).mean((1, 2, 3))
+    np.testing.assert_allclose(record.state["isotropic"][:, -1], expected, rtol=1e-9)
+
+
+def test_a_network_that_is_a_finer_model_is_seen_as_such(setting):
+    finding = run(closed_form.CLOSED_FORM, with_network(setting, setting.models["mixture"])).finding
+    assert finding.numbers["nearest_finer_model"] == "mixture"
+    assert finding.numbers["nearer_than_gaussian_by"][1] > 0
+    far = gd.Gaussian.isotropic(setting.gaussian.mean + 40, 1.0)
+    assert run(closed_form.CLOSED_FORM, with_network(setting, far)).finding.verdict == "differs"
+
+
+# A6
+
+
+def test_the_isotropic_gaussian_explains_what_its_expectation_says(setting):
+    """Network = exact Gaussian. E|D|^2 per mode lam^2 / (lam + s^2), of the residual (w - w0)^2 (lam + s^2)."""
+    record = explained.measure(setting)
+    lam = np.asarray(setting.gaussian.variances)
+    shift = np.asarray(setting.data.train.mean(0) - setting.gaussian.mean)
+    base = float(((setting.data.train - setting.data.train.mean(0)) ** 2).mean())
+    for i, sigma in enumerate(record.sigma):
+        whole, w, w0 = lam + sigma**2, lam / (lam + sigma**2), base / (base + sigma**2)
+        left = ((w - w0) ** 2 * whole).sum() + ((1 - w0) ** 2 * shift**2).sum()
+        found = {name: 1 - part(record, name)["isotropic"][i] for name in ("denoiser", "score")}
+        assert found["denoiser"] == pytest.approx(left / (w**2 * whole).sum(), rel=0.25)
+        assert found["score"] == pytest.approx(left / ((1 - w) ** 2 * whole).sum(), rel=0.25)
+    for name in ("denoiser", "score"):
+        np.testing.assert_allclose(part(record, name)["gaussian"], 1)
+    np.testing.assert_allclose(record.modes, 1)
+    assert run(explained.EXPLAINED, setting).finding.verdict == "agrees"
+
+
+def test_shares_of_sums_are_the_one_definition(setting):
+    """Explained variances from each sample's squares, as they are resampled, equal training.explain's."""
+    held_out = setting.held_out
+    belief = probes.ask(setting.models["data_set"], held_out.noisy, held_out.sigma)
+    curves = probes.explained(held_out, {"data_set": belief})
+    left = probes.left_out(held_out, belief)
+    for name in ("denoiser", "score"):
+        whole = probes.to_explain(held_out, name)
+        mine = [probes.share(*rows).value for rows in zip(left, whole, strict=True)]
+        np.testing.assert_allclose(mine, curves[name]["data_set"], rtol=1e-6)
+
+
+def test_the_gain_is_one_number_for_scores_and_denoised_samples(setting):
+    record = explained.measure(setting)
+    for name in ("denoiser", "score"):
+        curves = part(record, name)
+        gain = 1 - (1 - curves["data_set"]) / (1 - curves["isotropic"])
+        np.testing.assert_allclose(explained.gains(record.parts["held_out"])["data_set"], gain, rtol=1e-3, atol=1e-3)
+
+
+def test_a_data_set_is_no_gaussian(setting):
+    """The network is the data set: explained by it wholly, and by the Gaussian less at small noise."""
+    network = setting.models["data_set"]
+    found = run(explained.EXPLAINED, with_network(setting, network))
+    np.testing.assert_allclose(part(found.record, "score")["data_set"], 1)
+    assert found.finding.verdict != "agrees"
+
+
+def test_patches_of_the_size_that_the_network_sees_are_found(setting):
+    images = setting.data.train[:60]
+    network = gd.LocalScore(images, 5)
+    fitted = patches.fit(images, probes.probe(network, setting.data.held_out, 6, jax.random.key(0)))
+    assert fitted is not None
+    assert set(fitted.sizes[4:12]) == {5}
+    x = jnp.asarray(setting.data.held_out[0])
+    level = gd.NoiseLevel(1.0, probes.SIGMAS[8])
+    np.testing.assert_allclose(fitted.model.denoise(x, level), network.denoise(x, level), rtol=1e-10)
+    assert patches.fit(np.zeros((100_000, 28, 28, 1), np.float32), setting.held_out) is None
+
+
+# A8
+
+
+def test_truncated_gaussians_leave_what_real_ones_do(setting):
+    """The running sum over components against Gaussians that are truncated in earnest, on a mixture as network."""
+    network = setting.models["mixture"]
+    asked = setting.held_out.first(20).by(network)
+    left = rank.truncated(asked, setting.gaussian)
+    g = setting.gaussian
+    for kept in (0, 3, 40, 64):
+        small = gd.Gaussian(g.mean, g.eigvals[:kept], g.eigvecs[:, :kept])
+        expected = probes.left_out(asked, probes.ask(small, asked.noisy, asked.sigma))
+        np.testing.assert_allclose(left[..., kept], expected, rtol=1e-6, atol=1e-9)
+
+
+def test_the_rank_needed_is_the_closed_form_s(setting):
+    record = rank.measure(setting)
+    found = [rank.needed(*pair) for pair in zip(record.left, record.whole["denoiser"], strict=True)]
+    assert np.all(np.abs(found - record.expected) <= np.maximum(2, 0.15 * record.expected))
+    # by simulation of modes, without gaussdiff
+    rng, lam, i = np.random.default_rng(0), np.asarray(setting.gaussian.eigvals), 8
+    noisy = rng.normal(size=(200_000, 64)) * np.sqrt(lam + record.sigma[i] ** 2)
+    power = (noisy * lam / (lam + record.sigma[i] ** 2)).var(0)
+    kept = np.cumsum(power) / power.sum()
+    assert abs(int((kept >= 1 - rank.NEAR).argmax()) + 1 - record.expected[i]) <= 1
+    assert run(rank.RANK, setting).finding.verdict == "agrees"
+
+
+def test_a_network_of_one_component_needs_one(setting):
+    g = setting.gaussian
+    network = gd.Gaussian(g.mean, g.eigvals[:1], g.eigvecs[:, :1])
+    finding = run(rank.RANK, with_network(setting, network)).finding
+    assert set(finding.numbers["rank_needed"]["denoiser"]) == {1}
+    assert finding.verdict == "differs"
+
+
+# A7
+
+
+def with_history(setting, models):
+    return dataclasses.replace(setting, history={step: lambda m=model: m for step, model in models.items()})
+
+
+def blend(first: gd.Denoiser, second: gd.Denoiser, weight: float) -> gd.Denoiser:
+    class Blend(gd.Denoiser):
+        def denoise(self, x, level):
+            return (1 - weight) * first.denoise(x, level) + weight * second.denoise(x, level)
+
+    return Blend()
+
+
+def test_a_network_that_goes_from_the_mean_by_the_gaussian_to_the_data_set_agrees(setting):
+    gaussian, data_set = setting.gaussian, setting.models["data_set"]
+    start = explain.isotropic(setting.data.train)
+    models = {
+        0: start,
+        1: start,
+        4: blend(start, gaussian, 0.9),
+        16: blend(gaussian, data_set, 0.2),
+        64: blend(gaussian, data_set, 0.6),
+        256: data_set,
+    }
+    record = order_of_learning.measure(with_history(setting, models))
+    finding = order_of_learning.find(record)
+    assert finding.verdict == "agrees"
+    assert finding.numbers["step_of_gaussian_least"] == 4
+    # another way: explained variances of the training program, on the same samples
+    asked = setting.held_out.first(64).scales(np.isin(setting.held_out.sigma, record.sigma)).by(models[16])
+    curves = probes.explained(asked, {"gaussian": probes.ask(gaussian, asked.noisy, asked.sigma)})
+    left = finding.numbers["left_of_score_by_sigma"]["gaussian"][list(record.steps).index(16)]
+    np.testing.assert_allclose(left, 1 - curves["score"]["gaussian"], rtol=1e-6)
+
+
+def test_a_network_that_only_nears_the_gaussian_differs(setting):
+    start = explain.isotropic(setting.data.train)
+    models = {step: blend(start, setting.gaussian, w) for step, w in ((1, 0.0), (4, 0.5), (16, 0.9), (64, 1.0))}
+    assert run(order_of_learning.ORDER_OF_LEARNING, with_history(setting, models)).finding.verdict != "agrees"
+
+
+def test_too_few_checkpoints_say_how_to_get_more(setting):
+    few = with_history(setting, {0: setting.gaussian, 5: setting.gaussian})
+    for one in (order_of_learning.ORDER_OF_LEARNING, learning_speed.LEARNING_SPEED):
+        finding = run(one, few).finding
+        assert finding.verdict == "not measured"
+        assert "--keep-powers" in finding.found
+
+
+def test_checkpoints_are_chosen_evenly_in_log():
+    assert order_of_learning.chosen([0, *(2**k for k in range(12))], 4) == [1, 16, 128, 2048]
+    assert order_of_learning.chosen(list(range(0, 1001, 25)), 3) == [25, 150, 1000]
+    with pytest.raises(NotMeasuredError, match="--keep-powers"):
+        order_of_learning.chosen([0, 1, 2, 3], 8)
+
+
+# C1
+
+
+@pytest.fixture(scope="module")
+def linear(setting):
+    return linear_learning.measure(setting)
+
+
+def test_descent_follows_the_closed_form(linear):
+    for name in linear.weights:
+        np.testing.assert_allclose(linear.weights[name], linear.flow[name], atol=linear_learning.WEIGHTS)
+        np.testing.assert_allclose(linear.generated[name], linear.expected[name], rtol=0.1)
+    # the discrete law of one layer is exact, not only near
+    law = linear_learning.learnings(linear.rates, linear.deviation)["one_layer"]
+    for i in (0, 15, 31):
+        level = gd.NoiseLevel(1.0, linear.sigma[i])
+        exact = np.stack([law.weight_after(linear.variances, level, int(n)) for n in linear.steps])
+        np.testing.assert_allclose(linear.weights["one_layer"][:, i], exact, atol=1e-9)
+
+
+def test_exponents_of_linear_learning(setting):
+    finding = run(linear_learning.LINEAR_LEARNING, setting).finding
+    assert finding.verdict == "agrees", finding.found
+    assert finding.numbers["exponent"]["two_layers"][0] == pytest.approx(-1, abs=0.2)
+    # the small modes' own law: half of the way at .28 sigma_data / (eta sqrt(lam))
+    lam, law = np.logspace(-7, -5, 9), gd.PreconditionedLayer(1.0, 0.5)
+    steps = jnp.append(0, jnp.geomspace(1, 1e8, 400))
+    curves = jax.vmap(lambda t: gd.generated_variance(law, lam, 80.0, 1e-6, t))(steps)
+    assert exponent(lam, half_way(np.asarray(steps), np.asarray(curves))) == pytest.approx(-0.5, abs=0.02)
+
+
+def test_equal_variances_have_no_exponent():
+    with pytest.raises(NotMeasuredError, match="unlike variance"):
+        linear_learning.spread_modes(np.array([0.5, 0.49]))
+
+
+def test_half_way_and_exponent():
+    times = np.geomspace(1, 1e4, 200)
+    lam = np.array([1.0, 0.1, 0.01])
+    curves = np.exp(-np.exp(-lam * times[:, None]))  # log goes from near -1 to 0
+    np.testing.assert_allclose(half_way(times, curves)[1:], np.log(2 / np.exp(-lam[1:])) / lam[1:], rtol=0.02)
+    assert exponent(lam, 3 * lam**-0.7) == pytest.approx(-0.7)
+    assert np.isnan(half_way(times, np.ones((200, 1))))
+    assert np.isnan(exponent(lam[:1], lam[:1]))
+
+
+# C2
+
+
+class Learner(gd.Denoiser):
+    """The preconditioned linear denoiser of a Gaussian after a time of training; `alike`: all modes at one speed."""
+
+    gaussian: gd.Gaussian
+    law: gd.PreconditionedLayer
+    time: jax.Array
+    alike: bool
+
+    def denoise(self, x, level):
+        g = self.gaussian
+        gains = self.law.weight(g.eigvals, level, self.time)
+        if self.alike:
+            first, last = (self.law.weight(g.eigvals, level, t) for t in (0.0, 1e9))
+            gains = last + (first - last) * jnp.exp(-self.time)
+        return g.mean + g.spectral_map(gains, 0.0, (x - level.alpha * g.mean).reshape(-1)).reshape(x.shape)
+
+
+def learners(setting, alike):
+    law = gd.PreconditionedLayer(0.05, float(np.sqrt(setting.gaussian.variances.mean())))
+    steps = [0, *(2**k for k in range(11))]
+    scale = 0.1 if alike else 1.0
+    return law, {n: Learner(setting.gaussian, law, jnp.asarray(scale * n), alike) for n in steps}
+
+
+def test_the_times_to_learn_are_those_of_the_closed_form(setting):
+    law, models = learners(setting, alike=False)
+    record = learning_speed.measure(with_history(setting, models))
+    lam = record.variances
+    largest, smallest = 10 * np.sqrt(lam[0]), np.sqrt(lam[-1]) / 2
+    expected = half_way(
+        record.steps,
+        np.stack([gd.generated_variance(law, lam, largest, 1e-3 * smallest, float(n)) for n in record.steps]),
+    )
+    found = learning_speed.times(record.steps, record.coefficients)
+    both = np.isfinite(found) & np.isfinite(expected)
+    assert both.sum() > 20
+    np.testing.assert_allclose(np.median(np.abs(np.log(found[both] / expected[both]))), 0, atol=0.15)
+    finding = learning_speed.find(record)
+    whole = Interval(*finding.numbers["exponent"]["all"])
+    assert whole.value == pytest.approx(exponent(lam[both], expected[both]), abs=0.12)
+
+
+def test_modes_that_are_learned_together_have_no_exponent(setting):
+    _, models = learners(setting, alike=True)
+    finding = run(learning_speed.LEARNING_SPEED, with_history(setting, models)).finding
+    assert finding.verdict == "agrees", finding.found
