@@ -106,10 +106,12 @@ def find(record: Record) -> Finding:
     close, finer = early.high <= CLOSE, nearer.low > 0
     parts = {name: float(getattr(record, name).mean(0).sum()) for name in ("score", "solver", "total")}
     listed = ", ".join(f"{NAMES[name]} {end}" for name, end in ends.items())
+    worst, nearest = _worst(record)
     found = (
         f"Squared distance from the network's samples, in units of the data's variance: {listed}. Above the data's "
-        f"largest deviation, {record.largest:.2g}, the Gaussian's denoised image is off by at most {early}. The "
-        f"solver's own error is {parts['solver']:.2g}, the score's {parts['score']:.2g}, summed over components."
+        f"largest deviation, {record.largest:.2g}, the Gaussian's denoised image is off by at most {early}, at "
+        f"σ = {worst:.2g}, where no twin is nearer than {nearest:.3g}. The solver's own error is "
+        f"{parts['solver']:.2g}, the score's {parts['score']:.2g}, summed over components."
     )
     numbers = {
         "sigma": record.sigma.tolist(),
@@ -131,6 +133,13 @@ def early_error(record: Record) -> Interval:
     """The largest mean squared error of the Gaussian's denoised image at the scales above the largest deviation."""
     early = record.sigma[:-1] >= record.largest
     return interval(lambda apart: apart.mean(0).max(), record.denoised["gaussian"][:, early] / record.unit)
+
+
+def _worst(record: Record) -> tuple[float, float]:
+    """The scale above the largest deviation where the Gaussian is worst, and the least error of any twin there."""
+    early = record.sigma[:-1] >= record.largest
+    i = int(np.argmax(np.where(early, record.denoised["gaussian"].mean(0), -1)))
+    return float(record.sigma[i]), min(float(apart[:, i].mean()) for apart in record.denoised.values()) / record.unit
 
 
 def _nearer(record: Record, name: str) -> Interval:

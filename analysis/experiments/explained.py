@@ -106,7 +106,9 @@ def find(record: Record) -> Finding:
     """Agrees where the Gaussian explains WELL of every score above the data's deviation, and HALF beyond isotropic."""
     held_out = record.parts["held_out"]
     far = record.sigma >= record.deviation
-    score, gain = held_out.explained["score"]["gaussian"][far].min(), gains(held_out)["gaussian"][far].min()
+    score, gained = held_out.explained["score"]["gaussian"][far].min(), gains(held_out)
+    gain, worst = gained["gaussian"][far].min(), np.flatnonzero(far)[gained["gaussian"][far].argmin()]
+    most = max(float(curve[worst]) for curve in gained.values())
     rows = {sigma: int(np.argmin(np.abs(np.log(record.sigma / sigma)))) for sigma in QUOTED}
     quoted = {sigma: {name: _score(held_out, name, i) for name in TWINS} for sigma, i in rows.items()}
     listed = "; ".join(
@@ -117,9 +119,10 @@ def find(record: Record) -> Finding:
     beyond = share(held_out.left["gaussian"][near], held_out.left["isotropic"][near])
     found = (
         f"Of the score on held-out samples the Gaussian and the data set explain {listed} (95 % intervals). Above "
-        f"the data's deviation, {record.deviation:.2g}, the Gaussian explains at least {score:.3f} of the score; of "
-        f"what the isotropic Gaussian leaves, {beyond} at σ = {record.sigma[near]:.2g} and at least {gain:.2f} above "
-        f"the deviation. It explains {WELL:.0%} of the score {onward}."
+        f"the data's deviation, {record.deviation:.2g}, the Gaussian explains at least {score:.3f} of the score, and "
+        f"{WELL:.0%} {onward}; of what the isotropic Gaussian leaves, {beyond} at σ = {record.sigma[near]:.2g} and, "
+        f"above the deviation, at least {gain:.2f}, at σ = {record.sigma[worst]:.2g}, where no twin explains more "
+        f"than {most:.2f}."
     )
     well, half = bool(score >= WELL), bool(gain >= HALF)
     verdict = "agrees" if well and half else "agrees in part" if well or half else "differs"

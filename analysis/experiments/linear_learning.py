@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,7 +29,7 @@ from analysis.half_way import exponent_over_modes, half_way
 from analysis.setting import Setting
 from analysis.style import panels
 
-MODES, SCALES, MARKS = 10, 32, 48
+MODES, SCALES, MARKS = 10, 24, 40
 SPAN = 300.0  # largest variance over the least that is descended on
 NAMES = {"one_layer": "one layer", "two_layers": "two layers", "preconditioned": "preconditioned"}
 COLORS = {"one_layer": "#0072b2", "two_layers": "#e69f00", "preconditioned": "#009e73"}
@@ -64,14 +65,13 @@ def measure(setting: Setting) -> Record:
         "two_layers": 0.04 / largest,
         "preconditioned": 0.1 / max(variances[0] / deviation**2, 1.0),
     }
-    last = 2 / (rates["one_layer"] * variances[-1])
+    last = 1.5 / (rates["one_layer"] * variances[-1])
     steps = np.unique(np.geomspace(1, last, MARKS - 1).round().astype(int))
     counts = np.diff(steps, prepend=0)
     basis, _ = np.linalg.qr(np.random.default_rng(setting.seed).normal(size=(len(variances),) * 2))
     found = jax.tree.map(jnp.asarray, (basis, variances, sigma, deviation, rates, counts))
-    weights = {name: np.asarray(w, np.float64) for name, w in _descend(*found).items()}
-    steps = np.concatenate([[0], steps])
-    laws = learnings(rates, deviation)
+    weights, steps = _host(_descend(*found)), np.concatenate([[0], steps])
+    flow, expected = _closed(learnings(rates, deviation), *(jnp.asarray(x, float) for x in (variances, sigma, steps)))
     return Record(
         variances=variances,
         sigma=sigma,
@@ -79,9 +79,9 @@ def measure(setting: Setting) -> Record:
         deviation=deviation,
         rates=rates,
         weights=weights,
-        flow={name: _flow(law, variances, sigma, steps) for name, law in laws.items()},
+        flow=_host(flow),
         generated={name: generated(w, sigma) for name, w in weights.items()},
-        expected={name: _expected(law, variances, sigma, steps) for name, law in laws.items()},
+        expected=_host(expected),
     )
 
 
@@ -110,7 +110,7 @@ def learnings(rates: dict[str, float], deviation: float) -> dict[str, gd.Learnin
 @jax.jit
 def _descend(basis, variances, sigma, deviation, rates, counts: Array) -> dict[str, Array]:
     """Weights of the modes {kind: (c+1, s, K)} at first and after sums of the counts (c,) of steps."""
-    size, covariance = len(variances), (basis * variances) @ basis.T
+    size, covariance = len(variances), (basis * variances[None]) @ basis.T
 
     def error(W: Array, scale: Array) -> Array:
         away = W - jnp.eye(size)
@@ -142,9 +142,10 @@ def _descend(basis, variances, sigma, deviation, rates, counts: Array) -> dict[s
         layers = jax.lax.fori_loop(0, count, step, layers)
         return layers, weights(layers)
 
-    zero = jnp.zeros((len(sigma), size, size), covariance.dtype)
-    two = zero + jnp.sqrt(START) * jnp.eye(size)
-    first = {"one_layer": zero, "two_layers": two.astype(zero.dtype), "preconditioned": zero}
+    def repeated(scale) -> Array:
+        return jnp.broadcast_to(scale * jnp.eye(size, dtype=covariance.dtype), (len(sigma), size, size))
+
+    first = {"one_layer": repeated(0), "two_layers": repeated(START**0.5), "preconditioned": repeated(0)}
     after = jax.lax.scan(advance, first, counts)[1]
     return {name: jnp.concatenate([one[None], after[name]]) for name, one in weights(first).items()}
 
@@ -154,19 +155,24 @@ def generated(weights: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     return sigma[0] ** 2 * np.exp(2 * np.trapezoid(1 - weights, np.log(sigma), axis=1))
 
 
-def _flow(law: gd.Learning, variances: np.ndarray, sigma: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    def at(time, scale):
-        return law.weight(variances, gd.NoiseLevel(1.0, scale), time)
+@eqx.filter_jit
+def _closed(laws: dict[str, gd.Learning], variances, sigma, steps) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Of each law, the weights (c, s, K) of the gradient flow and the generated variances (c, K)."""
 
-    grid = jax.vmap(jax.vmap(at, (None, 0)), (0, None))(jnp.asarray(steps, float), jnp.asarray(sigma))
-    return np.asarray(grid, np.float64)
+    def flow(law: gd.Learning) -> Array:
+        def at(step, scale):
+            return law.weight(variances, gd.NoiseLevel(1.0, scale), step)
+
+        return jax.vmap(jax.vmap(at, (None, 0)), (0, None))(steps, sigma)
+
+    def expected(law: gd.Learning) -> Array:
+        return jax.vmap(lambda step: gd.generated_variance(law, variances, sigma[0], sigma[-1], step))(steps)
+
+    return {name: flow(law) for name, law in laws.items()}, {name: expected(law) for name, law in laws.items()}
 
 
-def _expected(law: gd.Learning, variances: np.ndarray, sigma: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    def at(time):
-        return gd.generated_variance(law, variances, sigma[0], sigma[-1], time)
-
-    return np.asarray(jax.vmap(at)(jnp.asarray(steps, float)), np.float64)
+def _host(arrays: dict[str, Array]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(array, np.float64) for name, array in arrays.items()}
 
 
 def find(record: Record) -> Finding:
@@ -205,12 +211,14 @@ def _exponent(record: Record, name: str, curves: np.ndarray) -> Interval:
 def draw(record: Record) -> Figure:
     """Generated variances over the steps by kind, and the times to learn."""
     figure, axes = panels(4, width=3.7)
+    first, last = record.sigma[[0, -1]] ** 2
+    limit = first * (record.variances + last) / (record.variances + first)
     for axis, (name, title) in zip(axes, NAMES.items(), strict=False):
         for k in range(0, len(record.variances), 3):
             shade = (0.1, 0.1, 0.1, 1 - 0.25 * k / 3)
             axis.plot(record.steps[1:], record.generated[name][1:, k], "o", ms=3.5, mfc="none", color=shade)
             axis.plot(record.steps[1:], record.expected[name][1:, k], color=COLORS[name])
-            axis.axhline(record.variances[k], color="0.8", lw=0.6, zorder=0)
+            axis.axhline(float(limit[k]), color="0.8", lw=0.6, zorder=0)
         axis.set(xscale="log", yscale="log", xlabel="step of descent", title=title)
     axes[0].set_ylabel("generated variance")
     for name, title in NAMES.items():
@@ -240,8 +248,8 @@ LINEAR_LEARNING = Experiment(
     ".15 of -1 (one layer) and of -1/2 (preconditioned, modes of less than half the data's variance per entry); in "
     "part where one of them.",
     caption="What linear denoisers generate while they are trained by gradient descent on the data's variances: some "
-    "modes, points, on their closed form, lines; grey, the truth. Right: the step at which a mode is half of the "
-    "way, in log.",
+    "modes, points, on their closed form, lines; grey, what the true flow makes of the same start. Right: the step "
+    "at which a mode is half of the way, in log.",
     measure=measure,
     find=find,
     draw=draw,

@@ -21,6 +21,7 @@ LEAST = 4  # checkpoints after step 0
 SHOWN = 8
 GROWN = 1.1  # what the Gaussian leaves at the end, over its least
 RANGE = (0.1, 3.0)  # noise scales, in deviations of the data
+ROUNDING = 1e-12  # a residual that is no larger is that of the same model
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ def measure(setting: Setting) -> Record:
 
 
 def residual(left: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """1 - explained variance, as a mean over the noise scales: (c, m, N) -> (c,)."""
-    return (left.sum(2) / whole.sum(2)).mean(1)
+    """1 - explained variance, as a mean over the noise scales: (c, m, N) -> (c,); at least ROUNDING."""
+    return np.maximum((left.sum(2) / whole.sum(2)).mean(1), ROUNDING)
 
 
 def find(record: Record) -> Finding:
@@ -110,8 +111,8 @@ def _ratio(record: Record, name: str, i: int) -> Interval:
     """The residual of the score at the last checkpoint over that at the i-th, resampling samples."""
     rows = [np.moveaxis(one[[i, -1]], 2, 0) for one in (record.left[name], record.whole["score"])]
 
-    def over(left: np.ndarray, whole: np.ndarray) -> float:
-        first, last = (left.sum(0) / whole.sum(0)).mean(1)
+    def over(*rows: np.ndarray) -> float:
+        first, last = residual(*(np.moveaxis(one, 0, 2) for one in rows))
         return last / first
 
     return interval(over, *rows)
