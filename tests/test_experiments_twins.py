@@ -36,8 +36,10 @@ def part(record, name):
 # A5
 
 
+@pytest.mark.slow
 def test_the_solver_s_error_in_closed_form_is_that_of_its_paths(setting):
     """The Gaussian by Heun's method against its exact flow by the change of variables, mode by mode and in sum."""
+    setting = with_network(setting, setting.gaussian)
     record = closed_form.measure(setting)
     gaussian, levels = setting.gaussian, setting.levels
     flow = jax.vmap(lambda x: gd.gaussian_flow(gaussian, x, levels[0], levels[-1]))
@@ -76,6 +78,7 @@ def test_a_network_that_is_a_finer_model_is_seen_as_such(setting):
 # A6
 
 
+@pytest.mark.slow
 def test_the_isotropic_gaussian_explains_what_its_expectation_says(setting):
     """Network = exact Gaussian. E|D|^2 per mode lam^2 / (lam + s^2), of the residual (w - w0)^2 (lam + s^2)."""
     record = explained.measure(setting)
@@ -122,6 +125,7 @@ def test_a_data_set_is_no_gaussian(setting):
     assert found.finding.verdict != "agrees"
 
 
+@pytest.mark.slow
 def test_patches_of_the_size_that_the_network_sees_are_found(setting):
     images = setting.data.train[:60]
     network = gd.LocalScore(images, 5)
@@ -187,6 +191,7 @@ def blend(first: gd.Denoiser, second: gd.Denoiser, weight: float) -> gd.Denoiser
     return Blend()
 
 
+@pytest.mark.slow
 def test_a_network_that_goes_from_the_mean_by_the_gaussian_to_the_data_set_agrees(setting):
     gaussian, data_set = setting.gaussian, setting.models["data_set"]
     start = explain.isotropic(setting.data.train)
@@ -238,6 +243,7 @@ def linear(setting):
     return linear_learning.measure(setting)
 
 
+@pytest.mark.slow
 def test_descent_follows_the_closed_form(linear):
     for name in linear.weights:
         np.testing.assert_allclose(linear.weights[name], linear.flow[name], atol=linear_learning.WEIGHTS)
@@ -253,6 +259,7 @@ def test_descent_follows_the_closed_form(linear):
         np.testing.assert_allclose(linear.weights["one_layer"][:, i], exact, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_exponents_of_linear_learning(setting):
     finding = run(linear_learning.LINEAR_LEARNING, setting).finding
     assert finding.verdict == "agrees", finding.found
@@ -306,6 +313,7 @@ def learners(setting, alike):
     return law, {n: Learner(setting.gaussian, law, jnp.asarray(scale * n), alike) for n in steps}
 
 
+@pytest.mark.slow
 def test_the_times_to_learn_are_those_of_the_closed_form(setting):
     law, models = learners(setting, alike=False)
     record = learning_speed.measure(with_history(setting, models))
