@@ -79,7 +79,7 @@ class Setting:
     @cached_property
     def more(self) -> dict[str, gd.Denoiser]:
         """Further twins of the training data: less than the Gaussian, and more than the mixture."""
-        return twins.more(self.data.train, self.gaussian, self.seed)
+        return twins.more(self.data.train, self.seed)
 
     @cached_property
     def held_out(self) -> Probes:

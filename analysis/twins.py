@@ -29,9 +29,9 @@ def fit(images: np.ndarray, components: int = 10, seed: int = 0) -> Twins:
     )
 
 
-def more(images: np.ndarray, gaussian: gd.Gaussian, seed: int = 0) -> dict[str, gd.Denoiser]:
+def more(images: np.ndarray, seed: int = 0) -> dict[str, gd.Denoiser]:
     """Twins below and between these: isotropic and low-rank Gaussians, and a mixture of many low-rank components."""
-    rank, components = min(RANK, gaussian.mean.size), max(1, min(FINE, len(images) // 10))
+    rank, components = min(RANK, images[0].size), max(1, min(FINE, len(images) // 10))
     return {
         "isotropic": explain.isotropic(images),
         "low_rank": gd.Gaussian.from_samples(images, rank=rank),
