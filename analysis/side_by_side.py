@@ -144,15 +144,8 @@ def draw(found: Comparison) -> Figure:
     names = list(found.steps)
     colors = dict(zip(names, (PALETTE[i % len(PALETTE)] for i in range(len(names))), strict=True))
     for name, color in colors.items():
-        ratio = found.error[name] / found.error[names[0]]
-        error.plot(
-            SIGMAS,
-            ratio,
-            "o-",
-            ms=3,
-            color=color,
-            label=f"{names.index(name) + 1}. {name} (step {found.steps[name]:,})",
-        )
+        label = f"{names.index(name) + 1}. {name} (step {found.steps[name]:,})"
+        error.plot(SIGMAS, found.error[name] / found.error[names[0]], "o-", ms=3, color=color, label=label)
         trained = found.trained_error[name] / found.error[names[0]]
         error.plot(SIGMAS, trained, ":", color=color)
         gaussian.plot(SIGMAS, np.maximum(found.explained[name]["gaussian"], 0), "o-", ms=3, color=color)

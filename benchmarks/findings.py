@@ -18,8 +18,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 HEAD = """# Findings
 
 Written by `python -m benchmarks.findings`. What [the experiments](experiments.md) showed on U-Nets trained on the
-digits (8 x 8 pixels, {training} training and {held_out} held-out samples): one as in `make demo`, stopped while it still
-generalises, and one trained much longer, which begins to remember its training images. Published numbers are for
+digits (8 x 8 pixels, {training} training and {held_out} held-out samples): one as in `make demo`, stopped while it
+still generalises, and one trained much longer, which begins to remember its training images. Published numbers are for
 other, larger data, mostly CIFAR-10: a number here is ours for these data, and where it contradicts a claim, it says
 so. Intervals (95 %, in brackets) are over paths and samples of one network; those of other seeds may differ by more.
 
