@@ -11,10 +11,13 @@ from analysis.experiments.emergence import EMERGENCE
 from analysis.experiments.explained import EXPLAINED
 from analysis.experiments.learning_speed import LEARNING_SPEED
 from analysis.experiments.linear_learning import LINEAR_LEARNING
+from analysis.experiments.manifold import MANIFOLD
+from analysis.experiments.mean_shift import MEAN_SHIFT
 from analysis.experiments.norms import NORMS
 from analysis.experiments.order_of_learning import ORDER_OF_LEARNING
 from analysis.experiments.perturbation import PERTURBATION
 from analysis.experiments.rank import RANK
+from analysis.experiments.retrieval import RETRIEVAL
 from analysis.experiments.rotation import ROTATION
 
 STANDARD: tuple[Experiment[Any], ...] = (
@@ -26,9 +29,12 @@ STANDARD: tuple[Experiment[Any], ...] = (
     EXPLAINED,
     ORDER_OF_LEARNING,
     RANK,
+    MANIFOLD,
+    RETRIEVAL,
     NORMS,
     BOOMERANG,
     DISTANCES,
+    MEAN_SHIFT,
     LINEAR_LEARNING,
     LEARNING_SPEED,
 )

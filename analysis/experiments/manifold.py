@@ -1,0 +1,257 @@
+"""A10: the manifold of images, from what is undecided at a noise level, and from the map from noise to image.
+
+Around one image the posterior covariance (sigma^2 / alpha) dD/dx says what may still vary. Of a Gaussian its axes are
+the principal components at every level, with variances lam sigma^2 / (lam + sigma^2). The map from noise at sigma_T to
+the image has the gains sqrt(lam) / sqrt(lam + sigma_T^2) along them: a generator, whose latent axes are the components.
+The map is that of a solver of few calls, whose own gain on a Gaussian gd.transfer knows.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+import gaussdiff as gd
+from analysis import manifold
+from analysis.bootstrap import Interval, interval
+from analysis.experiment import Experiment, Finding
+from analysis.setting import Setting
+from analysis.style import COLORS, LINES, NAMES, NOISE_AXIS, is_image
+
+SCALES = (4.0, 1.0, 0.5, 0.2)  # noise scales, in standard deviations of the first component
+OUTLINE, SHOWN = 1, 2  # which of them is judged, and at which one walks
+INSIDE, FACTOR = 0.8, 1.5  # what counts as agreement
+STEPS = np.array([-3.0, -2, -1, 0, 1, 2, 3])  # of a walk, in standard deviations of its direction
+ROWS = 3  # directions that are walked along, images whose emergence is mapped
+
+
+@dataclass(frozen=True)
+class Record:
+    """For B images, m noise scales, k undecided directions, d components.
+
+    sigma: (m,). shares: {model: (m or 1, B)} of the directions in the span of as many components, controls at the
+    outline alone; chance: that of random ones. variances: (m, B, k), expected (m, k). gains: (B, d) of noise -> image
+    along the components, singular: (B, d) values of the same map; exact, solver: (d,) the Gaussian's gains, by no
+    solver and by the one that was used. straight, redenoised: (rows, steps, *event) walks. finals, emergence:
+    {model: (rows, *event)}, images and the noise scale at which each entry of theirs committed.
+    """
+
+    sigma: np.ndarray
+    shares: dict[str, np.ndarray]
+    chance: float
+    variances: np.ndarray
+    expected: np.ndarray
+    gains: np.ndarray
+    singular: np.ndarray
+    exact: np.ndarray
+    solver: np.ndarray
+    straight: np.ndarray
+    redenoised: np.ndarray
+    finals: dict[str, np.ndarray]
+    emergence: dict[str, np.ndarray]
+
+
+def measure(setting: Setting) -> Record:
+    """Undecided directions at four noise scales, the map's gains, walks, and when each entry of images committed."""
+    lam, basis = (np.asarray(part, np.float64) for part in (setting.gaussian.eigvals, setting.gaussian.eigvecs))
+    places = [int(np.abs(setting.sigma[:-1] - scale * np.sqrt(lam[0])).argmin()) for scale in SCALES]
+    count = min(10, max(1, len(basis) // 4))
+    own = [_undecided(setting, "network", place, count) for place in places]
+    shares = {name: [_undecided(setting, name, places[OUTLINE], count)] for name in setting.controls}
+    noise2 = setting.sigma[places].astype(np.float64)[:, None] ** 2
+    solver = gd.Heun(), manifold.thinned(setting.levels, 8)
+    kept = min(24, len(lam))
+    jacobians = _jacobians(setting, *solver, kept)
+    straight, redenoised = _walks(setting, own[SHOWN], places[SHOWN])
+    finals = {name: setting.paths[name].samples[:ROWS] for name in ("network", "gaussian")}
+    return Record(
+        sigma=setting.sigma[places],
+        shares={name: _shares(found, basis[:, :count]) for name, found in {"network": own, **shares}.items()},
+        chance=count / len(basis),
+        variances=np.array([np.asarray(one.variances, np.float64) for one in own]),
+        expected=lam[:count] * noise2 / (lam[:count] + noise2),
+        gains=np.linalg.norm(jacobians, axis=-1),
+        singular=np.linalg.svd(jacobians, compute_uv=False),
+        exact=np.sqrt(lam[:kept] / (lam[:kept] + float(setting.sigma[0]) ** 2)),
+        solver=np.abs(np.asarray(gd.transfer(*solver, setting.gaussian.eigvals[:kept]), np.float64)),
+        straight=straight,
+        redenoised=redenoised,
+        finals=finals,
+        emergence={name: _emergence(setting, name) for name in finals},
+    )
+
+
+def _undecided(setting: Setting, name: str, place: int, count: int) -> manifold.Variations:
+    model = {"network": setting.network, **setting.controls}[name]
+    path = {"network": setting.paths["network"], **setting.control_paths}[name]
+    x = jnp.asarray(path.x[: setting.count(4, 16), place])
+    return manifold.principal_variations(model, x, setting.levels[place], count, setting.key("A10"))
+
+
+def _shares(found: list[manifold.Variations], basis: np.ndarray) -> np.ndarray:
+    directions = np.array([np.asarray(one.directions, np.float64) for one in found])
+    return manifold.principal_share(directions.reshape(*directions.shape[:3], -1), basis).mean(-1)
+
+
+def _jacobians(setting: Setting, sampler: gd.Sampler, levels: gd.NoiseLevel, kept: int) -> np.ndarray:
+    """What each component of the noise becomes in the image: (B, kept, D)."""
+    directions = setting.gaussian.eigvecs[:, :kept].T.reshape(kept, *setting.data.shape)
+    starts = setting.starts[: setting.count(6, 24)]
+    maps = [manifold.perturbation_maps(setting.network, sampler, x, levels, directions) for x in starts]
+    return np.asarray(jax.device_get(maps), np.float64).reshape(len(maps), kept, -1)
+
+
+def _walks(setting: Setting, found: manifold.Variations, place: int) -> tuple[np.ndarray, np.ndarray]:
+    """Along what the first image leaves undecided; noised as that image is, and denoised again."""
+    level, origin = setting.levels[place], np.asarray(found.denoised[0])
+    noise = (setting.paths["network"].x[0, place] - origin) / np.asarray(level.sigma)
+    rows = min(ROWS, found.variances.shape[1])
+    std = np.sqrt(np.maximum(np.asarray(found.variances[0]), 0))
+    along = np.asarray(found.directions[0])
+    straight = np.array([manifold.walk(origin, along[i], std[i] * STEPS) for i in range(rows)]).astype(origin.dtype)
+    again = [manifold.redenoise(setting.network, jnp.asarray(row), jnp.asarray(noise), level) for row in straight]
+    return straight, np.array(again)
+
+
+def _emergence(setting: Setting, name: str) -> np.ndarray:
+    path, mean = setting.paths[name], np.asarray(setting.gaussian.mean)
+    maps = [manifold.emergence_map(path.denoised[i], path.samples[i], mean, path.sigma) for i in range(ROWS)]
+    return np.array(maps)
+
+
+def find(record: Record) -> Finding:
+    """Agrees where the undecided directions are components at the outline, and the gains of the map are theirs."""
+    share = _mean(record.shares["network"][OUTLINE])
+    detail = _mean(record.shares["network"][-1])
+    ratio = interval(lambda gains: float(np.median(gains.mean(0) / record.solver)), record.gains)
+    spread = np.exp(np.median(np.abs(np.log(record.gains.mean(0) / record.solver))))
+    inside, alike = share.value >= INSIDE, spread <= FACTOR
+    controls = {name: float(values.mean()) for name, values in record.shares.items() if name != "network"}
+    others = "".join(f", {NAMES.get(name, name)} {value:.2f}" for name, value in controls.items())
+    found = (
+        f"At noise scale {record.sigma[OUTLINE]:.2g} {share} of what is undecided lies in the leading principal "
+        f"components (a Gaussian: 1, chance {record.chance:.2f}{others}); at {record.sigma[-1]:.2g} {detail}. A change "
+        f"of the noise along a component comes out {ratio} times as large as a Gaussian's, typically within a factor "
+        f"{spread:.2f}."
+    )
+    settled = {name: np.isfinite(maps).mean().item() for name, maps in record.emergence.items()}
+    numbers = {
+        "noise_scale": record.sigma.tolist(),
+        "share_in_components": record.shares["network"].mean(1).tolist(),
+        "share_at_outline": list(share),
+        "share_by_chance": record.chance,
+        "share_of_controls_at_outline": controls,
+        "undecided_variance": record.variances.mean(1).tolist(),
+        "undecided_variance_of_gaussian": record.expected.tolist(),
+        "gain_ratio": list(ratio),
+        "gain_factor": float(spread),
+        "gain": record.gains.mean(0).tolist(),
+        "singular_value": record.singular.mean(0).tolist(),
+        "gain_of_gaussian": record.exact.tolist(),
+        "gain_of_gaussian_with_solver": record.solver.tolist(),
+        "entries_that_commit": settled,
+    }
+    return Finding("agrees" if inside and alike else "agrees in part" if inside or alike else "differs", found, numbers)
+
+
+def _mean(values: np.ndarray) -> Interval:
+    return interval(np.mean, values)
+
+
+def draw(record: Record) -> Figure:
+    """Two curves, and for images the walks and the maps below them."""
+    pictures = is_image(record.straight[0, 0])
+    figure = Figure(figsize=(11, 9.4 if pictures else 4), layout="constrained")
+    top, *below = figure.subfigures(2, 1, height_ratios=(4, 5.2)) if pictures else [figure.subfigures(1, 1)]
+    left, right = top.subplots(1, 2)
+    _draw_shares(left, record)
+    _draw_gains(right, record)
+    for axis in (left, right):
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False, fontsize=8)
+    for part in below:
+        walks, maps = part.subfigures(1, 2, width_ratios=(7, 4.6))
+        _draw_walks(walks, record)
+        _draw_maps(maps, record)
+    share = record.shares["network"][OUTLINE].mean()
+    figure.suptitle(f"{share:.0%} of what is undecided at σ = {record.sigma[OUTLINE]:.2g} are principal components")
+    return figure
+
+
+def _draw_shares(axis: Axes, record: Record) -> None:
+    axis.axhline(1, color=COLORS["gaussian"], label="Gaussian (closed form)")
+    axis.axhline(record.chance, color="#999999", ls=":", label="random directions")
+    for name, values in record.shares.items():
+        sigma = record.sigma if name == "network" else record.sigma[[OUTLINE]]
+        axis.plot(sigma, values.mean(1), color=COLORS[name], label=NAMES[name], **LINES[name])
+    axis.set(xscale="log", ylim=(0, 1.05), xlabel=NOISE_AXIS, ylabel="share in the leading components")
+    axis.set_title("What is undecided, at each noise level", fontsize=10)
+    axis.invert_xaxis()
+    axis.xaxis.set_major_formatter("{x:g}")
+
+
+def _draw_gains(axis: Axes, record: Record) -> None:
+    place = np.arange(1, len(record.exact) + 1)
+    axis.plot(place, record.exact, color=COLORS["gaussian"], label="Gaussian, closed form: √λ / √(λ + σ²)")
+    axis.plot(place, record.solver, color=COLORS["gaussian"], ls=":", label="Gaussian, same solver")
+    axis.plot(place, record.gains.mean(0), "o", color=COLORS["network"], label=f"{NAMES['network']}, along components")
+    axis.plot(place, record.singular.mean(0), "-", color=COLORS["network"], lw=1, label="its singular values")
+    axis.set(yscale="log", xlabel="component", ylabel="change of image / change of noise")
+    axis.set_title("The map from noise to image", fontsize=10)
+
+
+def _draw_walks(figure: SubFigure, record: Record) -> None:
+    rows = len(record.straight)
+    axes = figure.subplots(2 * rows, len(STEPS), squeeze=False)
+    for i in range(rows):
+        _row(axes[2 * i], record.straight[i], f"direction {i + 1}")
+        _row(axes[2 * i + 1], record.redenoised[i], "denoised again")
+    for axis, step in zip(axes[0], STEPS, strict=True):
+        axis.set_title(f"{step:+.0f} std" if step else "image", fontsize=8)
+    figure.suptitle(f"Walks along what is undecided at σ = {record.sigma[SHOWN]:.2g}", fontsize=10)
+
+
+def _row(axes: np.ndarray, images: np.ndarray, name: str) -> None:
+    for axis, image in zip(axes, images, strict=True):
+        axis.imshow(np.clip(image.squeeze() / 2 + 0.5, 0, 1), cmap="gray_r", vmin=0, vmax=1)
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    axes[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+
+
+def _draw_maps(figure: SubFigure, record: Record) -> None:
+    """Each image, and below it the noise scale at which each of its pixels committed."""
+    low, high = np.nanmin(record.emergence["network"]), np.nanmax(record.emergence["network"])
+    axes = figure.subplots(4, ROWS, squeeze=False)
+    shown = None
+    for i, (name, images) in enumerate(record.finals.items()):
+        _row(axes[2 * i], images, NAMES[name])
+        for axis, levels in zip(axes[2 * i + 1], record.emergence[name], strict=True):
+            shown = axis.imshow(levels.mean(-1), cmap="viridis", norm="log", vmin=low, vmax=high)
+            axis.set(xticks=[], yticks=[])
+        axes[2 * i + 1][0].set_ylabel("committed\nat σ", rotation=0, ha="right", va="center", fontsize=8)
+    if shown is not None:
+        figure.colorbar(shown, ax=axes, shrink=0.6, format="{x:g}")
+    figure.suptitle("When each pixel was decided (white: little to decide)", fontsize=10)
+
+
+MANIFOLD = Experiment(
+    name="A10",
+    title="What is undecided are principal components, and noise is a latent space along them",
+    claim="At a noise level the directions in which an image may still vary are the principal components that have not "
+    "emerged yet; the map from noise to image stretches along them as a Gaussian's does.",
+    published="No number read; Wang & Vastola, arXiv 2303.02490.",
+    criterion=f"Agrees where, at the noise scale of the first component's standard deviation, {INSIDE:.0%} of the "
+    "leading undecided directions lie in as many principal components, and the gains of the map along components are "
+    f"typically within a factor {FACTOR} of the Gaussian's with the same solver; in part where one of the two holds.",
+    caption="Left: how much of the leading axes of the posterior covariance lies in as many principal components. "
+    "Right: how much a change of the noise changes the image. Below: images along undecided directions, as they are "
+    "and noised and denoised again, which leads back to the manifold; and the noise scale at which each pixel of an "
+    "image was over half way from the mean to its final value.",
+    measure=measure,
+    find=find,
+    draw=draw,
+)
