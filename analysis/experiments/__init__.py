@@ -9,6 +9,7 @@ from analysis.experiments.dimension import DIMENSION
 from analysis.experiments.distances import DISTANCES
 from analysis.experiments.emergence import EMERGENCE
 from analysis.experiments.explained import EXPLAINED
+from analysis.experiments.interpolation import INTERPOLATION
 from analysis.experiments.learning_speed import LEARNING_SPEED
 from analysis.experiments.linear_learning import LINEAR_LEARNING
 from analysis.experiments.manifold import MANIFOLD
@@ -19,6 +20,8 @@ from analysis.experiments.perturbation import PERTURBATION
 from analysis.experiments.rank import RANK
 from analysis.experiments.retrieval import RETRIEVAL
 from analysis.experiments.rotation import ROTATION
+from analysis.experiments.score_deviation import SCORE_DEVIATION
+from analysis.experiments.shape import SHAPE
 
 STANDARD: tuple[Experiment[Any], ...] = (
     DIMENSION,
@@ -35,6 +38,9 @@ STANDARD: tuple[Experiment[Any], ...] = (
     BOOMERANG,
     DISTANCES,
     MEAN_SHIFT,
+    SCORE_DEVIATION,
+    INTERPOLATION,
+    SHAPE,
     LINEAR_LEARNING,
     LEARNING_SPEED,
 )

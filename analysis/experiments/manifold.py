@@ -190,7 +190,8 @@ def _draw_shares(axis: Axes, record: Record) -> None:
     axis.set(xscale="log", ylim=(0, 1.05), xlabel=NOISE_AXIS, ylabel="share in the leading components")
     axis.set_title("What is undecided, at each noise level", fontsize=10)
     axis.invert_xaxis()
-    axis.xaxis.set_major_formatter("{x:g}")
+    axis.set_xticks(record.sigma, [f"{sigma:.2g}" for sigma in record.sigma])
+    axis.minorticks_off()
 
 
 def _draw_gains(axis: Axes, record: Record) -> None:

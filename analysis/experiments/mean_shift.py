@@ -48,10 +48,10 @@ def measure(setting: Setting) -> Record:
     places = np.linspace(0, len(setting.sigma) - 2, LEVELS).round().astype(int)
     levels, data_set = setting.levels[places], setting.models["data_set"]
     assert isinstance(data_set, gd.Empirical)
-    few = setting.count(32, 256)
-    paths = {**setting.paths, **setting.control_paths}
+    few = setting.count(16, 128)
     gains = {}
-    for name, path in paths.items():
+    for name in ("network", "gaussian", "data_set"):
+        path = setting.paths[name]
         pair = path.x[:few, places], path.denoised[:few, places]
         gains[name] = [np.asarray(part, np.float64) for part in _gains(data_set, *map(jnp.asarray, pair), levels)]
     own = jnp.asarray(setting.paths["data_set"].x[:few, places])

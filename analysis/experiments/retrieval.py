@@ -118,13 +118,17 @@ def draw(record: Record) -> Figure:
         neighbours.plot(record.sigma, np.median(record.neighbours[name], 0), color=COLORS[name], **LINES[name])
     weight.axhline(0.5, color="#999999", lw=0.8)
     for axis in (weight, neighbours):
-        axis.axvline(record.expected, color=COLORS["gaussian"], ls=":", label=None if axis is neighbours else "expected")
+        axis.axvline(
+            record.expected, color=COLORS["gaussian"], ls=":", label=None if axis is neighbours else "expected"
+        )
     weight.set(title="Weight of the likeliest training image", ylabel="weight (median, 80 % of paths)")
     neighbours.set(title="Training images that share the answer", yscale="log", ylabel="exp(entropy)")
     noise_axes(figure, weight, neighbours)
     for name, ratios in record.ratios.items():
         ordered = np.sort(np.minimum(ratios, 10))
-        ratio.plot(ordered, np.linspace(0, 1, len(ordered)), color=COLORS[name], label=NAMES[name], ls=LINES[name]["ls"])
+        ratio.plot(
+            ordered, np.linspace(0, 1, len(ordered)), color=COLORS[name], label=NAMES[name], ls=LINES[name]["ls"]
+        )
     ratio.axvline(COPY, color="#999999", lw=0.8)
     ratio.plot([1], [record.even], "k_", ms=18, label="expected at 1 without memory")
     ratio.set(xlim=(0, 1.6), xlabel="distance to training / to held-out", ylabel="share of samples below")

@@ -1,0 +1,186 @@
+"""D7: interpolating between two noises: which mixtures of them are noise, and what comes out.
+
+c1 z1 + c2 z2 of independent normal noises has variance c1^2 + c2^2: half way 1/2 on the straight line, 1 on the arc and
+on the line rescaled by sqrt(c1^2 + c2^2). A Gaussian's flow is affine, so the total variance of its samples is just so
+many times that of the data: the straight line makes images of too little contrast, by 1/2 exactly.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure, SubFigure
+
+import gaussdiff as gd
+from analysis.bootstrap import interval
+from analysis.compare import follow
+from analysis.experiment import Experiment, Finding
+from analysis.manifold import linear, rescaled, spherical, thinned
+from analysis.setting import Setting
+from analysis.style import is_image
+
+KINDS = (linear, spherical, rescaled)
+COLORS = {"ends": "#999999", "linear": "#d55e00", "spherical": "#0072b2", "rescaled": "#009e73"}
+SHARES = np.linspace(0, 1, 9)  # of the second noise, in the picture
+STEPS = 16  # of the solver: as many calls
+NEAR = 0.1  # how near to 1, or to 1/2, a share counts as it
+
+
+@dataclass(frozen=True)
+class Record:
+    """Of P pairs of noises half way, and of the first of each pair ("ends"); numbers by kind of interpolation.
+
+    power, gaussian: (P,), squared distance of the network's or the Gaussian's sample from the mean of the ends, over
+    the mean of that of the ends. frechet: to the held-out data in the features of that name. shares: (s,) of the second
+    noise; lengths: (s,), mean length of the noise over sigma sqrt(D); rows: (s, *event), samples between one pair.
+    """
+
+    power: dict[str, np.ndarray]
+    gaussian: dict[str, np.ndarray]
+    frechet: dict[str, float]
+    features: str
+    shares: np.ndarray
+    lengths: dict[str, np.ndarray]
+    rows: dict[str, np.ndarray]
+
+
+def measure(setting: Setting) -> Record:
+    """Samples from half way between pairs of starts by three kinds of interpolation, and from the starts."""
+    pairs = min(setting.count(64, 512), len(setting.starts) // 2)
+    starts = np.asarray(setting.starts[: 2 * pairs])
+    first, second = starts[::2], starts[1::2]
+    half = {"ends": first, **{kind.__name__: _between(kind, first, second, 0.5) for kind in KINDS}}
+    along = {kind.__name__: [_between(kind, first, second, share) for share in SHARES] for kind in KINDS}
+    noises = {**half, **{f"row {name}": np.array([x[0] for x in rows]) for name, rows in along.items()}}
+    samples = {name: _samples(setting, name, noises) for name in ("network", "gaussian")}
+    target = setting.features.extract(setting.data.held_out)
+    scale = float(setting.sigma[0]) * np.sqrt(first[0].size)
+    return Record(
+        power=_power({name: samples["network"][name] for name in half}),
+        gaussian=_power({name: samples["gaussian"][name] for name in half}),
+        frechet={
+            name: gd.metrics.frechet_distance(setting.features.extract(samples["network"][name]), target)
+            for name in half
+        },
+        features=setting.features.name,
+        shares=SHARES,
+        lengths={name: np.array([_length(x).mean() / scale for x in rows]) for name, rows in along.items()},
+        rows={name: samples["network"][f"row {name}"] for name in along},
+    )
+
+
+def _between(kind: Callable, first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
+    return np.array([kind(a, b, share) for a, b in zip(first, second, strict=True)]).astype(first.dtype)
+
+
+def _samples(setting: Setting, name: str, noises: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What a model makes of each set of noises, all in one batch, with a solver of few calls."""
+    together = jnp.asarray(np.concatenate(list(noises.values())))
+    levels = thinned(setting.levels, STEPS)
+    path = follow({name: setting.models[name]}, gd.DPMSolverPP2M(), together, levels)[name]
+    ends = np.cumsum([len(x) for x in noises.values()])[:-1]
+    return dict(zip(noises, np.split(path.samples, ends), strict=True))
+
+
+def _power(samples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    mean = samples["ends"].mean(0, dtype=np.float64)
+    squares = {name: _length(x - mean) ** 2 for name, x in samples.items()}
+    return {name: values / squares["ends"].mean() for name, values in squares.items()}
+
+
+def _length(x: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(x.reshape(len(x), -1).astype(np.float64), axis=1)
+
+
+def find(record: Record) -> Finding:
+    """Agrees where the straight line halves the variance of samples and is worse, and the other two keep both."""
+    power = {name: interval(_ratio, values, record.power["ends"]) for name, values in record.power.items()}
+    gaussian = {name: float(values.mean()) for name, values in record.gaussian.items()}
+    shrinks = abs(power["linear"].value - 0.5) <= NEAR
+    keeps = all(abs(power[name].value - 1) <= 2 * NEAR for name in ("spherical", "rescaled"))
+    worse = record.frechet["linear"] > 1.5 * max(record.frechet["spherical"], record.frechet["rescaled"])
+    lengths = {name: float(values[len(values) // 2]) for name, values in record.lengths.items()}
+    found = (
+        f"Half way on the straight line the noise has {lengths['linear']:.2f} of its length and samples have "
+        f"{power['linear']} of their variance (the Gaussian: {gaussian['linear']:.2f}; in closed form 1/2); on the arc "
+        f"{lengths['spherical']:.2f} and {power['spherical']}, rescaled {lengths['rescaled']:.2f} and "
+        f"{power['rescaled']}. Frechet distance to held-out data: linear {record.frechet['linear']:.3g}, spherical "
+        f"{record.frechet['spherical']:.3g}, rescaled {record.frechet['rescaled']:.3g}, ends "
+        f"{record.frechet['ends']:.3g}."
+    )
+    numbers = {
+        "variance_share": {name: list(one) for name, one in power.items()},
+        "variance_share_of_gaussian": gaussian,
+        "frechet": record.frechet,
+        "frechet_features": record.features,
+        "pairs": len(record.power["ends"]),
+        "noise_length": {name: values.tolist() for name, values in record.lengths.items()},
+        "share_of_second_noise": record.shares.tolist(),
+    }
+    held = (shrinks, keeps, worse)
+    return Finding("agrees" if all(held) else "agrees in part" if any(held) else "differs", found, numbers)
+
+
+def _ratio(values: np.ndarray, ends: np.ndarray) -> float:
+    return values.mean() / ends.mean()
+
+
+def draw(record: Record) -> Figure:
+    """Length of the noise, variance and quality of samples; below, one pair."""
+    pictures = is_image(record.rows["linear"][0])
+    figure = Figure(figsize=(11, 7.2 if pictures else 3.8), layout="constrained")
+    parts = figure.subfigures(2, 1, height_ratios=(3.6, 3.4)) if pictures else [figure.subfigures(1, 1)]
+    length, power, quality = parts[0].subplots(1, 3)
+    for name, values in record.lengths.items():
+        length.plot(record.shares, values, color=COLORS[name], label=name, ls="--" if name == "rescaled" else "-")
+    length.set(xlabel="share of the second noise", ylabel="length / (σ √D)", ylim=(0.6, 1.1))
+    length.set_title("Length of the noise", fontsize=10)
+    length.legend(frameon=False)
+    names = list(record.power)
+    colors = [COLORS[name] for name in names]
+    power.bar(names, [record.power[name].mean() for name in names], color=colors)
+    power.plot(names, [record.gaussian[name].mean() for name in names], "k_", ms=24, label="Gaussian")
+    power.axhline(0.5, color="black", ls=":", lw=0.8)
+    power.legend(frameon=False)
+    power.set_title("Variance of the samples half way (ends: 1)", fontsize=10)
+    quality.bar(names, [record.frechet[name] for name in names], color=colors)
+    quality.set_title("Fréchet distance to held-out data", fontsize=10)
+    for axis in (length, power, quality):
+        axis.spines[["top", "right"]].set_visible(False)
+    for part in parts[1:]:
+        _draw_rows(part, record)
+    share = record.power["linear"].mean()
+    figure.suptitle(f"Half way on the straight line between two noises, samples have {share:.0%} of their variance")
+    return figure
+
+
+def _draw_rows(figure: SubFigure, record: Record) -> None:
+    axes = figure.subplots(len(record.rows), len(record.shares))
+    for line, (name, images) in zip(axes, record.rows.items(), strict=True):
+        for axis, image in zip(line, images, strict=True):
+            axis.imshow(np.clip(image.squeeze() / 2 + 0.5, 0, 1), cmap="gray_r", vmin=0, vmax=1)
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    for axis, share in zip(axes[0], record.shares, strict=True):
+        axis.set_title(f"{share:.2g}", fontsize=8)
+
+
+INTERPOLATION = Experiment(
+    name="D7",
+    title="Between two noises one goes along the arc, not along the straight line",
+    claim="The straight line between two noises leaves the shell on which noise lies, and its samples fade; spherical "
+    "and rescaled interpolation keep the length of the noise and the quality of the samples.",
+    published="No number read; Chen et al., arXiv 2305.19947.",
+    criterion=f"Agrees where, half way, (1) samples of the straight line have within {NEAR} of half the variance of "
+    f"those at its ends, (2) those of the arc and of the rescaled line within {2 * NEAR} of all of it, and (3) the "
+    "straight line's Frechet distance to held-out data is 1.5 times that of the other two, or more; in part where some "
+    "of these hold.",
+    caption="Left: the length of the noise on the way. Middle: the variance of samples half way, as a share of that at "
+    "the ends; dashes: the Gaussian with the same solver. Right: how far the samples are from held-out data. Below: "
+    "one pair, sampled along the way.",
+    measure=measure,
+    find=find,
+    draw=draw,
+)

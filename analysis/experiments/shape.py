@@ -1,0 +1,215 @@
+"""D8: the shape that all paths share: a bow of two directions beside the chord, whatever the image.
+
+alpha = 1. Beside its chord, from start to end, a path is written in the two directions that hold most of the rest; the
+paths are turned onto each other there (orthogonal Procrustes, no scaling). A path of a Gaussian has S_k z_k along its
+modes with z_k conserved, and sums over many modes hardly depend on z: the path with all z_k = 1, which has the expected
+Gram matrix, is the shape that all paths should have. Curvature and torsion follow from three derivatives in
+u = log sigma, of which dx/du = x - D is known without differences:
+
+    curvature = sqrt(det G2) / |x'|^3,   torsion = sqrt(det G3) / det G2,   G the Gram matrices of x', x'', x'''
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import gaussdiff as gd
+from analysis.bootstrap import Interval, interval
+from analysis.compare import Paths
+from analysis.experiment import Experiment, Finding
+from analysis.setting import Setting
+from analysis.style import COLORS, LINES, NAMES, noise_axes, panels
+
+ALIKE = 0.9  # shares from which paths count as planar beside the chord, and as alike
+STRAIGHT = 1e-3  # paths that leave the chord by less than this share of the closed form's have no shape
+SEEN = 20.0  # noise scale from which on curvature and torsion are above the rounding of single precision
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of B paths. beside: (B, n+1, 2), from the chord, in the two directions that hold most of it; planar: (B,), the
+    share of the squares that they hold; curvature, torsion: (B, n), in 1 / data units.
+    """
+
+    beside: np.ndarray
+    planar: np.ndarray
+    curvature: np.ndarray
+    torsion: np.ndarray
+
+
+@dataclass(frozen=True)
+class Record:
+    """sigma: (n+1,). shapes: of each model whose paths leave the chord; straight: the others. expected: the closed
+    form's, of one path.
+    """
+
+    sigma: np.ndarray
+    shapes: dict[str, Shape]
+    straight: list[str]
+    expected: Shape
+
+
+def measure(setting: Setting) -> Record:
+    """Shape, curvature and torsion of every model's and every control's paths, and the closed form's."""
+    variances, levels = np.asarray(setting.gaussian.variances), setting.levels
+    std = np.asarray(gd.marginal_std(variances[None], _column(levels)), np.float64)
+    expected = shape(Paths(setting.sigma, std[None], (variances / std[:-1])[None]))
+    depth = np.linalg.norm(expected.beside[0])
+    shapes, straight = {}, []
+    for name, path in {**setting.paths, **setting.control_paths}.items():
+        found = shape(path, expected.beside[0])
+        if np.sqrt(np.mean(found.beside**2)) * np.sqrt(found.beside[0].size) < STRAIGHT * depth:
+            straight.append(name)
+        else:
+            shapes[name] = found
+    return Record(setting.sigma, shapes, straight, expected)
+
+
+def _column(levels: gd.NoiseLevel) -> gd.NoiseLevel:
+    return gd.NoiseLevel(levels.alpha[:, None], levels.sigma[:, None])
+
+
+def shape(paths: Paths, reference: np.ndarray | None = None) -> Shape:
+    """The shape of each path, turned onto the reference (n+1, 2) where there is one."""
+    x = paths.x.astype(np.float64).reshape(*paths.x.shape[:2], -1)
+    away = off_chord(x)
+    left, singular, _ = np.linalg.svd(away, full_matrices=False)
+    beside = _two(left * singular[:, None])
+    if reference is not None:
+        beside = np.array([one @ turn(one, reference) for one in beside])
+    squares = singular**2
+    total = squares.sum(1)
+    planar = np.divide(squares[:, :2].sum(1), total, out=np.ones_like(total), where=total > 0)
+    denoised = paths.denoised.astype(np.float64).reshape(*paths.denoised.shape[:2], -1)
+    return Shape(beside, planar, *bends(x[:, :-1] - denoised, paths.sigma[: denoised.shape[1]]))
+
+
+def _two(coordinates: np.ndarray) -> np.ndarray:
+    """The first two columns; 0 for a second that is not there."""
+    return np.pad(coordinates, ((0, 0), (0, 0), (0, 1)))[..., :2]
+
+
+def off_chord(x: np.ndarray) -> np.ndarray:
+    """From the line between its ends to each point of a path: (B, points, D)."""
+    away = x - x[:, -1:]
+    unit = away[:, :1] / np.linalg.norm(away[:, :1], axis=-1, keepdims=True)
+    return away - (away * unit).sum(-1, keepdims=True) * unit
+
+
+def turn(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """The orthogonal matrix R (2, 2) with points @ R nearest to the reference. Schoenemann 1966."""
+    left, _, right = np.linalg.svd(points.T @ reference)
+    return left @ right
+
+
+def bends(velocity: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Curvature and torsion (B, n) of paths with dx/du = velocity (B, n, D), u = log sigma; differences in u."""
+    u = np.log(sigma.astype(np.float64))
+    second = np.gradient(velocity, u, axis=1)
+    third = np.gradient(second, u, axis=1)
+    derivatives = np.stack([velocity, second, third], axis=-2)
+    gram = derivatives @ np.swapaxes(derivatives, -1, -2)
+    areas = np.linalg.det(gram[..., :2, :2])
+    volumes = np.linalg.det(gram)
+    curvature = np.sqrt(np.maximum(areas, 0)) / gram[..., 0, 0] ** 1.5
+    torsion = np.divide(np.sqrt(np.maximum(volumes, 0)), areas, out=np.zeros_like(areas), where=areas > 0)
+    return curvature, torsion
+
+
+def find(record: Record) -> Finding:
+    """Agrees where two directions hold what is beside the chord, and the paths' shapes are one."""
+    planar = {name: interval(np.mean, one.planar) for name, one in record.shapes.items()}
+    shared = {name: _alike(one.beside, one.beside.mean(0)) for name, one in record.shapes.items()}
+    closed = {name: _alike(one.beside, record.expected.beside[0]) for name, one in record.shapes.items()}
+    if "network" not in record.shapes:
+        nothing = "The network's paths are straight: they have no shape."
+        return Finding("differs", nothing, {"straight": record.straight})
+    seen = record.sigma[:-1] <= SEEN
+    peak = {name: _peak(one, record.sigma, seen) for name, one in record.shapes.items()}
+    expected = _peak(record.expected, record.sigma, seen)
+    others = ", ".join(f"{NAMES.get(name, name)} {one.value:.3f}" for name, one in shared.items() if name != "network")
+    found = (
+        f"Two directions hold {planar['network']} of what is beside the chord (closed form "
+        f"{record.expected.planar[0]:.3f}). Aligned paths share {shared['network']} of it ({others}), and "
+        f"{closed['network']} with the closed form. Curvature is largest at noise scale {peak['network'][0]:.2g}: "
+        f"{peak['network'][1]:.3g} per data unit; closed form {expected[1]:.3g} at {expected[0]:.2g}."
+    )
+    numbers = {
+        "planar": {name: list(one) for name, one in planar.items()},
+        "planar_expected": float(record.expected.planar[0]),
+        "shared": {name: list(one) for name, one in shared.items()},
+        "shared_with_closed_form": {name: list(one) for name, one in closed.items()},
+        "straight": record.straight,
+        "noise_scale": record.sigma[:-1][seen].tolist(),
+        "curvature": {name: np.median(one.curvature, 0)[seen].tolist() for name, one in record.shapes.items()},
+        "torsion": {name: np.median(one.torsion, 0)[seen].tolist() for name, one in record.shapes.items()},
+        "curvature_expected": record.expected.curvature[0][seen].tolist(),
+        "torsion_expected": record.expected.torsion[0][seen].tolist(),
+    }
+    held = (planar["network"].value >= ALIKE, shared["network"].value >= ALIKE)
+    return Finding("agrees" if all(held) else "agrees in part" if any(held) else "differs", found, numbers)
+
+
+def _alike(shapes: np.ndarray, one: np.ndarray) -> Interval:
+    """1 - sum |shape - one|^2 / sum |shape|^2 over paths."""
+    errors, squares = (np.sum(part**2, axis=(1, 2)) for part in (shapes - one, shapes))
+    return interval(lambda e, s: float(1 - e.sum() / s.sum()), errors, squares)
+
+
+def _peak(found: Shape, sigma: np.ndarray, seen: np.ndarray) -> tuple[float, float]:
+    """Where the median curvature is largest, and how large."""
+    middle = np.where(seen, np.median(found.curvature, 0), 0)
+    return float(sigma[middle.argmax()]), float(middle.max())
+
+
+def draw(record: Record) -> Figure:
+    """Aligned shapes, their distance from the chord, curvature and torsion."""
+    figure, (plane, depth, curvature, torsion) = panels(4, width=3.5)
+    shown = [name for name in ("network", "gaussian", "data_set") if name in record.shapes]
+    seen = record.sigma[:-1] <= SEEN
+    for name in shown:
+        found = record.shapes[name]
+        style = {**LINES[name], "ms": 2}
+        for i, one in enumerate(found.beside[:12] if name == "network" else []):
+            plane.plot(*one.T, color=COLORS[name], lw=0.5, alpha=0.5, label=None if i else "12 paths")
+        plane.plot(*found.beside.mean(0).T, color=COLORS[name], lw=2, ls=style["ls"])
+        low, middle, high = np.quantile(np.linalg.norm(found.beside, axis=-1), (0.1, 0.5, 0.9), axis=0)
+        depth.plot(record.sigma[:-1], middle[:-1], color=COLORS[name], label=NAMES[name], **style)
+        depth.fill_between(record.sigma[:-1], low[:-1], high[:-1], color=COLORS[name], alpha=0.15, lw=0)
+        for axis, values in ((curvature, found.curvature), (torsion, found.torsion)):
+            axis.plot(record.sigma[:-1][seen], np.median(values, 0)[seen], color=COLORS[name], **style)
+    only = record.expected
+    plane.plot(*only.beside[0].T, color="#d55e00", ls="--")
+    distance = np.linalg.norm(only.beside[0], axis=-1)[:-1]
+    depth.plot(record.sigma[:-1], distance, color="#d55e00", ls="--", label="closed form")
+    for axis, values in ((curvature, only.curvature), (torsion, only.torsion)):
+        axis.plot(record.sigma[:-1][seen], values[0][seen], color="#d55e00", ls="--")
+        axis.set(yscale="log", ylabel="per data unit")
+    plane.set(title="Aligned, beside the chord", xlabel="first direction (data units)", ylabel="second direction")
+    plane.title.set_fontsize(10)
+    depth.set(title="Distance from the chord", ylabel="data units (median, 80 % of paths)")
+    curvature.set_title("Curvature (median)")
+    torsion.set_title("Torsion (median)")
+    noise_axes(figure, depth, curvature, torsion)
+    share = _alike(record.shapes["network"].beside, record.shapes["network"].beside.mean(0)).value if shown else 0
+    figure.suptitle(f"Aligned, paths to different images share {share:.0%} of their shape beside the chord")
+    return figure
+
+
+SHAPE = Experiment(
+    name="D8",
+    title="All paths have one shape",
+    claim="Paths to different images are the same curve, turned: chord and two more directions hold it, and aligned "
+    "they lie on each other.",
+    published="No number read; Chen et al., arXiv 2506.10177.",
+    criterion=f"Agrees where two directions hold {ALIKE:.0%} of the squares beside the chord on average, and aligned "
+    f"paths share {ALIKE:.0%} of theirs with their mean; in part where one of the two holds. The chord, hundreds of "
+    "times longer, is left out: with it any paths would be alike.",
+    caption="Left: paths beside their chord, in the two directions that hold most, turned onto the closed form "
+    "(dashed: the Gaussian's path with every mode at one standard deviation). Then their distance from the chord, curvature "
+    "and torsion by noise level. Controls that share their shape as well show that many dimensions, not learning, make it.",
+    measure=measure,
+    find=find,
+    draw=draw,
+)
