@@ -48,7 +48,7 @@ class Record:
 
 def measure(setting: Setting) -> Record:
     """The four distances of the network and of the Gaussian, and how near the optimal samples are to the data."""
-    few, best = setting.count(48, 256), setting.paths["data_set"]
+    few, best = setting.count(32, 256), setting.paths["data_set"]
     data_set, levels = setting.models["data_set"], setting.levels[:-1]
     deviations = {}
     for name in ("network", "gaussian"):

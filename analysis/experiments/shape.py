@@ -3,14 +3,17 @@
 alpha = 1. Beside its chord, from start to end, a path is written in the two directions that hold most of the rest; the
 paths are turned onto each other there (orthogonal Procrustes, no scaling). A path of a Gaussian has S_k z_k along its
 modes with z_k conserved, and sums over many modes hardly depend on z: the path with all z_k = 1, which has the expected
-Gram matrix, is the shape that all paths should have. Curvature and torsion follow from three derivatives in
-u = log sigma, of which dx/du = x - D is known without differences:
+Gram matrix, is the shape that all paths should have. How fast a path turns and twists follows from derivatives
+in sigma, of which dx/dsigma = (x - D) / sigma is known without differences, G their Gram matrices:
 
-    curvature = sqrt(det G2) / |x'|^3,   torsion = sqrt(det G3) / det G2,   G the Gram matrices of x', x'', x'''
+    turning = sigma |x'| curvature, curvature = sqrt(det G2) / |x'|^3;    twist = sigma |x'| sqrt(det G3) / det G2
+
+in radians per unit of log sigma: curvature and torsion, free of the path's length.
 """
 
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -23,19 +26,19 @@ from analysis.style import COLORS, LINES, NAMES, noise_axes, panels
 
 ALIKE = 0.9  # shares from which paths count as planar beside the chord, and as alike
 STRAIGHT = 1e-3  # paths that leave the chord by less than this share of the closed form's have no shape
-SEEN = 20.0  # noise scale from which on curvature and torsion are above the rounding of single precision
+SEEN = 20.0  # noise scale from which on turning and twist are above the rounding of single precision
 
 
 @dataclass(frozen=True)
 class Shape:
     """Of B paths. beside: (B, n+1, 2), from the chord, in the two directions that hold most of it; planar: (B,), the
-    share of the squares that they hold; curvature, torsion: (B, n), in 1 / data units.
+    share of the squares that they hold; turning, twist: (B, n), in radians per unit of log sigma.
     """
 
     beside: np.ndarray
     planar: np.ndarray
-    curvature: np.ndarray
-    torsion: np.ndarray
+    turning: np.ndarray
+    twist: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,10 @@ class Record:
 
 
 def measure(setting: Setting) -> Record:
-    """Shape, curvature and torsion of every model's and every control's paths, and the closed form's."""
-    variances, levels = np.asarray(setting.gaussian.variances), setting.levels
-    std = np.asarray(gd.marginal_std(variances[None], _column(levels)), np.float64)
-    expected = shape(Paths(setting.sigma, std[None], (variances / std[:-1])[None]))
+    """Shape, turning and twist of every model's and every control's paths, and the closed form's."""
+    variances = setting.gaussian.variances
+    std = np.asarray(jax.vmap(gd.marginal_std, in_axes=(None, 0))(variances, setting.levels), np.float64)
+    expected = shape(Paths(setting.sigma, std[None], (np.asarray(variances, np.float64) / std[:-1])[None]))
     depth = np.linalg.norm(expected.beside[0])
     shapes, straight = {}, []
     for name, path in {**setting.paths, **setting.control_paths}.items():
@@ -64,10 +67,6 @@ def measure(setting: Setting) -> Record:
         else:
             shapes[name] = found
     return Record(setting.sigma, shapes, straight, expected)
-
-
-def _column(levels: gd.NoiseLevel) -> gd.NoiseLevel:
-    return gd.NoiseLevel(levels.alpha[:, None], levels.sigma[:, None])
 
 
 def shape(paths: Paths, reference: np.ndarray | None = None) -> Shape:
@@ -81,8 +80,9 @@ def shape(paths: Paths, reference: np.ndarray | None = None) -> Shape:
     squares = singular**2
     total = squares.sum(1)
     planar = np.divide(squares[:, :2].sum(1), total, out=np.ones_like(total), where=total > 0)
-    denoised = paths.denoised.astype(np.float64).reshape(*paths.denoised.shape[:2], -1)
-    return Shape(beside, planar, *bends(x[:, :-1] - denoised, paths.sigma[: denoised.shape[1]]))
+    sigma = paths.sigma[:-1].astype(np.float64)
+    noise = (x[:, :-1] - paths.denoised.reshape(len(x), len(sigma), -1)) / sigma[:, None]
+    return Shape(beside, planar, *bends(noise, sigma))
 
 
 def _two(coordinates: np.ndarray) -> np.ndarray:
@@ -104,17 +104,17 @@ def turn(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def bends(velocity: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Curvature and torsion (B, n) of paths with dx/du = velocity (B, n, D), u = log sigma; differences in u."""
-    u = np.log(sigma.astype(np.float64))
-    second = np.gradient(velocity, u, axis=1)
-    third = np.gradient(second, u, axis=1)
+    """Turning and twist (B, n) of paths with dx/dsigma = velocity (B, n, D), by differences of it in sigma."""
+    second = np.gradient(velocity, sigma, axis=1, edge_order=2)
+    third = np.gradient(second, sigma, axis=1, edge_order=2)
     derivatives = np.stack([velocity, second, third], axis=-2)
     gram = derivatives @ np.swapaxes(derivatives, -1, -2)
-    areas = np.linalg.det(gram[..., :2, :2])
-    volumes = np.linalg.det(gram)
-    curvature = np.sqrt(np.maximum(areas, 0)) / gram[..., 0, 0] ** 1.5
-    torsion = np.divide(np.sqrt(np.maximum(volumes, 0)), areas, out=np.zeros_like(areas), where=areas > 0)
-    return curvature, torsion
+    areas = np.maximum(np.linalg.det(gram[..., :2, :2]), 0)
+    volumes = np.maximum(np.linalg.det(gram), 0)
+    speed = gram[..., 0, 0]
+    turning = np.divide(np.sqrt(areas), speed, out=np.zeros_like(areas), where=speed > 0)
+    twist = np.divide(np.sqrt(volumes * speed), areas, out=np.zeros_like(areas), where=areas > 0)
+    return sigma * turning, sigma * twist
 
 
 def find(record: Record) -> Finding:
@@ -132,8 +132,8 @@ def find(record: Record) -> Finding:
     found = (
         f"Two directions hold {planar['network']} of what is beside the chord (closed form "
         f"{record.expected.planar[0]:.3f}). Aligned paths share {shared['network']} of it ({others}), and "
-        f"{closed['network']} with the closed form. Curvature is largest at noise scale {peak['network'][0]:.2g}: "
-        f"{peak['network'][1]:.3g} per data unit; closed form {expected[1]:.3g} at {expected[0]:.2g}."
+        f"{closed['network']} with the closed form. They turn fastest at noise scale {peak['network'][0]:.2g}, by "
+        f"{peak['network'][1]:.3g} radians per unit of log sigma; closed form {expected[1]:.3g} at {expected[0]:.2g}."
     )
     numbers = {
         "planar": {name: list(one) for name, one in planar.items()},
@@ -142,10 +142,10 @@ def find(record: Record) -> Finding:
         "shared_with_closed_form": {name: list(one) for name, one in closed.items()},
         "straight": record.straight,
         "noise_scale": record.sigma[:-1][seen].tolist(),
-        "curvature": {name: np.median(one.curvature, 0)[seen].tolist() for name, one in record.shapes.items()},
-        "torsion": {name: np.median(one.torsion, 0)[seen].tolist() for name, one in record.shapes.items()},
-        "curvature_expected": record.expected.curvature[0][seen].tolist(),
-        "torsion_expected": record.expected.torsion[0][seen].tolist(),
+        "turning": {name: np.median(one.turning, 0)[seen].tolist() for name, one in record.shapes.items()},
+        "twist": {name: np.median(one.twist, 0)[seen].tolist() for name, one in record.shapes.items()},
+        "turning_expected": record.expected.turning[0][seen].tolist(),
+        "twist_expected": record.expected.twist[0][seen].tolist(),
     }
     held = (planar["network"].value >= ALIKE, shared["network"].value >= ALIKE)
     return Finding("agrees" if all(held) else "agrees in part" if any(held) else "differs", found, numbers)
@@ -158,14 +158,14 @@ def _alike(shapes: np.ndarray, one: np.ndarray) -> Interval:
 
 
 def _peak(found: Shape, sigma: np.ndarray, seen: np.ndarray) -> tuple[float, float]:
-    """Where the median curvature is largest, and how large."""
-    middle = np.where(seen, np.median(found.curvature, 0), 0)
+    """Where the median turning is largest, and how large."""
+    middle = np.where(seen, np.median(found.turning, 0), 0)
     return float(sigma[middle.argmax()]), float(middle.max())
 
 
 def draw(record: Record) -> Figure:
-    """Aligned shapes, their distance from the chord, curvature and torsion."""
-    figure, (plane, depth, curvature, torsion) = panels(4, width=3.5)
+    """Aligned shapes, their distance from the chord, turning and twist."""
+    figure, (plane, depth, turning, twist) = panels(4, width=3.5)
     shown = [name for name in ("network", "gaussian", "data_set") if name in record.shapes]
     seen = record.sigma[:-1] <= SEEN
     for name in shown:
@@ -177,21 +177,21 @@ def draw(record: Record) -> Figure:
         low, middle, high = np.quantile(np.linalg.norm(found.beside, axis=-1), (0.1, 0.5, 0.9), axis=0)
         depth.plot(record.sigma[:-1], middle[:-1], color=COLORS[name], label=NAMES[name], **style)
         depth.fill_between(record.sigma[:-1], low[:-1], high[:-1], color=COLORS[name], alpha=0.15, lw=0)
-        for axis, values in ((curvature, found.curvature), (torsion, found.torsion)):
+        for axis, values in ((turning, found.turning), (twist, found.twist)):
             axis.plot(record.sigma[:-1][seen], np.median(values, 0)[seen], color=COLORS[name], **style)
     only = record.expected
     plane.plot(*only.beside[0].T, color="#d55e00", ls="--")
     distance = np.linalg.norm(only.beside[0], axis=-1)[:-1]
     depth.plot(record.sigma[:-1], distance, color="#d55e00", ls="--", label="closed form")
-    for axis, values in ((curvature, only.curvature), (torsion, only.torsion)):
+    for axis, values in ((turning, only.turning), (twist, only.twist)):
         axis.plot(record.sigma[:-1][seen], values[0][seen], color="#d55e00", ls="--")
-        axis.set(yscale="log", ylabel="per data unit")
+        axis.set_ylabel("radians per unit of log σ")
     plane.set(title="Aligned, beside the chord", xlabel="first direction (data units)", ylabel="second direction")
     plane.title.set_fontsize(10)
     depth.set(title="Distance from the chord", ylabel="data units (median, 80 % of paths)")
-    curvature.set_title("Curvature (median)")
-    torsion.set_title("Torsion (median)")
-    noise_axes(figure, depth, curvature, torsion)
+    turning.set_title("How fast it turns (curvature)")
+    twist.set_title("How fast it twists (torsion)")
+    noise_axes(figure, depth, turning, twist)
     share = _alike(record.shapes["network"].beside, record.shapes["network"].beside.mean(0)).value if shown else 0
     figure.suptitle(f"Aligned, paths to different images share {share:.0%} of their shape beside the chord")
     return figure
@@ -207,8 +207,9 @@ SHAPE = Experiment(
     f"paths share {ALIKE:.0%} of theirs with their mean; in part where one of the two holds. The chord, hundreds of "
     "times longer, is left out: with it any paths would be alike.",
     caption="Left: paths beside their chord, in the two directions that hold most, turned onto the closed form "
-    "(dashed: the Gaussian's path with every mode at one standard deviation). Then their distance from the chord, curvature "
-    "and torsion by noise level. Controls that share their shape as well show that many dimensions, not learning, make it.",
+    "(dashed: the Gaussian's path with every mode at one standard deviation). Then their distance from the chord, "
+    "and how fast they turn and twist, by noise level. Controls that share their shape as well show that many "
+    "dimensions, not learning, make it.",
     measure=measure,
     find=find,
     draw=draw,
