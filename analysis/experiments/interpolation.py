@@ -130,8 +130,8 @@ def draw(record: Record) -> Figure:
     """Length of the noise, variance and quality of samples; below, one pair."""
     pictures = is_image(record.rows["linear"][0])
     figure = Figure(figsize=(11, 7.2 if pictures else 3.8), layout="constrained")
-    parts = figure.subfigures(2, 1, height_ratios=(3.6, 3.4)) if pictures else [figure.subfigures(1, 1)]
-    length, power, quality = parts[0].subplots(1, 3)
+    grid = figure.add_gridspec(1 + pictures, 1, height_ratios=(3.6, 3.4)[: 1 + pictures])
+    length, power, quality = figure.add_subfigure(grid[0]).subplots(1, 3, squeeze=False)[0]
     for name, values in record.lengths.items():
         length.plot(record.shares, values, color=COLORS[name], label=name, ls="--" if name == "rescaled" else "-")
     length.set(xlabel="share of the second noise", ylabel="length / (σ √D)", ylim=(0.6, 1.1))
@@ -140,16 +140,15 @@ def draw(record: Record) -> Figure:
     names = list(record.power)
     colors = [COLORS[name] for name in names]
     power.bar(names, [record.power[name].mean() for name in names], color=colors)
-    power.plot(names, [record.gaussian[name].mean() for name in names], "k_", ms=24, label="Gaussian")
+    power.plot(names, [record.gaussian[name].mean() for name in names], "k_", ms=24)
     power.axhline(0.5, color="black", ls=":", lw=0.8)
-    power.legend(frameon=False)
-    power.set_title("Variance of the samples half way (ends: 1)", fontsize=10)
+    power.set_title("Variance of samples half way (dashes: Gaussian)", fontsize=10)
     quality.bar(names, [record.frechet[name] for name in names], color=colors)
-    quality.set_title("Fréchet distance to held-out data", fontsize=10)
+    quality.set_title(f"Fréchet distance to held-out data, {len(record.power['ends'])} samples", fontsize=10)
     for axis in (length, power, quality):
         axis.spines[["top", "right"]].set_visible(False)
-    for part in parts[1:]:
-        _draw_rows(part, record)
+    if pictures:
+        _draw_rows(figure.add_subfigure(grid[1]), record)
     share = record.power["linear"].mean()
     figure.suptitle(f"Half way on the straight line between two noises, samples have {share:.0%} of their variance")
     return figure

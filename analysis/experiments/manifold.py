@@ -165,17 +165,16 @@ def draw(record: Record) -> Figure:
     """Two curves, and for images the walks and the maps below them."""
     pictures = is_image(record.straight[0, 0])
     figure = Figure(figsize=(11, 9.4 if pictures else 4), layout="constrained")
-    top, *below = figure.subfigures(2, 1, height_ratios=(4, 5.2)) if pictures else [figure.subfigures(1, 1)]
-    left, right = top.subplots(1, 2)
+    grid = figure.add_gridspec(1 + pictures, 2, height_ratios=(4, 5.2)[: 1 + pictures], width_ratios=(7, 4.6))
+    left, right = figure.add_subfigure(grid[0, :]).subplots(1, 2, squeeze=False)[0]
     _draw_shares(left, record)
     _draw_gains(right, record)
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False, fontsize=8)
-    for part in below:
-        walks, maps = part.subfigures(1, 2, width_ratios=(7, 4.6))
-        _draw_walks(walks, record)
-        _draw_maps(maps, record)
+    if pictures:
+        _draw_walks(figure.add_subfigure(grid[1, 0]), record)
+        _draw_maps(figure.add_subfigure(grid[1, 1]), record)
     share = record.shares["network"][OUTLINE].mean()
     figure.suptitle(f"{share:.0%} of what is undecided at σ = {record.sigma[OUTLINE]:.2g} are principal components")
     return figure

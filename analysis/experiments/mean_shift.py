@@ -52,8 +52,8 @@ def measure(setting: Setting) -> Record:
     gains = {}
     for name in ("network", "gaussian", "data_set"):
         path = setting.paths[name]
-        pair = path.x[:few, places], path.denoised[:few, places]
-        gains[name] = [np.asarray(part, np.float64) for part in _gains(data_set, *map(jnp.asarray, pair), levels)]
+        x, to = jnp.asarray(path.x[:few, places]), jnp.asarray(path.denoised[:few, places])
+        gains[name] = [np.asarray(part, np.float64) for part in _gains(data_set, x, to, levels)]
     own = jnp.asarray(setting.paths["data_set"].x[:4, places])
     return Record(
         sigma=setting.sigma[places],
@@ -79,7 +79,8 @@ def _gains(
 
     both = jax.vmap(jax.vmap(one, in_axes=(0, 0, None)), in_axes=(0, 0, None))
     found = jax.lax.map(lambda width: both(x, to, width), widths)
-    return tuple(jnp.moveaxis(part, 0, -1) for part in found)
+    gain, bound, rounding = (jnp.moveaxis(part, 0, -1) for part in found)
+    return gain, bound, rounding
 
 
 @eqx.filter_jit
@@ -98,7 +99,7 @@ def find(record: Record) -> Finding:
     promised = {name: bound > record.rounding[name] for name, bound in record.bound.items()}
     broken = {name: int((record.gain[name] < -record.rounding[name])[yes].sum()) for name, yes in promised.items()}
     counted = {name: int(yes.sum()) for name, yes in promised.items()}
-    rises = {name: interval(np.mean, (gain > 0).mean((1, 2))) for name, gain in record.gain.items()}
+    rises = {name: interval(_share, *counts(record, name)) for name in record.gain}
     holds = {name: float(yes.mean()) for name, yes in promised.items()}
     mean_shift = _own_width(record.gain["data_set"] >= -record.rounding["data_set"])
     others = ", ".join(f"{NAMES[name]} {one.value:.3f}" for name, one in rises.items() if name != "network")
@@ -115,11 +116,20 @@ def find(record: Record) -> Finding:
         "condition_holds": holds,
         "condition_broken": broken,
         "noise_scale": record.sigma.tolist(),
-        "network_rises_by_width_and_noise": (record.gain["network"] > 0).mean(0).T.tolist(),
     }
     exact = record.identity < 1e-2 and not any(broken.values()) and mean_shift == 1
     often = rises["network"].value >= OFTEN
     return Finding("agrees" if exact and often else "agrees in part" if exact or often else "differs", found, numbers)
+
+
+def counts(record: Record, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Where the likelihood rises, and where it is certain to rise or fall: (B, m, h) each."""
+    gain, rounding = record.gain[name], record.rounding[name]
+    return gain > rounding, np.abs(gain) > rounding
+
+
+def _share(rises: np.ndarray, certain: np.ndarray) -> float:
+    return float(rises.sum() / certain.sum())
 
 
 def _own_width(flags: np.ndarray) -> float:
@@ -135,17 +145,18 @@ def draw(record: Record) -> Figure:
     labels = [f"{s:.2g}" for s in record.sigma]
     picture = None
     for axis, name in zip(axes, shown, strict=True):
-        share = (record.gain[name] > 0).mean(0).T
+        rises, certain = (part.sum(0).T for part in counts(record, name))
+        share = np.divide(rises, certain, out=np.full(rises.shape, np.nan), where=certain > 0)
         picture = axis.imshow(share, origin="lower", cmap="cividis", vmin=0, vmax=1)
         axis.plot(range(len(labels)), range(len(labels)), ":", color="white")
         axis.set(xticks=range(len(labels)), yticks=range(len(labels)), xlabel=NOISE_AXIS)
         axis.set_xticklabels(labels, fontsize=8)
         axis.set_yticklabels(labels, fontsize=8)
-        axis.set_title(f"{NAMES[name]}: {(record.gain[name] > 0).mean():.1%} rise", color=COLORS[name], fontsize=10)
+        axis.set_title(f"{NAMES[name]}: {_share(*counts(record, name)):.1%} rise", color=COLORS[name], fontsize=10)
     axes[0].set_ylabel("width of the kernel (data units)")
     if picture is not None:
         figure.colorbar(picture, ax=axes, shrink=0.7, label="share of states that become likelier")
-    share = (record.gain["network"] > 0).mean()
+    share = _share(*counts(record, "network"))
     figure.suptitle(f"Denoising makes {share:.1%} of states likelier, whatever the width of the kernel")
     return figure
 
@@ -161,7 +172,7 @@ MEAN_SHIFT = Experiment(
     "or the count, holds.",
     caption="The share of states whose denoised image has a higher kernel density of the training data than the "
     "state: columns by the noise of the state, rows by the width of the kernel. On the dotted line the two are equal, "
-    "and the data set's own step is mean shift.",
+    "and the data set's own step is mean shift. White: changes below rounding, which do not count.",
     measure=measure,
     find=find,
     draw=draw,
