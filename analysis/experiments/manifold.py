@@ -63,7 +63,7 @@ def measure(setting: Setting) -> Record:
     shares = {name: [_undecided(setting, name, places[OUTLINE], count)] for name in setting.controls}
     noise2 = setting.sigma[places].astype(np.float64)[:, None] ** 2
     solver = gd.Heun(), manifold.thinned(setting.levels, 8)
-    kept = min(24, len(lam))
+    kept = min(16, len(lam))
     jacobians = _jacobians(setting, *solver, kept)
     straight, redenoised = _walks(setting, own[SHOWN], places[SHOWN])
     finals = {name: setting.paths[name].samples[:ROWS] for name in ("network", "gaussian")}
@@ -87,7 +87,7 @@ def measure(setting: Setting) -> Record:
 def _undecided(setting: Setting, name: str, place: int, count: int) -> manifold.Variations:
     model = {"network": setting.network, **setting.controls}[name]
     path = {"network": setting.paths["network"], **setting.control_paths}[name]
-    x = jnp.asarray(path.x[: setting.count(4, 16), place])
+    x = jnp.asarray(path.x[: setting.count(3, 16), place])
     return manifold.principal_variations(model, x, setting.levels[place], count, setting.key("A10"))
 
 

@@ -191,6 +191,7 @@ def draw(record: Record) -> Figure:
     depth.set(title="Distance from the chord", ylabel="data units (median, 80 % of paths)")
     turning.set_title("How fast it turns (curvature)")
     twist.set_title("How fast it twists (torsion)")
+    twist.set(yscale="log", ylim=(1e-2, 1e2))
     noise_axes(figure, depth, turning, twist)
     share = _alike(record.shapes["network"].beside, record.shapes["network"].beside.mean(0)).value if shown else 0
     figure.suptitle(f"Aligned, paths to different images share {share:.0%} of their shape beside the chord")
