@@ -141,6 +141,7 @@ def test_a_thinned_grid_keeps_both_ends():
 # --- A10 ---
 
 
+@pytest.mark.slow
 def test_a_gaussian_s_undecided_directions_are_its_components_and_its_map_has_their_gains(setting):
     record = MANIFOLD.measure(setting)
     np.testing.assert_allclose(record.shares["network"], 1, atol=1e-3)
@@ -190,6 +191,7 @@ class Away(gd.Denoiser):
         return 2 * x
 
 
+@pytest.mark.slow
 def test_the_data_set_s_denoiser_is_mean_shift_and_likelihood_rises_where_it_must(setting):
     record = MEAN_SHIFT.measure(setting)
     finding = MEAN_SHIFT.find(record)
@@ -220,6 +222,7 @@ def test_a_denoiser_that_leads_away_lowers_the_likelihood(setting):
 # --- D6 ---
 
 
+@pytest.mark.slow
 def test_the_four_deviations_are_those_of_the_two_denoisers(setting):
     record = SCORE_DEVIATION.measure(setting)
     own, best = setting.paths["network"], setting.paths["data_set"]
