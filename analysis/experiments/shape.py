@@ -21,6 +21,7 @@ import gaussdiff as gd
 from analysis.bootstrap import Interval, interval
 from analysis.compare import Paths
 from analysis.experiment import Experiment, Finding
+from analysis.geometry import noise, off_chord
 from analysis.setting import Setting
 from analysis.style import COLORS, LINES, NAMES, noise_axes, panels
 
@@ -71,30 +72,19 @@ def measure(setting: Setting) -> Record:
 
 def shape(paths: Paths, reference: np.ndarray | None = None) -> Shape:
     """The shape of each path, turned onto the reference (n+1, 2) where there is one."""
-    x = paths.x.astype(np.float64).reshape(*paths.x.shape[:2], -1)
-    away = off_chord(x)
-    left, singular, _ = np.linalg.svd(away, full_matrices=False)
+    left, singular, _ = np.linalg.svd(off_chord(paths.x), full_matrices=False)
     beside = _two(left * singular[:, None])
     if reference is not None:
         beside = np.array([one @ turn(one, reference) for one in beside])
     squares = singular**2
     total = squares.sum(1)
     planar = np.divide(squares[:, :2].sum(1), total, out=np.ones_like(total), where=total > 0)
-    sigma = paths.sigma[:-1].astype(np.float64)
-    noise = (x[:, :-1] - paths.denoised.reshape(len(x), len(sigma), -1)) / sigma[:, None]
-    return Shape(beside, planar, *bends(noise, sigma))
+    return Shape(beside, planar, *bends(noise(paths), paths.sigma[:-1].astype(np.float64)))
 
 
 def _two(coordinates: np.ndarray) -> np.ndarray:
     """The first two columns; 0 for a second that is not there."""
     return np.pad(coordinates, ((0, 0), (0, 0), (0, 1)))[..., :2]
-
-
-def off_chord(x: np.ndarray) -> np.ndarray:
-    """From the line between its ends to each point of a path: (B, points, D)."""
-    away = x - x[:, -1:]
-    unit = away[:, :1] / np.linalg.norm(away[:, :1], axis=-1, keepdims=True)
-    return away - (away * unit).sum(-1, keepdims=True) * unit
 
 
 def turn(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
