@@ -118,6 +118,35 @@ def test_a_byte_gone_wrong_anywhere_is_found_or_does_no_harm(tmp_path):
         path.write_bytes(content)
 
 
+@pytest.mark.slow
+def test_a_state_in_pieces_comes_back_bitwise_and_damage_to_any_of_its_files_is_found(tmp_path):
+    """Written by one process here, by two in test_sharding.py."""
+    old, new = (checkpoint.save_pieces(tmp_path, step, some_state(step), {"at": step}) for step in (1, 2))
+    found = checkpoint.latest(tmp_path)
+    assert found is not None
+    assert (found.path, found.step, found.settings) == (new, 2, {"at": 2})
+    expected = checkpoint.flatten(some_state(2))
+    assert found.arrays.keys() == expected.keys()
+    for name, value in expected.items():
+        assert (found.arrays[name].dtype, found.arrays[name].tobytes()) == (value.dtype, value.tobytes())
+    files = [path for path in new.rglob("*") if path.is_file()]
+    assert len([path for path in files if new / "state" in path.parents]) > 5
+    for path in files:
+        content = path.read_bytes()
+        changed = [content[: len(content) // 2], bytes([content[0] ^ 1]) + content[1:]] if content else [b"more"]
+        for harmed in (*changed, None):
+            path.write_bytes(harmed) if harmed is not None else path.unlink()
+            assert not checkpoint._is_whole(new), path
+        path.write_bytes(content)
+    (new / "state" / "more").write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"step-00000002 \(state/more: not there, or not written with the others\)"):
+        found = checkpoint.latest(tmp_path)
+    assert found is not None
+    assert found.path == old
+    checkpoint.save_pieces(tmp_path, 2, some_state(3), {}, keep_last=1)
+    assert kept(tmp_path) == [2]
+
+
 def test_a_disk_that_takes_no_more_is_explained_and_the_last_state_stays(tmp_path):
     """A true failure of write(), which holds for root too: files of this process may not grow past a size."""
     checkpoint.save(tmp_path, 1, some_state(), {"at": 1})

@@ -67,14 +67,14 @@ def test_fully_sharded_weights_lie_in_pieces_on_eight_devices():
 
 @pytest.mark.slow
 def test_training_does_not_depend_on_the_number_of_devices_and_processes(tmp_path):
-    """One device; eight, then one; eight with weights in pieces; two processes of four devices each."""
+    """One device; eight, then one; eight with weights in pieces; two processes of four devices each, twice.
+
+    The two write their state together, in pieces, read it again, and one process reads it.
+    """
     finish(train(tmp_path / "moved", 8, "--steps", "3"), train(tmp_path / "one", 1), train(tmp_path / "full", 8, *FULL))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free.getsockname()[1]}", "JAX_NUM_PROCESSES": "2"}
-    watched = ("--explain", "--sample-every", "3", "--distributed")
-    pair = [train(tmp_path / "two", 4, *FULL, *watched, JAX_PROCESS_ID=str(i), **address) for i in range(2)]
-    finish(train(tmp_path / "moved", 1), *pair)
+    finish(train(tmp_path / "moved", 1), *pair(tmp_path / "two", "--steps", "3"))
+    finish(*pair(tmp_path / "two"))
+    assert [path.name for path in sorted((tmp_path / "two" / "checkpoints").glob("*/state"))] == ["state"] * 2
     states = {path.name: checkpoint.latest(path) for path in tmp_path.iterdir()}
     assert {name: state.step for name, state in states.items() if state} == dict.fromkeys(states, 6)
     for name, state in states.items():
@@ -94,6 +94,15 @@ def test_a_batch_that_cannot_be_shared_out_is_named():
 
 
 FULL = ("--sharding", "full")
+
+
+def pair(out, *changes):
+    """Two processes that train one run."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free.getsockname()[1]}", "JAX_NUM_PROCESSES": "2"}
+    watched = ("--explain", "--sample-every", "3", "--distributed", *changes)
+    return [train(out, 4, *FULL, *watched, JAX_PROCESS_ID=str(i), **address) for i in range(2)]
 
 
 def train(out, devices, *changes, **environment):

@@ -2,6 +2,8 @@
 
     RUN/checkpoints/step-00000500/{state.npz, config.json, manifest.json}
 
+Where the state lies in pieces on several hosts, all of them write it, into a folder "state" in the place of state.npz.
+
 A checkpoint is written to a folder beside its place, flushed to the disk, and renamed; one that goes loses its name
 first. So whatever moment a run is killed at, every folder named step-* is whole; one damaged later is found by its
 checksums and passed over.
@@ -21,10 +23,9 @@ import jax
 import numpy as np
 from jax.tree_util import KeyPath, keystr
 
-from . import disk
+from . import devices, disk, pieces
 
-FORMAT = 3
-FILES = ("state.npz", "config.json")  # what the manifest vouches for
+WHOLE, IN_PIECES = 3, 4  # formats: a state in state.npz, and one in the folder "state"
 DAMAGE = (OSError, ValueError, KeyError, TypeError)  # what reading a damaged manifest may raise
 _PREFIX = "step-"
 
@@ -53,32 +54,90 @@ def save(
     all, at a multiple of `keep_every` (0: none), or with `keep_powers` at a power of two. OSError where it cannot be
     written: the earlier ones all stay.
     """
-    final = run / "checkpoints" / f"{_PREFIX}{step:08d}"
+    final = _place(run, step)
+    writing = _aside(final, str(os.getpid()))
+    arrays: dict[str, Any] = {**flatten(state)}
     with disk.explained(final, lambda: _cure(run)):
         disk.make(final.parent)
-        _write(final, step, flatten(state), settings)
-        for old in _superfluous(run, step, keep_last, keep_every, keep_powers):
-            disk.remove(old)
+        try:
+            writing.mkdir()
+            with open(writing / "state.npz", "wb") as file:
+                np.savez(file, **arrays)
+                disk.flush(file)
+            _finish(writing, final, WHOLE, {"step": step, **settings})
+        finally:
+            shutil.rmtree(writing, ignore_errors=True)
+        _thin(run, step, keep_last, keep_every, keep_powers)
     return final
 
 
-def _write(final: Path, step: int, arrays: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    writing = final.with_name(f"{disk.TEMPORARY}{final.name}-{os.getpid()}")
+def save_pieces(
+    run: Path,
+    step: int,
+    state: Any,
+    settings: Mapping[str, Any],
+    keep_last: int = 2,
+    keep_every: int = 0,
+    keep_powers: bool = False,
+) -> Path:
+    """Do as `save` for a state that lies in pieces on several hosts, all of which must call; each writes its own."""
+    final = _place(run, step)
+    writing = _aside(final, "all")
+
+    def begin() -> None:
+        with disk.explained(final, lambda: _cure(run)):
+            disk.make(final.parent)
+            shutil.rmtree(writing, ignore_errors=True)
+            writing.mkdir()
+
+    def finish() -> None:
+        with disk.explained(final, lambda: _cure(run)):
+            disk.flush_all(writing / "state")
+            _finish(writing, final, IN_PIECES, {"step": step, **settings})
+            _thin(run, step, keep_last, keep_every, keep_powers)
+
+    devices.on_first_host(begin, "save the state")
     try:
-        writing.mkdir()
-        with open(writing / "state.npz", "wb") as file:
-            np.savez(file, **arrays)
-            disk.flush(file)
-        _write_json(writing / "config.json", {"step": step, **settings})
-        sums = {name: _checksum(writing / name) for name in FILES}
-        _write_json(writing / "manifest.json", {"format": FORMAT, "sha256": sums, "versions": versions()})
-        disk.flush_folder(writing)
-        if final.exists():  # damaged, or the run would have gone on from it
-            disk.remove(final)
-        os.replace(writing, final)
+        with disk.explained(final, lambda: _cure(run)):
+            pieces.write(writing / "state", by_name(state))
+        devices.on_first_host(finish, "save the state")
     finally:
-        shutil.rmtree(writing, ignore_errors=True)
+        if devices.is_first_host():
+            shutil.rmtree(writing, ignore_errors=True)
+    return final
+
+
+def _place(run: Path, step: int) -> Path:
+    return run / "checkpoints" / f"{_PREFIX}{step:08d}"
+
+
+def _aside(final: Path, who: str) -> Path:
+    return final.with_name(f"{disk.TEMPORARY}{final.name}-{who}")
+
+
+def _finish(writing: Path, final: Path, form: int, settings: Mapping[str, Any]) -> None:
+    """Vouch for the state that lies in `writing`, and give it its name."""
+    _write_json(writing / "config.json", settings)
+    sums = {name: _checksum(writing / name) for name in _names(writing, form)}
+    _write_json(writing / "manifest.json", {"format": form, "sha256": sums, "versions": versions()})
+    disk.flush_folder(writing)
+    if final.exists():  # damaged, or the run would have gone on from it
+        disk.remove(final)
+    os.replace(writing, final)
     disk.flush_folder(final.parent)
+
+
+def _names(folder: Path, form: int) -> list[str]:
+    """The files that the manifest vouches for."""
+    if form == WHOLE:
+        return ["state.npz", "config.json"]
+    inside = (path for path in (folder / "state").rglob("*") if path.is_file())
+    return [*sorted(path.relative_to(folder).as_posix() for path in inside), "config.json"]
+
+
+def _thin(run: Path, step: int, keep_last: int, keep_every: int, keep_powers: bool) -> None:
+    for old in _superfluous(run, step, keep_last, keep_every, keep_powers):
+        disk.remove(old)
 
 
 def _superfluous(run: Path, step: int, keep_last: int, keep_every: int, keep_powers: bool) -> list[Path]:
@@ -123,19 +182,30 @@ def latest(run: Path) -> Checkpoint | None:
 
 def read(path: Path) -> Checkpoint:
     """Return the checkpoint in the folder `path`; OSError, ValueError or KeyError where it is not whole."""
-    _verify(path)
+    form = _verify(path)
     settings = json.loads((path / "config.json").read_text())
+    return Checkpoint(path, settings.pop("step"), _arrays(path, form), settings)
+
+
+def _arrays(path: Path, form: int) -> dict[str, np.ndarray]:
+    if form == IN_PIECES:
+        return pieces.read(path / "state")
     with np.load(path / "state.npz", allow_pickle=False) as arrays:
-        return Checkpoint(path, settings.pop("step"), dict(arrays), settings)
+        return dict(arrays)
 
 
-def _verify(path: Path) -> None:
+def _verify(path: Path) -> int:
+    """Return the format of a checkpoint whose files are those, and as, it was written with."""
     manifest = json.loads((path / "manifest.json").read_text())
-    if manifest["format"] != FORMAT:
-        raise ValueError(f"expected format {FORMAT}, got {manifest['format']}")
-    for name in FILES:
-        if _checksum(path / name) != manifest["sha256"][name]:
+    form, sums = manifest["format"], manifest["sha256"]
+    if form not in (WHOLE, IN_PIECES):
+        raise ValueError(f"expected format {WHOLE} or {IN_PIECES}, got {form}")
+    if unlike := set(sums) ^ set(_names(path, form)):
+        raise ValueError(f"{', '.join(sorted(unlike))}: not there, or not written with the others")
+    for name, checksum in sums.items():
+        if _checksum(path / name) != checksum:
             raise ValueError(f"{name} does not have the checksum it was written with")
+    return form
 
 
 def _is_whole(path: Path) -> bool:
@@ -159,7 +229,12 @@ def clean(run: Path) -> None:
 
 def flatten(state: Any) -> dict[str, np.ndarray]:
     """Return the leaves of a pytree as host arrays by name, such as ".params['out']['bias']"."""
-    return {keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+    return {name: np.asarray(leaf) for name, leaf in by_name(state).items()}
+
+
+def by_name(state: Any) -> dict[str, Any]:
+    """Return the leaves of a pytree by name, as they are."""
+    return {keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
 
 
 def restore(like: Any, arrays: Mapping[str, np.ndarray], name_of: Callable[[KeyPath], str] = keystr) -> Any:

@@ -90,7 +90,7 @@ def agree(number: int) -> bool:
     return one_host() or len(np.unique(multihost_utils.process_allgather(np.array(number)))) == 1
 
 
-def on_first_host(act: Callable[[], None], what: str) -> None:
+def on_first_host(act: Callable[[], object], what: str) -> None:
     """Call `act` on the first host; all hosts must ask, and all raise where it ends in an OSError or ValueError."""
     failed = None
     if is_first_host():

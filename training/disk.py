@@ -59,6 +59,17 @@ def flush_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+def flush_all(folder: Path) -> None:
+    """Wait until what anyone wrote to the files below `folder`, and their names, are on the disk."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+        else:
+            flush_folder(path)
+    flush_folder(folder)
+
+
 def continues() -> str:
     """Return the cure where a run loses nothing by a failed write."""
     return "make room or make the folder writable: the same command then continues from the last saved state"

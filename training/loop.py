@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import jax
@@ -117,18 +118,29 @@ def _begin(trainer: Trainer, out: Path, found: checkpoint.Checkpoint | None, sav
 
 
 def _save(trainer: Trainer, contents: Contents, out: Path, state: TrainState, step: int) -> None:
-    """Save the state; with several hosts the first one writes what all of them bring together."""
-    arrays, config = devices.fetch(state), trainer.config
+    """Save the state; of several hosts each writes its own pieces, where it is cut, or the first one what all hold."""
+    config, settings = trainer.config, runs.settings(trainer, contents)
     kept = config.keep_last, config.keep_every, config.keep_powers
-
-    def write() -> None:
-        checkpoint.save(out, step, arrays, runs.settings(trainer, contents), *kept)
-
-    devices.on_first_host(write, "save the state")
+    if config.sharding == "full" and not devices.one_host():
+        checkpoint.save_pieces(out, step, state, settings, *kept)
+        return
+    arrays = devices.fetch(state)
+    devices.on_first_host(lambda: checkpoint.save(out, step, arrays, settings, *kept), "save the state")
 
 
 def _saving(config: Config, done: int) -> bool:
     return done % config.checkpoint_every == 0 or (config.keep_powers and checkpoint.is_power(done))
+
+
+def _stopping(stop: Event, state: TrainState, due: bool) -> bool:
+    """Whether a host was asked to stop; several hosts that had to agree after every step would wait for each other."""
+    if devices.one_host():
+        return stop.is_set()
+    if not due:
+        return False
+    # With the step still running they could meet in another order, here and in the step, and wait for ever.
+    jax.block_until_ready(state)
+    return devices.any_host(stop.is_set())
 
 
 def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Path, save: Save) -> TrainState:
@@ -147,8 +159,7 @@ def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Pa
         for done in range(start + 1, config.steps + 1):
             state, loss = step(state, *fetch(done - 1))
             losses.append(loss)
-            # Hosts that had to agree after every step would wait for each other.
-            stopping = (devices.one_host() or done % config.log_every == 0) and devices.any_host(stop.is_set())
+            stopping = _stopping(stop, state, done % config.log_every == 0)
             last = stopping or done == config.steps
             saving = last or _saving(config, done)
             looking = watcher.judging(done, last) or watcher.drawing(done)
