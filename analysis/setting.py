@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 import gaussdiff as gd
-from analysis import patches, twins
+from analysis import ends, patches, twins
 from analysis.compare import Paths, follow
 from analysis.probes import Probes, probe
 from training.data import Dataset
@@ -95,6 +95,16 @@ class Setting:
     def local(self) -> patches.Fit | None:
         """The patch-wise denoiser of the training images that is nearest to the network; None where it is too dear."""
         return patches.fit(self.data.train, self.held_out.first(self.count(16, 128))) if self.is_image else None
+
+    @cached_property
+    def few(self) -> Float[Array, "count *event"]:
+        """The starts on which samplers are compared: many short paths cost as much as one long one."""
+        return self.starts[: self.count(128, len(self.starts))]
+
+    @cached_property
+    def fine_ends(self) -> np.ndarray:
+        """Where the network's own flow leads from `few`: what samplers are judged by."""
+        return ends.fine(self.network, self.few, float(self.levels.sigma[0]))
 
     @cached_property
     def features(self) -> Features:

@@ -5,10 +5,12 @@ from typing import Any
 from analysis.experiment import Experiment
 from analysis.experiments.boomerang import BOOMERANG
 from analysis.experiments.closed_form import CLOSED_FORM
+from analysis.experiments.denoised_first import DENOISED_FIRST
 from analysis.experiments.dimension import DIMENSION
 from analysis.experiments.distances import DISTANCES
 from analysis.experiments.emergence import EMERGENCE
 from analysis.experiments.explained import EXPLAINED
+from analysis.experiments.few_calls import FEW_CALLS
 from analysis.experiments.interpolation import INTERPOLATION
 from analysis.experiments.learning_speed import LEARNING_SPEED
 from analysis.experiments.linear_learning import LINEAR_LEARNING
@@ -22,6 +24,8 @@ from analysis.experiments.retrieval import RETRIEVAL
 from analysis.experiments.rotation import ROTATION
 from analysis.experiments.score_deviation import SCORE_DEVIATION
 from analysis.experiments.shape import SHAPE
+from analysis.experiments.teleportation import TELEPORTATION
+from analysis.experiments.time_grids import TIME_GRIDS
 
 STANDARD: tuple[Experiment[Any], ...] = (
     DIMENSION,
@@ -32,15 +36,19 @@ STANDARD: tuple[Experiment[Any], ...] = (
     EXPLAINED,
     ORDER_OF_LEARNING,
     RANK,
+    TELEPORTATION,
     MANIFOLD,
     RETRIEVAL,
     NORMS,
     BOOMERANG,
     DISTANCES,
+    DENOISED_FIRST,
     MEAN_SHIFT,
     SCORE_DEVIATION,
     INTERPOLATION,
     SHAPE,
+    TIME_GRIDS,
+    FEW_CALLS,
     LINEAR_LEARNING,
     LEARNING_SPEED,
 )

@@ -1,0 +1,144 @@
+"""D11: published solvers at few calls, and whether the exact error on a Gaussian knows their order.
+
+The W2 of a solver's law to the Gaussian of the data (gd.wasserstein2) needs no network, no noise and no samples. Two
+solvers on one grid, at as many calls, are in the right order where the one of less W2 also ends nearer to the network's
+fine solution. docs/ranking.md has many more solvers and grids, on a network that was trained longer.
+"""
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+import gaussdiff as gd
+from analysis import ends
+from analysis.bootstrap import interval
+from analysis.compare import rank_correlation
+from analysis.experiment import Experiment, Finding
+from analysis.setting import Setting
+from analysis.style import panels
+
+SAMPLERS = {"Euler": gd.Euler(), "iPNDM-4": gd.IPNDM(4), "UniPC-3": gd.UniPC(3), "DPM++3M": gd.DPMSolverPP3M()}
+COLORS = dict(zip(SAMPLERS, ("#999999", "#0072b2", "#e69f00", "#009e73"), strict=True))
+CALLS, ALL_CALLS = (3, 5, 8, 10), tuple(range(3, 11))
+# FID on CIFAR-10 at 3 .. 10 calls, Chen et al., arXiv 2405.11326
+PUBLISHED = {
+    "Euler": (93.4, 66.8, 49.7, 35.6, 27.9, 22.3, 18.4, 15.7),
+    "iPNDM-4": (48.0, 24.8, 13.6, 7.1, 5.1, 3.7, 3.2, 2.8),
+    "UniPC-3": (109.6, 45.2, 24.0, 11.1, 5.8, 4.0, 3.2, 2.9),
+    "DPM++3M": (110.0, 46.5, 25.0, 12.0, 6.7, 4.5, 3.4, 3.0),
+}
+SHARE = 0.75  # of the pairs in the right order: half would be so by chance
+
+
+@dataclass(frozen=True)
+class Record:
+    """Of the samplers (s) at each number of calls (k): squared distances to the fine solution (s, k, B), Frechet
+
+    distances (s, k), the exact W2 on the Gaussian (s, k), and the published FID (s, k).
+    """
+
+    calls: np.ndarray
+    apart: np.ndarray
+    frechet: np.ndarray
+    w2: np.ndarray
+    published: np.ndarray
+
+
+def measure(setting: Setting) -> Record:
+    """Every sampler at every number of calls on EDM's grid."""
+    calls = ALL_CALLS if setting.full else CALLS
+    grids = [gd.grids.karras(n, sigma_max=float(setting.levels.sigma[0])) for n in calls]
+    extract = setting.features.extract
+    target = extract(setting.data.held_out)
+    found = [[ends.ends(s, setting.network, setting.few, grid) for grid in grids] for s in SAMPLERS.values()]
+    return Record(
+        calls=np.array(calls),
+        apart=np.array([[ends.apart(x, setting.fine_ends) for x in row] for row in found]),
+        frechet=np.array([[gd.metrics.frechet_distance(extract(x), target) for x in row] for row in found]),
+        w2=np.array([[ends.gaussian_error(s, grid, setting.gaussian) for grid in grids] for s in SAMPLERS.values()]),
+        published=np.array([[PUBLISHED[name][n - 3] for n in calls] for name in SAMPLERS]),
+    )
+
+
+def in_order(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Whether a and b (s, k) put each pair of rows in the same order, in each column: (pairs k,) of 0 and 1."""
+    pairs = combinations(range(len(a)), 2)
+    return np.concatenate([(a[i] < a[j]) == (b[i] < b[j]) for i, j in pairs]).astype(float)
+
+
+def find(record: Record) -> Finding:
+    """The shares of pairs in the order of W2 and in the published order, with intervals over the pairs."""
+    distance = np.sqrt(record.apart.mean(-1))
+    by_w2, by_fid = (interval(np.mean, in_order(other, distance)) for other in (record.w2, record.published))
+    rank = interval(rank_correlation, record.w2.ravel(), distance.ravel())
+    names = list(SAMPLERS)
+    best = ", ".join(f"{names[int(distance[:, k].argmin())]} at {n}" for k, n in enumerate(record.calls))
+    guess = ", ".join(f"{names[int(record.w2[:, k].argmin())]} at {n}" for k, n in enumerate(record.calls))
+    found = (
+        f"Of all pairs of solvers at one number of calls the exact W2 on the Gaussian orders {by_w2} as the distance "
+        f"to the network's fine solution does, the published FID {by_fid} (shares; half is chance); rank correlation "
+        f"of W2 and distance over all {distance.size}: {rank}. Nearest on the network: {best} calls; by W2: {guess}."
+    )
+    numbers = {
+        "calls": record.calls.tolist(),
+        "distance": dict(zip(names, distance.tolist(), strict=True)),
+        "frechet": dict(zip(names, record.frechet.tolist(), strict=True)),
+        "w2_on_the_gaussian": dict(zip(names, record.w2.tolist(), strict=True)),
+        "published_fid_cifar10": dict(zip(names, record.published.tolist(), strict=True)),
+        "pairs_in_order_of_w2": list(by_w2),
+        "pairs_in_published_order": list(by_fid),
+        "pairs_of_frechet_in_order_of_w2": float(in_order(record.w2, record.frechet).mean()),
+        "rank_correlation_w2_distance": list(rank),
+    }
+    known, as_published = by_w2.value >= SHARE, by_fid.value >= SHARE
+    verdict = "agrees" if known and as_published else "agrees in part" if known or as_published else "differs"
+    return Finding(verdict, found, numbers)
+
+
+def draw(record: Record) -> Figure:
+    """Distance and exact W2 against calls, and one against the other."""
+    figure, axes = panels(3, width=4)
+    distance = np.sqrt(record.apart.mean(-1))
+    for i, (name, color) in enumerate(COLORS.items()):
+        axes[0].plot(record.calls, distance[i], "o-", color=color, label=name)
+        axes[1].plot(record.calls, record.w2[i], "o-", color=color)
+        axes[2].plot(record.w2[i], distance[i], "o", color=color)
+        for calls, x, y in zip(record.calls, record.w2[i], distance[i], strict=True):
+            axes[2].annotate(str(calls), (x, y), (4, 2), textcoords="offset points", fontsize=7)
+    axes[0].set(yscale="log", xlabel="calls of the network", ylabel="root mean square per entry")
+    axes[0].set_title("distance to the network's fine solution", fontsize=10)
+    axes[1].set(yscale="log", xlabel="calls")
+    axes[1].set_title("exact W2 on the Gaussian", fontsize=10)
+    axes[2].set(xscale="log", yscale="log", xlabel="exact W2 on the Gaussian", ylabel="distance on the network")
+    axes[2].set_title("one against the other, by calls", fontsize=10)
+    for axis in axes:
+        for scale in (axis.xaxis, axis.yaxis):
+            scale.set_minor_formatter(NullFormatter())
+    figure.suptitle(
+        f"The Gaussian puts {in_order(record.w2, distance).mean():.0%} of the pairs of solvers in the right order"
+    )
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+FEW_CALLS = Experiment(
+    name="D11",
+    title="Solvers at few calls, and whether a Gaussian knows their order",
+    claim="At 3 to 10 calls published solvers differ widely, iPNDM being the best of these four; the exact error on "
+    "the Gaussian of the data may predict their order.",
+    published="FID on CIFAR-10 at 3 to 10 calls: "
+    + "; ".join(f"{name} {' '.join(map(str, row))}" for name, row in PUBLISHED.items())
+    + "; Chen et al., arXiv 2405.11326.",
+    criterion=f"Agrees where at least {SHARE:.0%} of all pairs of solvers at one number of calls are ordered by the "
+    "exact W2 on the Gaussian as by their distance to the network's fine solution, and as many by the published FID; "
+    "in part where one of the two holds.",
+    caption="Four solvers on EDM's grid (rho = 7), from the same noise. Left: how far they end from the network's fine "
+    "solution. Middle: how far their law is from the Gaussian's, exactly and without the network. Right: one against "
+    "the other; numbers are calls. On a rising line the Gaussian would know the order.",
+    measure=measure,
+    find=find,
+    draw=draw,
+)
