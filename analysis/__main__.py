@@ -1,4 +1,4 @@
-"""The commands: python -m analysis report|experiment|compare|solvers|recipe --help."""
+"""The commands: python -m analysis report|experiment|compare|solvers|recipe|accelerate --help."""
 
 import sys
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import tyro
 
-from analysis import experiment, experiments, recipe, report, side_by_side, solvers
+from analysis import accelerate, experiment, experiments, recipe, report, side_by_side, solvers
 from analysis.study import Settings, open_run, run
 
 
@@ -72,11 +72,30 @@ class Recipe:
         recipe.write(recipe.make(self.settings), self.out)
 
 
+@dataclass(frozen=True)
+class Accelerate:
+    """Find the solver, grid and closed-form start of fewest calls for a quality on a training run; write a recipe."""
+
+    run: Path  # folder of the training run
+    out: Path  # folder to write to; may be the run's own
+    settings: tyro.conf.OmitArgPrefixes[accelerate.Settings] = field(default_factory=accelerate.Settings)
+
+    def __call__(self) -> None:
+        accelerate.write(accelerate.run(self.run, self.settings), self.out)
+
+
 def main(arguments: list[str]) -> int:
     """Run one command and return its exit code: 2 after an error of the user's, 130 when interrupted."""
     try:
         tyro.extras.subcommand_cli_from_dict(
-            {"report": Report, "experiment": One, "compare": Compare, "solvers": Solvers, "recipe": Recipe},
+            {
+                "report": Report,
+                "experiment": One,
+                "compare": Compare,
+                "solvers": Solvers,
+                "recipe": Recipe,
+                "accelerate": Accelerate,
+            },
             args=arguments,
             prog="python -m analysis",
             description="Compare a run with its twins; find and make solvers for a data set.",

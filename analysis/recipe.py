@@ -106,7 +106,7 @@ def _distance(test: gd.EndError, sampler: gd.Sampler, levels: gd.NoiseLevel, mod
     return test(sampler, levels, model)
 
 
-def write(recipe: Recipe, out: Path) -> None:
+def write(recipe: Solve, out: Path) -> None:
     """Save the recipe as JSON and say how it is used."""
     out.parent.mkdir(parents=True, exist_ok=True)
     gd.save_recipe(out, *recipe)

@@ -163,7 +163,7 @@ def draw(record: Record) -> Figure:
     right.legend(frameon=False)
     at = len(record.calls) // 2
     figure.suptitle(
-        f"A jump to D after {record.calls[at]} of {STEPS} steps ends {value[at]:.1f} times as far as a grid of so many"
+        f"A jump to D after {record.calls[at]} of {STEPS} steps ends {value[at]:.1f} times as far as a shorter grid"
     )
     return figure
 

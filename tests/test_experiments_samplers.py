@@ -1,0 +1,228 @@
+"""The experiments on samplers, and the search for few calls: on a Gaussian every number has a closed form."""
+
+import dataclasses
+import json
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gaussdiff as gd
+import training
+from analysis import __main__ as commands
+from analysis import accelerate, ends, experiment
+from analysis.experiments import denoised_first, few_calls, teleportation, time_grids
+from settings import exact_gaussian, exact_setting
+from training import commands as program
+
+
+@pytest.fixture(scope="module")
+def setting():
+    return exact_setting(starts=32, steps=24)
+
+
+def exact_ends(sampler, levels, setting) -> np.ndarray:
+    """Where the starts end, by the gain of each mode alone."""
+    gaussian = setting.gaussian
+    modes, mean = np.asarray(gaussian.eigvecs), np.asarray(gaussian.mean).ravel()
+    coefficients = (np.asarray(setting.few).reshape(len(setting.few), -1) - mean) @ modes
+    gains = np.asarray(gd.transfer(sampler, levels, gaussian.eigvals))
+    return mean + (coefficients * gains) @ modes.T
+
+
+def exact_apart(sampler, levels, setting) -> np.ndarray:
+    fine = exact_ends(gd.DPMSolverPP3M(), gd.grids.karras(ends.FINE), setting)
+    return np.mean((exact_ends(sampler, levels, setting) - fine) ** 2, axis=1)
+
+
+@pytest.mark.parametrize("sampler", [gd.IPNDM(4), gd.UniPC(3), gd.Heun()], ids=["iPNDM", "UniPC", "Heun"])
+def test_ends_are_those_of_sample_and_so_is_the_path(sampler, setting):
+    levels, starts = gd.grids.karras(6), setting.few[:4]
+    sampler = gd.SwitchAt(gd.GaussianExact(setting.gaussian), sampler, ends.between(levels, 2))
+    mixture = setting.models["mixture"]
+    expected = jax.vmap(gd.sample, in_axes=(None, None, 0, None))(sampler, mixture, starts, levels)
+    path = ends.path(sampler, mixture, starts, levels)
+    np.testing.assert_allclose(path.x, expected.x, atol=1e-9)
+    np.testing.assert_allclose(path.denoised, expected.denoised, atol=1e-9)
+    np.testing.assert_array_equal(ends.ends(sampler, mixture, starts, levels), path.samples)
+
+
+@pytest.mark.parametrize("name", few_calls.SAMPLERS)
+def test_two_paths_give_the_exact_error_on_a_gaussian(name):
+    gaussian = gd.Gaussian.from_samples(np.asarray(jax.random.normal(jax.random.key(3), (40, 5))) * np.arange(5), 3)
+    for levels in (gd.grids.karras(5), gd.grids.uniform_log_snr(4, final_zero=False)):
+        found = ends.gaussian_error(few_calls.SAMPLERS[name], levels, gaussian)
+        np.testing.assert_allclose(found, gd.wasserstein2(few_calls.SAMPLERS[name], levels, gaussian), rtol=1e-6)
+
+
+def test_the_fine_solution_of_a_gaussian_is_its_flow(setting):
+    exact = jax.vmap(gd.gaussian_flow, in_axes=(None, 0, None, None))(
+        setting.gaussian, setting.few, setting.levels[0], gd.NoiseLevel(1.0, 0.0)
+    )
+    assert ends.root_mean(ends.apart(setting.fine_ends, np.asarray(exact))) < 2e-3
+
+
+def test_a_closed_form_start_on_a_gaussian_leaves_the_error_of_the_later_steps_alone(setting):
+    record = teleportation.measure(setting)
+    np.testing.assert_allclose(record.sigma[1:], [28.4, 19.4, 12.9, 8.4], atol=0.05)  # as published
+    np.testing.assert_array_equal(record.calls, [35, 29, 27, 25, 23])
+    levels = gd.grids.karras(18)
+    for i, m in enumerate(teleportation.SKIPS):
+        jump = gd.SwitchAt(gd.GaussianExact(setting.gaussian), gd.Heun(), ends.between(levels, m))
+        np.testing.assert_allclose(record.jump[i], exact_apart(jump, levels, setting), rtol=1e-6, atol=1e-12)
+        plain = exact_apart(gd.Heun(), gd.grids.karras(18 - m), setting)
+        np.testing.assert_allclose(record.plain[i], plain, rtol=1e-6, atol=1e-12)
+    assert (np.diff(record.exact) < 0).all()
+    finding = teleportation.find(record)
+    assert finding.verdict == "agrees"
+    assert finding.numbers["saved_at_equal_frechet"] == pytest.approx(12 / 35)
+    json.dumps(finding.numbers, allow_nan=False)
+
+
+def test_a_start_by_the_wrong_gaussian_is_no_gain(setting):
+    wrong = eqx.tree_at(lambda g: g.mean, setting.gaussian, setting.gaussian.mean + 40)
+    finding = experiment.run(
+        teleportation.TELEPORTATION, dataclasses.replace(setting, models={**setting.models, "gaussian": wrong})
+    ).finding
+    assert finding.verdict == "differs"
+
+
+def test_the_denoised_image_of_a_gaussian_is_ahead_by_the_closed_form_and_a_jump_is_a_broken_grid(setting):
+    record = denoised_first.measure(setting)
+    cov = np.asarray(setting.gaussian.eigvecs * setting.gaussian.eigvals) @ np.asarray(setting.gaussian.eigvecs).T
+    for i in (0, 12, 20):
+        marginal = cov + record.sigma[i] ** 2 * np.eye(len(cov))
+        for found, law in ((record.x_w2[i], marginal), (record.denoised_w2[i], cov @ np.linalg.inv(marginal) @ cov)):
+            np.testing.assert_allclose(found, _dense_w2(cov, law), rtol=1e-6)
+    assert (record.denoised_w2 < record.x_w2).all()
+    long = gd.grids.karras(denoised_first.STEPS)
+    for k, jump, whole in zip(record.calls, record.jump, record.whole, strict=True):
+        broken = gd.NoiseLevel(1.0, jnp.append(long.sigma[:k], 0.0))
+        np.testing.assert_allclose(jump, exact_apart(gd.Euler(), broken, setting), rtol=1e-6)
+        np.testing.assert_allclose(whole, exact_apart(gd.Euler(), gd.grids.karras(int(k)), setting), rtol=1e-6)
+    finding = denoised_first.find(record)
+    assert finding.verdict == "agrees in part"
+    json.dumps(finding.numbers, allow_nan=False)
+    late = dataclasses.replace(record, x=record.denoised, denoised=record.x)
+    assert denoised_first.find(late).verdict == "differs"
+
+
+def _dense_w2(a: np.ndarray, b: np.ndarray) -> float:
+    """Of two centred Gaussians, without their shared modes."""
+    values, vectors = np.linalg.eigh(a)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ b @ root), 0)).sum()
+    return np.sqrt(np.trace(a) + np.trace(b) - 2 * cross)
+
+
+def test_grids_of_a_network_that_is_the_gaussian_are_the_gaussian_s(setting):
+    record = time_grids.measure(setting)
+    for k, n in enumerate(record.calls):
+        np.testing.assert_array_equal(record.grids[time_grids.OWN][k], record.grids["GITS, Gaussian"][k])
+        assert {len(grids[k]) for grids in record.grids.values()} == {n + 1}
+        least = record.w2["least W2, Gaussian"][k]
+        assert least == min(w2[k] for w2 in record.w2.values())
+        levels = gd.NoiseLevel(1.0, jnp.asarray(record.grids[time_grids.OWN][k]))
+        apart = record.apart[time_grids.OWN][k]
+        np.testing.assert_allclose(apart, exact_apart(time_grids.SAMPLER, levels, setting), rtol=1e-5)
+    finding = time_grids.find(record)
+    json.dumps(finding.numbers, allow_nan=False)
+    assert finding.verdict == "agrees"
+    worse = {name: rows if name == time_grids.USUAL else 100 + rows for name, rows in record.apart.items()}
+    assert time_grids.find(dataclasses.replace(record, apart=worse)).verdict == "differs"
+
+
+def test_few_calls_on_a_gaussian_are_known_from_gains(setting):
+    record = few_calls.measure(setting)
+    for sampler, rows in zip(few_calls.SAMPLERS.values(), record.apart, strict=True):
+        for n, found in zip(record.calls, rows, strict=True):
+            exact = exact_apart(sampler, gd.grids.karras(int(n)), setting)
+            np.testing.assert_allclose(found, exact, rtol=1e-5)
+    finding = few_calls.find(record)
+    json.dumps(finding.numbers, allow_nan=False)
+    assert finding.numbers["rank_correlation_w2_distance"][0] > 0.8
+    against = dataclasses.replace(record, w2=1 / np.sqrt(record.apart.mean(-1)), published=1 / record.apart.mean(-1))
+    assert few_calls.find(against).verdict == "differs"
+
+
+def test_pairs_in_order_are_counted():
+    a = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
+    b = np.array([[1.0, 3.0], [2.0, 2.0], [0.0, 1.0]])
+    np.testing.assert_array_equal(few_calls.in_order(a, b).mean(), 1 / 6)  # of (1, 2), (1, 3), (2, 3), twice each
+
+
+class Late(gd.Denoiser):
+    """The Gaussian, but not above a noise scale, where it is asked in vain."""
+
+    gaussian: gd.Gaussian
+    highest: float
+
+    def denoise(self, x, level):
+        return jnp.where(level.sigma > self.highest, jnp.nan, self.gaussian.denoise(x, level))
+
+
+def test_a_recipe_with_a_closed_form_start_is_saved_and_makes_as_many_calls_as_it_says(tmp_path):
+    gaussian = exact_gaussian()
+    sampler, levels = accelerate.teleported(gaussian, gd.IPNDM(4), gd.grids.karras(5, sigma_max=10.0))
+    gd.save_recipe(tmp_path / "recipe.json", sampler, levels)
+    choice = accelerate.from_file(tmp_path / "recipe.json")
+    assert choice.calls == 5
+    start = 80 * jax.random.normal(jax.random.key(0), gaussian.shape)
+    found = gd.sample(choice.sampler, Late(gaussian, 10.1), start, choice.levels).x[-1]
+    np.testing.assert_array_equal(found, gd.sample(sampler, gaussian, start, levels).x[-1])
+    assert np.isfinite(np.asarray(found)).all()
+
+
+def judged(calls: int, distance: float) -> accelerate.Judged:
+    choice = accelerate.Choice("Euler", "any", None, calls, gd.Euler(), gd.grids.karras(calls))
+    return accelerate.Judged(choice, distance, 1.0)
+
+
+def test_of_the_choices_within_the_budget_that_of_fewest_calls_is_taken():
+    found = [judged(10, 0.1), judged(5, 0.3), judged(5, 0.25), judged(8, 0.4), judged(20, 0.2)]
+    assert accelerate.choose(found, 0.3) is found[2]
+    assert accelerate.choose(found, 0.15) is found[0]
+    assert accelerate.choose(found, 0.01) is found[0]
+    assert accelerate.pareto(found) == [found[2], found[0]]
+
+
+@pytest.mark.slow
+def test_accelerate_writes_a_recipe_that_sampling_follows(tmp_path, capsys):
+    run, out, samples = tmp_path / "run", tmp_path / "out", tmp_path / "samples.npz"
+    train = ["train", "--data", "toy-ring", "--steps", "30", "--channels", "8", "--blocks", "1", "--out", str(run)]
+    assert program.main(train) == 0
+    search = ["--calls", "4", "6", "--starts", "16", "--tried", "1", "--points", "100"]
+    assert commands.main(["accelerate", "--run", str(run), "--out", str(out), *search]) == 0
+    record = json.loads((out / "accelerate.json").read_text())
+    assert {path.name for path in out.iterdir()} == {
+        "accelerate.json",
+        "accelerate.png",
+        "accelerate.pdf",
+        "recipe.json",
+    }
+    assert record["chosen"]["calls"] == accelerate.from_file(out / "recipe.json").calls
+    assert record["reached"] == (record["chosen"]["distance"] <= record["budget"])
+    again = ["--recipes", str(out / "recipe.json"), "--budget", "100"]
+    assert commands.main(["accelerate", "--run", str(run), "--out", str(out), *search, *again]) == 0
+    cheap = json.loads((out / "accelerate.json").read_text())
+    assert (cheap["chosen"]["calls"], cheap["reached"]) == (3, True)  # Heun's, which cannot make 4
+    assert "recipe" in {each["solver"] for each in cheap["judged"]}
+    draw = ["sample", "--run", str(run), "--out", str(samples), "--n", "3", "--recipe", str(out / "recipe.json")]
+    assert program.main(draw) == 0
+    assert np.isfinite(np.load(samples)["samples"]).all()
+    assert training.load(run).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--calls", "2"], "calls: expected numbers of at least 3"),
+        (["--budget", "-1"], "budget: expected a distance above 0"),
+        (["--tried", "0"], "tried: expected at least 1, got 0"),
+    ],
+)
+def test_bad_settings_of_accelerate_are_named(arguments, named, capsys):
+    assert commands.main(["accelerate", "--run", "nowhere", "--out", "nowhere", *arguments]) == 2
+    assert named in capsys.readouterr().err
