@@ -78,7 +78,8 @@ def find(record: Record) -> Finding:
     frechet = lambda features: gd.metrics.frechet_distance(features, record.target)  # noqa: E731
     whole = frechet(record.jump_features[0])
     changes = [_change(record, features) for features in record.jump_features[1:]]
-    most, most_plain = (_most(record, rows, whole) for rows in (record.jump_features, record.plain_features))
+    plain_changes = [_change(record, features) for features in record.plain_features[1:]]
+    most, most_plain = (_most(each, whole) for each in (changes, plain_changes))
     last = len(SKIPS) - 1
     nearer = interval(_ratio, record.jump[last], record.plain[last])
     distances = [ends.root_mean(row) for row in record.jump]
@@ -112,16 +113,15 @@ def find(record: Record) -> Finding:
     )
 
 
-def _most(record: Record, rows: np.ndarray, whole: float) -> int:
+def _most(changes: list[Interval], whole: float) -> int:
     """The longest of SKIPS, by its place, whose Frechet distance is equal within MARGIN."""
-    changes = [_change(record, features) for features in rows[1:]]
     return max((i for i, change in enumerate(changes, 1) if change.high <= MARGIN * whole), default=0)
 
 
 def _change(record: Record, features: np.ndarray) -> Interval:
     """Of the Frechet distance by a jump, over the same starts with and without it."""
     frechet = lambda x: gd.metrics.frechet_distance(x, record.target)  # noqa: E731
-    return interval(lambda a, b: frechet(a) - frechet(b), features, record.jump_features[0], draws=200)
+    return interval(lambda a, b: frechet(a) - frechet(b), features, record.jump_features[0], draws=100)
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> float:
