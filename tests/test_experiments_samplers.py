@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from settings import exact_gaussian, exact_setting
 
 import gaussdiff as gd
 import training
 from analysis import __main__ as commands
 from analysis import accelerate, ends, experiment
 from analysis.experiments import denoised_first, few_calls, teleportation, time_grids
-from settings import exact_gaussian, exact_setting
 from training import commands as program
 
 
