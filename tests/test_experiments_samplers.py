@@ -84,6 +84,7 @@ def test_a_closed_form_start_on_a_gaussian_leaves_the_error_of_the_later_steps_a
     json.dumps(finding.numbers, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_a_start_by_the_wrong_gaussian_is_no_gain(setting):
     wrong = eqx.tree_at(lambda g: g.mean, setting.gaussian, setting.gaussian.mean + 40)
     finding = experiment.run(
@@ -132,9 +133,12 @@ def test_grids_of_a_network_that_is_the_gaussian_are_the_gaussian_s(setting, exa
     np.testing.assert_allclose(record.apart[time_grids.OWN][0], exact_apart(time_grids.SAMPLER, levels), rtol=1e-5)
     finding = time_grids.find(record)
     json.dumps(finding.numbers, allow_nan=False)
-    assert finding.verdict == "agrees"
-    worse = {name: rows if name == time_grids.USUAL else 100 + rows for name, rows in record.apart.items()}
-    assert time_grids.find(dataclasses.replace(record, apart=worse)).verdict == "differs"
+    shares = finding.numbers["distance_share_of_edm"]
+    assert shares[time_grids.OWN] == shares["GITS, Gaussian"]
+    for factor, verdict in ((0.01, "agrees"), (100, "differs")):
+        usual = record.apart[time_grids.USUAL]
+        apart = {name: usual if name == time_grids.USUAL else factor * usual for name in record.apart}
+        assert time_grids.find(dataclasses.replace(record, apart=apart)).verdict == verdict
 
 
 def test_few_calls_on_a_gaussian_are_known_from_gains(setting, exact_apart):
