@@ -425,3 +425,10 @@ def test_a_first_step_without_the_model():
         analytic = x * levels.alpha[0] / (r * (r + levels.sigma[0]))
         np.testing.assert_allclose(first.denoised[0], analytic, rtol=1e-12)
         assert gd.AFS(sampler).nfe(5) == sampler.nfe(5) - 1
+
+
+def test_unipc_keeps_a_float32_sample_on_a_float64_grid():
+    gaussian, levels = gd.Gaussian.isotropic(jnp.zeros(3), 1.0), gd.grids.karras(5)
+    assert levels.sigma.dtype == jnp.float64
+    found = gd.sample(gd.UniPC(), gaussian, jnp.full(3, 80, jnp.float32), levels)
+    assert found.x.dtype == found.denoised.dtype == jnp.float32

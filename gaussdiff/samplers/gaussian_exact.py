@@ -29,4 +29,5 @@ class GaussianExact(OneStep):
         next_level: NoiseLevel,
         noise: Array,
     ) -> Step:
-        return Step(gaussian_flow(self.gaussian, x, level, next_level), self.gaussian.denoise(x, level))
+        moved, x0 = gaussian_flow(self.gaussian, x, level, next_level), self.gaussian.denoise(x, level)
+        return Step(moved.astype(x.dtype), x0.astype(x.dtype))

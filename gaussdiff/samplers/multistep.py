@@ -63,7 +63,7 @@ class History(eqx.Module):
     def spread(self, weights: Array, value: Event) -> Event:
         """sum_j weights_j (value_j - value)."""
         changes = (
-            weight * (past - value).astype(value.dtype) for weight, past in zip(weights, self.values, strict=True)
+            (weight * (past - value)).astype(value.dtype) for weight, past in zip(weights, self.values, strict=True)
         )
         return sum(changes, jnp.zeros_like(value))
 
