@@ -18,13 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
 import gaussdiff as gd
 import training
 from analysis import ends, recipe, report
 from analysis.bootstrap import Interval, interval
-from analysis.style import panels
+from analysis.style import panels, plain_numbers
 from training.data import load_for
 from training.features import Features, learn_features
 
@@ -311,7 +310,7 @@ def draw(result: Result) -> Figure:
         _curve(axis, front, value, "o-", color="#111111", label="best found")
         _curve(axis, [result.chosen], value, "*", color="#d55e00", ms=14, label="chosen")
         axis.set(xlabel="calls of the network", yscale="log")
-        axis.yaxis.set_minor_formatter(NullFormatter())
+        plain_numbers(axis.yaxis)
     axes[0].axhline(result.budget, color="#d55e00", lw=1, ls=":", label="budget")
     axes[1].axhline(result.fine_frechet, color="#999999", lw=1, label="fine solution")
     axes[0].set(ylabel="root mean square per entry", title="distance to the fine solution")

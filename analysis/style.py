@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 NAMES = {
     "network": "trained U-Net",
@@ -102,6 +104,14 @@ def model_curves(axis: Axes, sigma: np.ndarray, curves: Mapping[str, np.ndarray]
             shown = sigma[: len(curve)] > 0
             look = {"color": COLORS[name], "zorder": 3 - depth / 10, **LINES[name]}
             axis.plot(sigma[: len(curve)][shown], curve[shown], label=NAMES[name] if label else None, **look)
+
+
+def plain_numbers(*scales: Axis) -> None:
+    """Ticks at 1, 2 and 5 of each decade of a logarithmic scale, as plain numbers, also where it is short."""
+    for scale in scales:
+        scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        scale.set_major_formatter("{x:g}")
+        scale.set_minor_formatter(NullFormatter())
 
 
 def pair(x: np.ndarray) -> np.ndarray:

@@ -178,6 +178,9 @@ def test_a_recipe_with_a_closed_form_start_is_saved_and_makes_as_many_calls_as_i
     found = gd.sample(choice.sampler, Late(gaussian, 10.1), start, choice.levels).x[-1]
     np.testing.assert_array_equal(found, gd.sample(sampler, gaussian, start, levels).x[-1])
     assert np.isfinite(np.asarray(found)).all()
+    coarse = gd.sample(sampler, gaussian, start.astype(jnp.float32), levels).x[-1]
+    assert coarse.dtype == jnp.float32
+    np.testing.assert_allclose(coarse, found, atol=1e-4)
 
 
 def judged(calls: int, distance: float) -> accelerate.Judged:

@@ -160,7 +160,7 @@ def draw(record: Record) -> Figure:
     right.axhline(1, color="#999999", lw=1)
     right.set(ylim=(0, None), xlabel="calls of the network", ylabel="distance: jump to D / whole grid")
     right.set_title("above 1 it is better not to jump", fontsize=10)
-    right.legend(frameon=False)
+    right.legend(frameon=False, loc="upper right")
     at = len(record.calls) // 2
     figure.suptitle(
         f"A jump to D after {record.calls[at]} of {STEPS} steps ends {value[at]:.1f} times as far as a shorter grid"

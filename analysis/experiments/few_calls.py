@@ -10,7 +10,6 @@ from itertools import combinations
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
 import gaussdiff as gd
 from analysis import ends
@@ -18,7 +17,7 @@ from analysis.bootstrap import interval
 from analysis.compare import rank_correlation
 from analysis.experiment import Experiment, Finding
 from analysis.setting import Setting
-from analysis.style import panels
+from analysis.style import panels, plain_numbers
 
 SAMPLERS = {"Euler": gd.Euler(), "iPNDM-4": gd.IPNDM(4), "UniPC-3": gd.UniPC(3), "DPM++3M": gd.DPMSolverPP3M()}
 COLORS = dict(zip(SAMPLERS, ("#999999", "#0072b2", "#e69f00", "#009e73"), strict=True))
@@ -114,9 +113,7 @@ def draw(record: Record) -> Figure:
     axes[1].set_title("exact W2 on the Gaussian", fontsize=10)
     axes[2].set(xscale="log", yscale="log", xlabel="exact W2 on the Gaussian", ylabel="distance on the network")
     axes[2].set_title("one against the other, by calls", fontsize=10)
-    for axis in axes:
-        for scale in (axis.xaxis, axis.yaxis):
-            scale.set_minor_formatter(NullFormatter())
+    plain_numbers(*(axis.yaxis for axis in axes), axes[2].xaxis)
     figure.suptitle(
         f"The Gaussian puts {in_order(record.w2, distance).mean():.0%} of the pairs of solvers in the right order"
     )
