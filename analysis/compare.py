@@ -133,7 +133,18 @@ def _last_crossing(curve: np.ndarray, log_sigma: np.ndarray) -> float:
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's rank correlation of two arrays, over the entries where both are finite."""
+    """Spearman's rank correlation of two arrays, over the entries where both are finite; equal ones share their rank.
+
+    NaN for fewer than 3 such entries, or where one array is constant.
+    """
     both = np.isfinite(a) & np.isfinite(b)
-    first, second = (np.argsort(np.argsort(values[both])) for values in (a, b))
+    first, second = (_ranks(np.asarray(values)[both]) for values in (a, b))
+    if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
     return float(np.corrcoef(first, second)[0, 1])
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """How many values are smaller, and half of those that are equal."""
+    smaller = (values[None] < values[:, None]).sum(1)
+    return smaller + (values[None] == values[:, None]).sum(1) / 2

@@ -1,5 +1,6 @@
 """What an experiment is: a claim of the literature, a measurement, and the sentence that sets one beside the other."""
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,16 +54,13 @@ class NotMeasuredError(ValueError):
 
 @dataclass(frozen=True)
 class Result:
-    """An experiment that was run: its record (None where it could not be measured), finding and seconds."""
+    """An experiment that was run: its finding, record and figure (None where it was not measured), and seconds."""
 
     experiment: Experiment[Any]
-    record: Any
     finding: Finding
+    record: Any
+    figure: Figure | None
     seconds: float
-
-    def draw(self) -> Figure | None:
-        """The figure, or None where nothing was measured."""
-        return None if self.record is None else self.experiment.draw(self.record)
 
     def to_json(self) -> dict[str, Any]:
         """The entry of metrics.json."""
@@ -80,11 +78,16 @@ class Result:
 
 
 def run(experiment: Experiment[Any], setting: Setting) -> Result:
-    """Measure and judge; where the setting lacks what it takes, the reason is what was found."""
+    """Measure, judge and draw; where that cannot be done the reason is what was found, and others can go on."""
     began = time.perf_counter()
+    record = figure = None
     try:
         record = experiment.measure(setting)
         finding = experiment.find(record)
+        json.dumps(finding.numbers, allow_nan=False)  # what metrics.json will hold
+        figure = experiment.draw(record)
     except NotMeasuredError as reason:
-        record, finding = None, Finding("not measured", str(reason), {})
-    return Result(experiment, record, finding, round(time.perf_counter() - began, 2))
+        finding = Finding("not measured", str(reason), {})
+    except (ValueError, RuntimeError, TypeError, ArithmeticError, IndexError) as error:
+        record, finding = None, Finding("not measured", f"It failed here: {error!r}", {})
+    return Result(experiment, finding, record, figure, round(time.perf_counter() - began, 2))

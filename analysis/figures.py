@@ -17,7 +17,7 @@ def trajectories(paths: Mapping[str, Paths], start: int = 0, columns: int = 9) -
     if not is_image(paths["network"].x[start, 0]):
         return _plane(paths)
     scale = np.sqrt(levels[chosen] ** 2 + 1).reshape(-1, 1, 1, 1)
-    rows = [("noisy state\n(U-Net)", paths["network"].x[start, chosen] / scale)]
+    rows = [("noisy state\n(network)", paths["network"].x[start, chosen] / scale)]
     rows += [
         (f"{NAMES[name]}\nbelieves", np.append(path.denoised[start], path.x[start, -1:], 0)[chosen])
         for name, path in paths.items()

@@ -52,14 +52,14 @@ def sentences(study: Study) -> dict[str, str]:
         "samples": (
             f"Fréchet distance to unseen images: {frechet}; for comparison, real images against real "
             f"images: {quality['real']['frechet']:.2f} ± {quality['real']['frechet_std']:.2f}; differences smaller "
-            f"than that ± {quality['real']['frechet_std']:.2f} mean nothing. The U-Net's samples lie "
+            f"than that ± {quality['real']['frechet_std']:.2f} mean nothing. The network's samples lie "
             f"{ratio['network']} times as far from the nearest training image as unseen images do, those of the data "
             f"set {ratio['data_set']} times."
         ),
         "made": (
             f"{settings.paths} starts, Heun's method, {settings.steps} steps on the EDM grid from σ = "
             f"{settings.sigma_max:g} to {settings.sigma_min:g} and then 0, seed {settings.seed}. "
-            f"The U-Net: {study.config.steps} steps of {study.config.batch} images, averaged weights. "
+            f"The network: {study.config.steps} steps of {study.config.batch} images, averaged weights. "
             f"The features for the Fréchet distance: {study.setting.features.name}. "
             f"{_spent(study)}"
         ),

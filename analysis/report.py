@@ -17,7 +17,7 @@ from analysis.page import page
 from analysis.study import Study
 from analysis.tables import Table, metrics, tables
 
-KEPT_PATHS = 32  # starts whose whole paths go to arrays.npz
+KEPT_PATHS, KEPT_BYTES = 32, 50e6  # starts whose whole paths go to arrays.npz, at the most
 
 
 def write(study: Study, out: Path) -> None:
@@ -47,7 +47,7 @@ def write(study: Study, out: Path) -> None:
 
 def write_one(result: Result, out: Path) -> None:
     """Print what one experiment found; write NAME.json and its figure, NAME.png and NAME.pdf, to the folder `out`."""
-    about, figure = result.experiment, result.draw()
+    about, figure = result.experiment, result.figure
     numbers = json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n"
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{about.name}.json").write_text(numbers)
@@ -60,7 +60,7 @@ def write_one(result: Result, out: Path) -> None:
 
 def draw(study: Study) -> dict[str, Figure]:
     """The figures, by file name: two of the models, and one for each experiment that was measured."""
-    measured = {result.experiment.name: result.draw() for result in study.results}
+    measured = {result.experiment.name: result.figure for result in study.results}
     return {
         "trajectories": figures.trajectories(study.paths),
         "samples": figures.samples(_sample_rows(study)),
@@ -71,8 +71,10 @@ def draw(study: Study) -> dict[str, Figure]:
 def arrays(study: Study) -> dict[str, np.ndarray]:
     """What arrays.npz holds: noise scales, the first paths of every model, all final samples, variances."""
     held = {"sigma": study.levels, "variances": study.variances}
+    one = 2 * len(study.paths) * study.paths["network"].x[0].nbytes
+    kept = max(1, min(KEPT_PATHS, int(KEPT_BYTES / one)))
     for name, path in study.paths.items():
-        held[f"{name}_x"], held[f"{name}_denoised"] = path.x[:KEPT_PATHS], path.denoised[:KEPT_PATHS]
+        held[f"{name}_x"], held[f"{name}_denoised"] = path.x[:kept], path.denoised[:kept]
         held[f"{name}_samples"] = path.samples
     return held
 

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 import gaussdiff as gd
 import training
 from analysis import compare, figures, quality, report, twins
-from analysis.study import SIGMAS, Settings, noise_and_grid
+from analysis.study import EXPLAINED, SIGMAS, Settings, noise_and_grid
 from analysis.style import COLORS, noise_axes, panels
 from analysis.tables import Table
 from training import explain
-from training.data import load_for
+from training.data import load_for, spread
 from training.features import learn_features
 from training.runs import open_run
 
@@ -56,10 +56,11 @@ def run(places: list[Path], settings: Settings) -> Comparison:
     others = {"gaussian": fitted.gaussian, "data_set": fitted.data_set, "isotropic": explain.isotropic(data.train)}
     starts, levels = noise_and_grid(settings, data.shape)
     key = jax.random.key(settings.seed + 1)
-    seen = data.train_rows[np.arange(min(len(data.train_rows), len(data.held_out)))]
+    unseen = data.held_out_rows[spread(len(data.held_out_rows), EXPLAINED)]
+    seen = data.train_rows[spread(len(data.train_rows), len(unseen))]
     measured, on_trained, paths = {}, {}, {}
     for name, network in networks.items():
-        measured[name] = compare.explained_variance({"network": network, **others}, data.held_out, SIGMAS, key)
+        measured[name] = compare.explained_variance({"network": network, **others}, unseen, SIGMAS, key)
         on_trained[name] = compare.explained_variance({"network": network}, seen, SIGMAS, key)["error"]["network"]
         paths |= compare.follow({name: network}, gd.Heun(), starts, levels)
         print(f"measured {name}", flush=True)

@@ -26,7 +26,7 @@ def slider(paths: Mapping[str, Paths]) -> str:
 
 
 HINTS = {
-    "images": "Each column is a model. The last row is the model's denoised image minus the U-Net's: red where it is "
+    "images": "Each column is a model. The last row is the model's denoised image minus the network's: red where it is "
     "darker, blue where it is lighter. States are divided by √(1 + σ²), to be seen at every noise scale.",
     "plane": "Each panel is a model: grey the noisy states, divided by √(1 + σ²), in colour the denoised values, first "
     "two coordinates.",

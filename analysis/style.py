@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 NAMES = {
-    "network": "trained U-Net",
+    "network": "trained network",
     "gaussian": "Gaussian",
     "mixture": "mixture",
     "data_set": "data set",

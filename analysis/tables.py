@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from analysis.compare import rank_correlation
 from analysis.figures import NAMES
 from analysis.study import Study
 
@@ -103,30 +102,6 @@ def _quality(study: Study) -> Table:
     )
 
 
-def summary(study: Study) -> dict[str, float]:
-    """The few numbers that the words of the page are made of."""
-    predicted = np.sqrt(3 * study.variances)
-    measured = study.committed["network"]
-    both = np.isfinite(measured)
-    slope = np.polyfit(np.log(study.variances[both]), np.log(measured[both]), 1)[0]
-    score, denoised = (study.explained[part]["gaussian"] for part in ("score", "denoiser"))
-    one, above_one = np.abs(np.log(study.sigmas)).argmin(), study.sigmas > 1
-    baseline = {part: study.explained[part]["isotropic"] for part in ("score", "denoiser")}
-    return {
-        "order_correlation": rank_correlation(study.variances, measured),
-        **{
-            f"commitment_ratio_{name}": float(np.nanmedian(curve / predicted))
-            for name, curve in study.committed.items()
-        },
-        "commitment_slope": float(slope),
-        "score_explained_above_one": float(score[above_one].min()),
-        "score_explained_above_one_isotropic": float(baseline["score"][above_one].min()),
-        "denoised_explained_near_one": float(denoised[one]),
-        "denoised_explained_near_one_isotropic": float(baseline["denoiser"][one]),
-        "sigma_near_one": float(study.sigmas[one]),
-    }
-
-
 def metrics(study: Study) -> dict[str, Any]:
     """Everything that was measured, as JSON: finite numbers, and null where a component never committed."""
     return {
@@ -138,7 +113,6 @@ def metrics(study: Study) -> dict[str, Any]:
         },
         "settings": dataclasses.asdict(study.settings),
         "training": study.config.to_json(),
-        "summary": summary(study),
         "explained_variance": {"sigma": study.sigmas.tolist(), **_lists(study.explained)},
         "path_distance": {"sigma": study.levels.tolist(), **_lists(study.distances)},
         "commitment": {

@@ -21,10 +21,15 @@ class Twins(NamedTuple):
 
 
 def fit(images: np.ndarray, components: int = 10, seed: int = 0) -> Twins:
-    """Fit the three twins to training samples (N, *event); the mixture has `components` k-means clusters."""
+    """Fit the three twins to training samples (N, *event); the mixture has `components` k-means clusters.
+
+    Samples of many numbers keep as many modes as explain.fit keeps, shared out among the clusters.
+    """
+    wide = images[0].size > explain.WIDEST
+    rank, each = (explain.RANK, max(RANK, explain.RANK // components)) if wide else (None, None)
     return Twins(
-        gd.Gaussian.from_samples(images),
-        gd.GaussianMixture.from_samples(images, components, key=jax.random.key(seed)),
+        gd.Gaussian.from_samples(images, rank=rank),
+        gd.GaussianMixture.from_samples(images, components, each, key=jax.random.key(seed)),
         gd.Empirical(images),
     )
 

@@ -66,6 +66,15 @@ def _section(runs: dict[str, Any], name: str) -> str:
     return "\n".join([*lines, ""])
 
 
+def _rounded(found: Any) -> Any:
+    """The same with numbers of four digits, which is more than they are sure of."""
+    if isinstance(found, dict):
+        return {name: _rounded(value) for name, value in found.items()}
+    if isinstance(found, list):
+        return [_rounded(value) for value in found]
+    return float(f"{found:.4g}") if isinstance(found, float) else found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.findings", description=__doc__)
     parser.add_argument("--runs", type=Path, nargs="*", default=[], help="folders of training runs to measure")
@@ -76,7 +85,7 @@ def main() -> None:
     text = page(found)
     print(text)
     if options.write:
-        stored.write_text(json.dumps(found, indent=1) + "\n")
+        stored.write_text(json.dumps(_rounded(found), indent=None, separators=(",", ":")) + "\n")
         (DOCS / "findings.md").write_text(text)
 
 

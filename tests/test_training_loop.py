@@ -137,7 +137,11 @@ def test_a_folder_is_held_by_one_until_the_end_of_its_block(tmp_path):
     ):
         pass
     assert not run.exists()
-    (run / "checkpoints").mkdir(parents=True)
+    run.mkdir()
+    with lock.held(run):
+        pass
+    assert run.exists(), "a folder that was there is not ours to remove"
+    (run / "checkpoints").mkdir()
     with pytest.raises(KeyError), lock.held(run):
         raise KeyError
     with lock.held(run):

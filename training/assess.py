@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -63,27 +64,29 @@ def assess(
     """Return what JSON can hold: "levels" always, "likelihood" and "quality" where asked for, "recognised" with labels.
 
     A table that cannot be measured is named in "failed", with the reason, and the others are there all the same. `tell`
-    is given what is there after each table.
+    is given what is there before the first table, which is nothing, and after each.
     """
     asked.check()
     config.check_unconditional()
     extra = [features.tried(asked.features, data)] if asked.features else []
-    classifier = features.learn_classifier(data, asked.seed) if asked.samples and features.can_learn(data) else None
+    recognisable = bool(asked.samples) and features.can_learn(data)
+    classifier = cache(lambda: features.learn_classifier(data, asked.seed))
     tables: dict[str, Callable[[], Any]] = {
         "levels": lambda: evaluate.table(model, data.train_rows, data.held_out_rows, config)
     }
     if asked.likelihoods:
         tables["likelihood"] = lambda: likelihood(model, data, asked)
     if asked.samples:
-        learned = [] if classifier is None else [classifier.features]
-        tables["quality"] = lambda: compare(model, data, config, learned, extra, asked)
-    if config.labels and classifier is not None:
-        tables["recognised"] = lambda: recognised(model, data, config, classifier, asked)
+        learned = (lambda: [classifier().features]) if recognisable else list
+        tables["quality"] = lambda: compare(model, data, config, learned(), extra, asked)
+    if config.labels and recognisable:
+        tables["recognised"] = lambda: recognised(model, data, config, classifier(), asked)
     found: dict[str, Any] = {}
+    tell(found)
     for name, measure in tables.items():
         try:
             found[name] = measure()
-        except (RuntimeError, ValueError) as error:  # a solve that stops short, memory, features of one's own
+        except (RuntimeError, ValueError, MemoryError) as error:  # a solve that stops short, features of one's own
             found.setdefault("failed", {})[name] = str(error).strip() or repr(error)
         tell(found)
     return found

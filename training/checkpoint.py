@@ -81,6 +81,8 @@ def save_pieces(
     keep_powers: bool = False,
 ) -> Path:
     """Do as `save` for a state that lies in pieces on several hosts, all of which must call; each writes its own."""
+    # Its collectives and those below could meet in another order on each host.
+    jax.block_until_ready(state)
     final = _place(run, step)
     writing = _aside(final, "all")
 

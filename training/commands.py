@@ -91,15 +91,19 @@ class Evaluate:
         config, model = runs.load_config(self.run), runs.load(self.run, self.weights)
         dataset = data.load_for(config)
         out = self.out or (self.run if self.run.is_dir() else self.run.parent) / "evaluation.json"
-        found = assess.assess(model, dataset, config, self.questions, lambda found: self._write(out, found))
-        print(f"{self.run} ({self.weights} weights)\n\n{assess.page(found)}\n\nwritten: {out}")
+        # An earlier evaluation stays until this one is whole.
+        partial = out.with_name(f"{out.name}.partial")
+        found = assess.assess(model, dataset, config, self.questions, lambda found: self._write(partial, found))
+        print(f"{self.run} ({self.weights} weights)\n\n{assess.page(found)}\n")
+        partial.replace(out)
+        print(f"written: {out}")
         if "failed" in found:
             said = "\n".join(f"{table}: {reason}" for table, reason in found["failed"].items())
             raise ValueError(f"not everything could be measured; the rest is in {out}\n{said}")
 
     def _write(self, out: Path, found: dict[str, Any]) -> None:
         content = {"weights": self.weights, "asked": vars(self.questions), **found}
-        with disk.explained(out, lambda: "make room or make the folder writable"):
+        with disk.explained(out, lambda: "make room, make the folder writable, or choose another --out"):
             disk.write(out, (json.dumps(content, indent=1) + "\n").encode())
 
 

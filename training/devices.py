@@ -91,12 +91,12 @@ def agree(number: int) -> bool:
 
 
 def on_first_host(act: Callable[[], object], what: str) -> None:
-    """Call `act` on the first host; all hosts must ask, and all raise where it ends in an OSError or ValueError."""
+    """Call `act` on the first host; all hosts must ask, and all raise where it fails."""
     failed = None
     if is_first_host():
         try:
             act()
-        except (OSError, ValueError) as error:
+        except Exception as error:
             failed = error
     # The others wait here, and would for ever if the first one left alone.
     if any_host(failed is not None):

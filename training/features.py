@@ -1,7 +1,7 @@
 """Maps from samples to features in which sets of samples are compared. A distance means nothing without their name.
 
-What is learned here is learned on every second training sample: the others stand for perfect samples in the floors of
-training/quality.py, which would be too low for samples that the features have seen.
+What is learned here is learned on one half of the training samples, drawn at random: the others stand for perfect
+samples in the floors of training/quality.py, which would be too low for samples that the features have seen.
 """
 
 import importlib.util
@@ -70,15 +70,22 @@ def can_learn(data: Dataset) -> bool:
 
 
 def unseen(data: Dataset) -> Rows:
-    """Return the training samples, every second one, that no features were learned on."""
+    """Return the half of the training samples that no features were learned on."""
     rows = data.train_rows
     every = np.arange(len(rows)) if rows.places is None else rows.places
-    return Rows(rows.stored, every[1::2])
+    return Rows(rows.stored, every[_halves(data)[1]])
 
 
 def _learned(data: Dataset) -> np.ndarray:
     """The places of the training samples to learn from."""
-    return 2 * spread((len(data.train_rows) + 1) // 2, MOST_TO_LEARN_FROM)
+    half = _halves(data)[0]
+    return half[spread(len(half), MOST_TO_LEARN_FROM)]
+
+
+def _halves(data: Dataset) -> list[np.ndarray]:
+    """The places of both halves, at random, since sets may be stored class after class, or in turns."""
+    order = np.random.default_rng(0).permutation(len(data.train_rows))
+    return [np.sort(half) for half in np.array_split(order, 2)]
 
 
 def learn_components(data: Dataset) -> Features:
@@ -120,7 +127,7 @@ def from_file(place: str) -> Features:
 def tried(place: str, data: Dataset) -> Features:
     """Return the features `from_file`, after two samples went through: what cannot work is said before all else."""
     found = from_file(place)
-    found.extract(data.held_out_rows[np.arange(2)])
+    found.extract(data.held_out_rows[np.arange(min(2, len(data.held_out_rows)))])
     return found
 
 

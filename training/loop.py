@@ -36,20 +36,34 @@ def train(config: Config, out: str | Path, dataset: data.Dataset | gd.Distributi
     last good checkpoint stays. KeyboardInterrupt after Ctrl-C or SIGTERM: the state is saved first.
     """
     out = Path(out).expanduser().resolve()
+    if _is_trained(config, out, _found(config, out)):  # to be used, not written to: by as many as like
+        return runs.load(out)
     with lock.held(out):
         return _train(config, out, dataset)
 
 
-def _train(config: Config, out: Path, dataset: data.Dataset | gd.Distribution | None) -> LearnedDenoiser:
+def _found(config: Config, out: Path) -> checkpoint.Checkpoint | None:
+    """The state to go on from, of a run with the same settings."""
     found = checkpoint.latest(out)
     if not devices.agree(-1 if found is None else found.step):
         raise ValueError(f"out: expected one folder that all hosts share, got {out}, where they find different states")
     if found is not None:
         _check_same(Config.from_json(found.settings["config"]), config, out)
-        if found.step >= config.steps:
-            more = f" (more than the {config.steps} asked for)" if found.step > config.steps else ""
-            journal.say(f"{out} is already trained to step {found.step}; reused{more}")
-            return runs.load(out)
+    return found
+
+
+def _is_trained(config: Config, out: Path, found: checkpoint.Checkpoint | None) -> bool:
+    if found is None or found.step < config.steps:
+        return False
+    more = f" (more than the {config.steps} asked for)" if found.step > config.steps else ""
+    journal.say(f"{out} is already trained to step {found.step}; reused{more}")
+    return True
+
+
+def _train(config: Config, out: Path, dataset: data.Dataset | gd.Distribution | None) -> LearnedDenoiser:
+    found = _found(config, out)
+    if _is_trained(config, out, found):
+        return runs.load(out)
     examples = _examples(config, dataset)
     if config.sigma_data is None:
         config = dataclasses.replace(config, sigma_data=_scale(found, examples))

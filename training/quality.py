@@ -33,7 +33,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Recognised:
-    """The share of n samples that a classifier gives the label they were drawn with, and of held-out data theirs."""
+    """The share of n samples that a classifier gives the label they were drawn with, and of held-out data theirs.
+
+    Of the held-out data the mean over classes, as samples were drawn of each class alike.
+    """
 
     share: float
     error: float  # standard error
@@ -81,9 +84,14 @@ def copies(samples: np.ndarray, data: Dataset, seed: int = 0) -> list[Score]:
 
 def recognised(made: np.ndarray, asked: np.ndarray, data: Dataset, classifier: Classifier) -> Recognised:
     """Judge samples (N, *event) that were drawn with the labels `asked` (N,), and beside them the held-out data."""
-    hits, real = classifier.predict(made) == asked, classifier.predict(data.held_out) == data.held_out_labels
+    labels = data.held_out_labels
+    assert labels is not None
+    hits, real = classifier.predict(made) == asked, classifier.predict(data.held_out) == labels
     by_class = {int(label): float(hits[asked == label].mean()) for label in np.unique(asked)}
-    return Recognised(*_share(hits), *_share(real), by_class)
+    classes = [_share(real[labels == label]) for label in np.unique(labels)]
+    accuracy = float(np.mean([share for share, _, _ in classes]))
+    error = float(np.sqrt(sum(error**2 for _, error, _ in classes)) / len(classes))
+    return Recognised(*_share(hits), accuracy, error, len(real), by_class)
 
 
 def _share(hits: np.ndarray) -> tuple[float, float, int]:
