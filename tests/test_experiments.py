@@ -1,5 +1,7 @@
 """The experiments on models whose answers are known in closed form: so the measuring code itself is proven."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -33,6 +35,20 @@ def test_a_gaussian_s_paths_have_the_spectrum_of_its_expected_gram_matrix(settin
     falling = np.sort(np.linalg.eigvalsh(middle @ gram @ middle))[::-1]
     np.testing.assert_allclose(record.expected, np.cumsum(falling / falling.sum())[:3], rtol=1e-9)
     assert experiment.run(DIMENSION, setting).finding.verdict == "agrees"
+
+
+def test_an_experiment_that_fails_or_finds_no_number_costs_no_other(setting):
+    def fails(_):
+        raise RuntimeError("no answer")
+
+    broken = dataclasses.replace(DIMENSION, measure=fails)
+    endless = dataclasses.replace(DIMENSION, find=lambda _: experiment.Finding("agrees", "", {"x": [float("nan")]}))
+    for one, reason in ((broken, "no answer"), (endless, "Out of range float values")):
+        result = experiment.run(one, setting)
+        assert result.finding.verdict == "not measured"
+        assert "It failed here: " in result.finding.found
+        assert reason in result.finding.found
+        assert (result.record, result.figure, result.finding.numbers) == (None, None, {})
 
 
 def test_shares_of_points_in_one_and_in_many_dimensions():
