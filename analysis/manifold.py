@@ -150,7 +150,7 @@ def emergence_map(
     those that never settle on the grid.
     """
     way = final - origin
-    moving = np.abs(way) >= least * np.abs(way).max()
+    moving = (way != 0) & (np.abs(way) >= least * np.abs(way).max())
     progress = (denoised - origin) / np.where(moving, way, 1)
     found = half_levels(progress.reshape(len(progress), -1), sigma).reshape(final.shape)
     return np.where(moving, found, np.nan)

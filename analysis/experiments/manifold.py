@@ -25,7 +25,8 @@ SCALES = (4.0, 1.0, 0.5, 0.2)  # noise scales, in standard deviations of the fir
 OUTLINE, SHOWN = 1, 2  # which of them is judged, and at which one walks
 INSIDE, FACTOR = 0.8, 1.5  # what counts as agreement
 STEPS = np.array([-3.0, -2, -1, 0, 1, 2, 3])  # of a walk, in standard deviations of its direction
-ROWS = 3  # directions that are walked along, images whose emergence is mapped
+ROWS = 3  # directions that are walked along, images whose emergence is mapped, at the most
+KEPT = 1e-6  # of the first component's variance: those below have no gain to speak of
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Record:
 
     sigma: (m,). shares: {model: (m or 1, B)} of the directions in the span of as many components, controls at the
     outline alone; chance: that of random ones. variances: (m, B, k), expected (m, k). gains: (B, d) of noise -> image
-    along the components, singular: (B, d) values of the same map; exact, solver: (d,) the Gaussian's gains, by no
+    along the components, singular: (B, d) values of the map of their span alone; exact, solver: (d,) the Gaussian's gains, by no
     solver and by the one that was used. straight, redenoised: (rows, steps, *event) walks. finals, emergence:
     {model: (rows, *event)}, images and the noise scale at which each entry of theirs committed.
     """
@@ -63,7 +64,7 @@ def measure(setting: Setting) -> Record:
     shares = {name: [_undecided(setting, name, places[OUTLINE], count)] for name in setting.controls}
     noise2 = setting.sigma[places].astype(np.float64)[:, None] ** 2
     solver = gd.Heun(), manifold.thinned(setting.levels, 8)
-    kept = min(16, len(lam))
+    kept = min(16, int((lam > KEPT * lam[0]).sum()))
     jacobians = _jacobians(setting, *solver, kept)
     straight, redenoised = _walks(setting, own[SHOWN], places[SHOWN])
     finals = {name: setting.paths[name].samples[:ROWS] for name in ("network", "gaussian")}
@@ -87,7 +88,7 @@ def measure(setting: Setting) -> Record:
 def _undecided(setting: Setting, name: str, place: int, count: int) -> manifold.Variations:
     model = {"network": setting.network, **setting.controls}[name]
     path = {"network": setting.paths["network"], **setting.control_paths}[name]
-    x = jnp.asarray(path.x[: setting.count(3, 16), place])
+    x = jnp.asarray(path.x[: setting.count(16, 32), place])
     return manifold.principal_variations(model, x, setting.levels[place], count, setting.key("A10"))
 
 
@@ -99,7 +100,7 @@ def _shares(found: list[manifold.Variations], basis: np.ndarray) -> np.ndarray:
 def _jacobians(setting: Setting, sampler: gd.Sampler, levels: gd.NoiseLevel, kept: int) -> np.ndarray:
     """What each component of the noise becomes in the image: (B, kept, D)."""
     directions = setting.gaussian.eigvecs[:, :kept].T.reshape(kept, *setting.data.shape)
-    starts = setting.starts[: setting.count(6, 24)]
+    starts = setting.starts[: setting.count(16, 32)]
     maps = [manifold.perturbation_maps(setting.network, sampler, x, levels, directions) for x in starts]
     return np.asarray(jax.device_get(maps), np.float64).reshape(len(maps), kept, -1)
 
@@ -118,7 +119,10 @@ def _walks(setting: Setting, found: manifold.Variations, place: int) -> tuple[np
 
 def _emergence(setting: Setting, name: str) -> np.ndarray:
     path, mean = setting.paths[name], np.asarray(setting.gaussian.mean)
-    maps = [manifold.emergence_map(path.denoised[i], path.samples[i], mean, path.sigma) for i in range(ROWS)]
+    maps = [
+        manifold.emergence_map(path.denoised[i], path.samples[i], mean, path.sigma)
+        for i in range(len(path.samples[:ROWS]))
+    ]
     return np.array(maps)
 
 
@@ -135,7 +139,7 @@ def find(record: Record) -> Finding:
         f"At noise scale {record.sigma[OUTLINE]:.2g} {share} of what is undecided lies in the leading principal "
         f"components (a Gaussian: 1, chance {record.chance:.2f}{others}); at {record.sigma[-1]:.2g} {detail}. A change "
         f"of the noise along a component comes out {ratio} times as large as a Gaussian's, typically within a factor "
-        f"{spread:.2f}."
+        f"{spread:.2f}. Intervals are over {record.shares['network'].shape[1]} images."
     )
     settled = {name: np.isfinite(maps).mean().item() for name, maps in record.emergence.items()}
     numbers = {
@@ -149,7 +153,8 @@ def find(record: Record) -> Finding:
         "gain_ratio": list(ratio),
         "gain_factor": float(spread),
         "gain": record.gains.mean(0).tolist(),
-        "singular_value": record.singular.mean(0).tolist(),
+        "images": record.shares["network"].shape[1],
+        "singular_value_on_components": record.singular.mean(0).tolist(),
         "gain_of_gaussian": record.exact.tolist(),
         "gain_of_gaussian_with_solver": record.solver.tolist(),
         "entries_that_commit": settled,
@@ -198,7 +203,7 @@ def _draw_gains(axis: Axes, record: Record) -> None:
     axis.plot(place, record.exact, color=COLORS["gaussian"], label="Gaussian, closed form: √λ / √(λ + σ²)")
     axis.plot(place, record.solver, color=COLORS["gaussian"], ls=":", label="Gaussian, same solver")
     axis.plot(place, record.gains.mean(0), "o", color=COLORS["network"], label=f"{NAMES['network']}, along components")
-    axis.plot(place, record.singular.mean(0), "-", color=COLORS["network"], lw=1, label="its singular values")
+    axis.plot(place, record.singular.mean(0), "-", color=COLORS["network"], lw=1, label="singular values on their span")
     axis.set(yscale="log", xlabel="component", ylabel="change of image / change of noise")
     axis.set_title("The map from noise to image", fontsize=10)
 
@@ -223,19 +228,28 @@ def _row(axes: np.ndarray, images: np.ndarray, name: str) -> None:
 
 
 def _draw_maps(figure: SubFigure, record: Record) -> None:
-    """Each image, and below it the noise scale at which each of its pixels committed."""
-    low, high = np.nanmin(record.emergence["network"]), np.nanmax(record.emergence["network"])
-    axes = figure.subplots(4, ROWS, squeeze=False)
+    """Each image, and below it the noise scale at which each of its pixels committed, a mean over its channels."""
+    maps = {name: _over_channels(levels) for name, levels in record.emergence.items()}
+    seen = maps["network"][np.isfinite(maps["network"])]
+    low, high = (seen.min(), seen.max()) if seen.size else (record.sigma.min(), record.sigma.max())
+    axes = figure.subplots(4, len(maps["network"]), squeeze=False)
     shown = None
     for i, (name, images) in enumerate(record.finals.items()):
         _row(axes[2 * i], images, NAMES[name])
-        for axis, levels in zip(axes[2 * i + 1], record.emergence[name], strict=True):
-            shown = axis.imshow(levels.mean(-1), cmap="viridis", norm="log", vmin=low, vmax=high)
+        for axis, levels in zip(axes[2 * i + 1], maps[name], strict=True):
+            shown = axis.imshow(levels, cmap="viridis", norm="log", vmin=low, vmax=high)
             axis.set(xticks=[], yticks=[])
         axes[2 * i + 1][0].set_ylabel("committed\nat σ", rotation=0, ha="right", va="center", fontsize=8)
     if shown is not None:
         figure.colorbar(shown, ax=axes, shrink=0.6, format="{x:g}")
     figure.suptitle("When each pixel was decided (white: little to decide)", fontsize=10)
+
+
+def _over_channels(levels: np.ndarray) -> np.ndarray:
+    """The mean over channels of those that committed, NaN where none did: (..., C) -> (...)."""
+    committed = np.isfinite(levels)
+    count, total = committed.sum(-1), np.where(committed, levels, 0).sum(-1)
+    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
 
 
 MANIFOLD = Experiment(
@@ -248,7 +262,8 @@ MANIFOLD = Experiment(
     "leading undecided directions lie in as many principal components, and the gains of the map along components are "
     f"typically within a factor {FACTOR} of the Gaussian's with the same solver; in part where one of the two holds.",
     caption="Left: how much of the leading axes of the posterior covariance lies in as many principal components. "
-    "Right: how much a change of the noise changes the image. Below: images along undecided directions, as they are "
+    "Right: how much a change of the noise changes the image, along the leading "
+    "components of the data and, by the singular values, at most along any mix of them. Below: images along undecided directions, as they are "
     "and noised and denoised again, which leads back to the manifold; and the noise scale at which each pixel of an "
     "image was over half way from the mean to its final value.",
     measure=measure,

@@ -20,13 +20,14 @@ from matplotlib.figure import Figure
 import gaussdiff as gd
 from analysis.bootstrap import Interval, interval
 from analysis.compare import Paths
-from analysis.experiment import Experiment, Finding
+from analysis.experiment import Experiment, Finding, NotMeasuredError, verdict
 from analysis.geometry import noise, off_chord
 from analysis.setting import Setting
 from analysis.style import COLORS, LINES, NAMES, noise_axes, panels
 
 ALIKE = 0.9  # shares from which paths count as planar beside the chord, and as alike
 STRAIGHT = 1e-3  # paths that leave the chord by less than this share of the closed form's have no shape
+ROUNDING = 1e-9  # of the chord: a closed form that leaves it by less is straight
 SEEN = 20.0  # noise scale from which on turning and twist are above the rounding of single precision
 
 
@@ -44,22 +45,31 @@ class Shape:
 
 @dataclass(frozen=True)
 class Record:
-    """sigma: (n+1,). shapes: of each model whose paths leave the chord; straight: the others. expected: the closed
-    form's, of one path.
+    """sigma: (n+1,). shapes: of each model whose paths leave the chord; straight: the others; controls: those of all
+    these that learned nothing. expected: the closed form's, of one path.
     """
 
     sigma: np.ndarray
     shapes: dict[str, Shape]
     straight: list[str]
+    controls: list[str]
     expected: Shape
 
 
 def measure(setting: Setting) -> Record:
     """Shape, turning and twist of every model's and every control's paths, and the closed form's."""
     variances = setting.gaussian.variances
+    if variances.size < 2:
+        raise NotMeasuredError("Data of one number have no direction beside the chord. Take data of two or more.")
+    if len(setting.levels) < 4:
+        raise NotMeasuredError(f"Turning takes 3 noise levels before 0, the grid has {len(setting.levels) - 1}.")
     std = np.asarray(jax.vmap(gd.marginal_std, in_axes=(None, 0))(variances, setting.levels), np.float64)
     expected = shape(Paths(setting.sigma, std[None], (np.asarray(variances, np.float64) / std[:-1])[None]))
     depth = np.linalg.norm(expected.beside[0])
+    if depth <= ROUNDING * np.linalg.norm(std[0] - std[-1]):
+        raise NotMeasuredError(
+            "All variances of the data are equal: the closed form's path is straight, without shape."
+        )
     shapes, straight = {}, []
     for name, path in {**setting.paths, **setting.control_paths}.items():
         found = shape(path, expected.beside[0])
@@ -67,7 +77,7 @@ def measure(setting: Setting) -> Record:
             straight.append(name)
         else:
             shapes[name] = found
-    return Record(setting.sigma, shapes, straight, expected)
+    return Record(setting.sigma, shapes, straight, list(setting.control_paths), expected)
 
 
 def shape(paths: Paths, reference: np.ndarray | None = None) -> Shape:
@@ -124,6 +134,7 @@ def find(record: Record) -> Finding:
         f"{record.expected.planar[0]:.3f}). Aligned paths share {shared['network']} of it ({others}), and "
         f"{closed['network']} with the closed form. They turn fastest at noise scale {peak['network'][0]:.2g}, by "
         f"{peak['network'][1]:.3g} radians per unit of log sigma; closed form {expected[1]:.3g} at {expected[0]:.2g}."
+        f"{_unlearned(shared, record.controls)}"
     )
     numbers = {
         "planar": {name: list(one) for name, one in planar.items()},
@@ -137,14 +148,21 @@ def find(record: Record) -> Finding:
         "turning_expected": record.expected.turning[0][seen].tolist(),
         "twist_expected": record.expected.twist[0][seen].tolist(),
     }
-    held = (planar["network"].value >= ALIKE, shared["network"].value >= ALIKE)
-    return Finding("agrees" if all(held) else "agrees in part" if any(held) else "differs", found, numbers)
+    return Finding(verdict(planar["network"].value >= ALIKE, shared["network"].value >= ALIKE), found, numbers)
 
 
 def _alike(shapes: np.ndarray, one: np.ndarray) -> Interval:
     """1 - sum |shape - one|^2 / sum |shape|^2 over paths."""
     errors, squares = (np.sum(part**2, axis=(1, 2)) for part in (shapes - one, shapes))
     return interval(lambda e, s: float(1 - e.sum() / s.sum()), errors, squares)
+
+
+def _unlearned(shared: dict[str, Interval], controls: list[str]) -> str:
+    """Which controls share their shape as well, in words."""
+    alike = [NAMES.get(name, name) for name in controls if name in shared and shared[name].value >= ALIKE]
+    if not alike:
+        return ""
+    return f" Controls share their shape as well ({'; '.join(alike)}): it takes no learning."
 
 
 def _peak(found: Shape, sigma: np.ndarray, seen: np.ndarray) -> tuple[float, float]:
