@@ -145,7 +145,7 @@ def test_a_thinned_grid_keeps_both_ends():
 def test_a_gaussian_s_undecided_directions_are_its_components_and_its_map_has_their_gains(setting):
     record = MANIFOLD.measure(setting)
     np.testing.assert_allclose(record.shares["network"], 1, atol=1e-3)
-    np.testing.assert_allclose(record.variances, np.broadcast_to(record.expected[:, None], (4, 3, 10)), rtol=1e-3)
+    np.testing.assert_allclose(record.variances, np.broadcast_to(record.expected[:, None], (4, 16, 10)), rtol=1e-3)
     np.testing.assert_allclose(record.gains, np.broadcast_to(record.solver, record.gains.shape), rtol=1e-6)
     np.testing.assert_allclose(record.singular.mean(0), np.sort(record.solver)[::-1], rtol=1e-6)
     kept = set(np.asarray(setting.controls["shuffled_spectrum"].eigvals).argsort()[-10:]) & set(range(10))

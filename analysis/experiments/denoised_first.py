@@ -183,8 +183,9 @@ DENOISED_FIRST = Experiment(
     "denoised image out (ODE-jump).",
     published="No number could be read; Chen et al., arXiv 2305.19947.",
     criterion="Agrees where the denoised image has the smaller Fréchet distance at nine tenths of the steps and "
-    "settles, within a tenth of its own way, at a higher noise scale than the state within a tenth of its own, and a jump ends nearer to the fine solution than a whole grid of as many calls "
-    "(interval of the ratio below 1) at most of the numbers of calls; in part where one of the two holds.",
+    "settles at a higher noise scale, each within a tenth of its own way, and a jump ends nearer to the fine solution "
+    "than a whole grid of as many calls (interval of the ratio below 1) at most of the numbers of calls; in part where "
+    "one of the two holds.",
     caption="Left: how far the states and the denoised images of the network are from held-out data, along the same "
     "paths. Right: after so many of 20 Euler steps the denoised image is given out; its distance to the fine solution "
     "as a share of that of Euler's method on a whole grid of as many calls, with 95 % intervals; on the Gaussian of "

@@ -19,6 +19,8 @@ from analysis.experiment import Experiment, Finding, NotMeasuredError, verdict
 from analysis.manifold import linear, rescaled, spherical, thinned
 from analysis.setting import Setting
 from analysis.style import is_image
+from training.features import unseen
+from training.quality import draws
 
 KINDS = (linear, spherical, rescaled)
 COLORS = {"ends": "#999999", "linear": "#d55e00", "spherical": "#0072b2", "rescaled": "#009e73"}
@@ -34,7 +36,8 @@ class Record:
 
     power, gaussian: (P,), squared distance of the network's or the Gaussian's sample from the mean of the ends, over
     the mean of that of the ends. frechet: to the held-out data in the features of that name; floor: that of as many
-    training samples. shares: (s,) of the second noise; lengths: (s,), mean length of the noise over sigma sqrt(D); rows: (s, *event), samples between one pair.
+    training samples. shares: (s,) of the second noise; lengths: (s,), mean length of the noise over sigma sqrt(D);
+    rows: (s, *event), samples between one pair.
     """
 
     power: dict[str, np.ndarray]
@@ -61,7 +64,7 @@ def measure(setting: Setting) -> Record:
     noises = {**half, **{f"row {name}": np.array([x[0] for x in rows]) for name, rows in along.items()}}
     samples = {name: _samples(setting, name, noises) for name in ("network", "gaussian")}
     target = setting.features.extract(setting.data.held_out)
-    training = setting.features.extract(setting.data.train[:pairs])
+    training = [setting.features.extract(x) for x in draws(unseen(setting.data), pairs, setting.seed)]
     scale = float(setting.sigma[0]) * np.sqrt(first[0].size)
     return Record(
         power=_power({name: samples["network"][name] for name in half}),
@@ -70,7 +73,7 @@ def measure(setting: Setting) -> Record:
             name: gd.metrics.frechet_distance(setting.features.extract(samples["network"][name]), target)
             for name in half
         },
-        floor=gd.metrics.frechet_distance(training, target),
+        floor=float(np.mean([gd.metrics.frechet_distance(x, target) for x in training])),
         features=setting.features.name,
         shares=SHARES,
         lengths={name: np.array([_length(x).mean() / scale for x in rows]) for name, rows in along.items()},

@@ -35,9 +35,9 @@ class Record:
 
     sigma: (m,). shares: {model: (m or 1, B)} of the directions in the span of as many components, controls at the
     outline alone; chance: that of random ones. variances: (m, B, k), expected (m, k). gains: (B, d) of noise -> image
-    along the components, singular: (B, d) values of the map of their span alone; exact, solver: (d,) the Gaussian's gains, by no
-    solver and by the one that was used. straight, redenoised: (rows, steps, *event) walks. finals, emergence:
-    {model: (rows, *event)}, images and the noise scale at which each entry of theirs committed.
+    along the components, singular: (B, d) values of the map on their span alone; exact, solver: (d,) the Gaussian's
+    gains, by no solver and by the one that was used. straight, redenoised: (rows, steps, *event) walks. finals,
+    emergence: {model: (rows, *event)}, images and the noise scale at which each entry of theirs committed.
     """
 
     sigma: np.ndarray
@@ -262,8 +262,8 @@ MANIFOLD = Experiment(
     "leading undecided directions lie in as many principal components, and the gains of the map along components are "
     f"typically within a factor {FACTOR} of the Gaussian's with the same solver; in part where one of the two holds.",
     caption="Left: how much of the leading axes of the posterior covariance lies in as many principal components. "
-    "Right: how much a change of the noise changes the image, along the leading "
-    "components of the data and, by the singular values, at most along any mix of them. Below: images along undecided directions, as they are "
+    "Right: how much a change of the noise changes the image, along components of the "
+    "data, and by the singular values along mixtures of these. Below: images along undecided directions, as they are "
     "and noised and denoised again, which leads back to the manifold; and the noise scale at which each pixel of an "
     "image was over half way from the mean to its final value.",
     measure=measure,
