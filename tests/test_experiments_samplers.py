@@ -68,6 +68,7 @@ def test_the_fine_solution_of_a_gaussian_is_its_flow(setting):
     assert ends.root_mean(ends.apart(setting.fine_ends, np.asarray(exact))) < 2e-3
 
 
+@pytest.mark.slow
 def test_a_closed_form_start_on_a_gaussian_leaves_the_error_of_the_later_steps_alone(setting, exact_apart):
     record = teleportation.measure(setting)
     np.testing.assert_allclose(record.sigma[1:], [28.4, 19.4, 12.9, 8.4], atol=0.05)  # as published
@@ -110,8 +111,18 @@ def test_the_denoised_image_of_a_gaussian_is_ahead_by_the_closed_form_and_a_jump
     finding = denoised_first.find(record)
     assert finding.verdict == "agrees in part"
     json.dumps(finding.numbers, allow_nan=False)
-    late = dataclasses.replace(record, x=record.denoised, denoised=record.x)
+    assert finding.numbers["settled_sigma"]["x"] > finding.numbers["settled_sigma"]["denoised"]  # each by its own way
+    late = dataclasses.replace(record, x=record.denoised, denoised=record.x, jump=record.whole)
+    assert denoised_first.find(late).verdict == "agrees in part"  # it settles first
+    late = dataclasses.replace(record, x=record.denoised, jump=record.whole)
     assert denoised_first.find(late).verdict == "differs"
+
+
+def test_stopping_early_is_told_by_what_it_gains():
+    calls = np.array([3, 5, 16])
+    told = {(): "never", (16,): "only when at most 4 steps are left", (3,): "after 3 steps alone", (3, 5, 16): "always"}
+    for gains, words in told.items():
+        assert words in denoised_first._helps(calls, list(gains))
 
 
 def _dense_w2(a: np.ndarray, b: np.ndarray) -> float:
