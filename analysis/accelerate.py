@@ -111,6 +111,11 @@ class Result:
 
     @property
     def reached(self) -> bool:
+        """Whether the choice is within the budget where it was made, and from the other starts too."""
+        return self.found and self.again.value <= self.budget
+
+    @property
+    def found(self) -> bool:
         """Whether the choice was within the budget where it was made."""
         return self.chosen.distance <= self.budget
 
@@ -118,7 +123,9 @@ class Result:
 def run(directory: Path, settings: Settings) -> Result:
     """Search for the run in `directory`; a line for each part and for each number of calls."""
     settings.check()
-    began, config, network = time.perf_counter(), training.load_config(directory), training.load(directory)
+    began, config = time.perf_counter(), training.load_config(directory)
+    config.check_unconditional()
+    network = training.load(directory)
     data, shape = load_for(config), network.shape
     gaussian = gd.Gaussian.from_samples(data.train, rank=min(RANK, data.train[0].size))
     law = recipe.stand_in(data, settings.points, settings.seed)
@@ -256,12 +263,14 @@ def pareto(judged: list[Judged]) -> list[Judged]:
 
 def sentence(result: Result) -> str:
     """What was chosen, in words."""
-    chosen, found = result.chosen, "the fewest calls for" if result.reached else "no choice reached"
+    chosen, found = result.chosen, "the fewest calls for" if result.found else "no choice reached"
+    missed = ", where the budget is not kept" if result.found and not result.reached else ""
     return (
         f"For {result.data}, {found} a distance of {result.budget:.4f} from the fine solution"
-        f"{'' if result.reached else '; the nearest'}: {chosen.choice.calls} calls, {chosen.choice}, at "
-        f"{chosen.distance:.4f}, and at {result.again} from other starts. EDM's {REFERENCE} steps of Heun's method, "
-        f"{gd.Heun().nfe(REFERENCE)} calls, are {result.usual:.4f} away, {result.usual_again} from the other starts."
+        f"{'' if result.found else '; the nearest'}: {chosen.choice.calls} calls, {chosen.choice}, at "
+        f"{chosen.distance:.4f}, and at {result.again} from other starts{missed}. EDM's {REFERENCE} steps of "
+        f"Heun's method, {gd.Heun().nfe(REFERENCE)} calls, are {result.usual:.4f} away, {result.usual_again} from the "
+        "other starts."
     )
 
 
@@ -274,6 +283,7 @@ def record(result: Result) -> dict[str, Any]:
         "settings": settings,
         "budget": result.budget,
         "reached": result.reached,
+        "reached_where_chosen": result.found,
         "usual_distance": result.usual,
         "usual_from_other_starts": list(result.usual_again),
         "usual_calls": gd.Heun().nfe(REFERENCE),

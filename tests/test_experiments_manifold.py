@@ -1,5 +1,7 @@
 """The manifold tools, and the experiments on manifold, retrieval, mean shift and shape, where answers are known."""
 
+import io
+import json
 from dataclasses import replace
 
 import jax
@@ -10,6 +12,7 @@ from settings import exact_gaussian, exact_setting
 
 import gaussdiff as gd
 from analysis import experiment, manifold
+from analysis.experiments import manifold as manifold_experiment
 from analysis.experiments import retrieval, shape
 from analysis.experiments.interpolation import INTERPOLATION
 from analysis.experiments.manifold import MANIFOLD, OUTLINE
@@ -322,3 +325,62 @@ def test_a_path_that_stays_on_its_chord_has_no_shape(setting):
     straight = experiment.run(SHAPE, with_network(setting, isotropic)).finding
     assert straight.verdict == "differs"
     assert "network" in straight.numbers["straight"]
+
+
+# --- data and settings that are too small ---
+
+
+def of_one_number(setting):
+    line = gd.Gaussian.isotropic(jnp.zeros(1), 1.0)
+    return replace(setting, models={"gaussian": line, "network": line}, controls={}, starts=setting.starts[:, 0, 0])
+
+
+@pytest.mark.parametrize("one", [SHAPE, INTERPOLATION], ids=["D8", "D7"])
+def test_data_of_one_number_have_neither_shape_nor_arc(one, setting):
+    found = experiment.run(one, of_one_number(setting)).finding
+    assert found.verdict == "not measured"
+    assert "of one number" in found.found
+
+
+def test_data_of_equal_variances_have_no_shape_and_three_pairs_no_variance(setting):
+    isotropic = gd.Gaussian.isotropic(setting.gaussian.mean, 0.5)
+    found = experiment.run(SHAPE, with_gaussian(setting, isotropic)).finding
+    assert (found.verdict, "straight" in found.found) == ("not measured", True)
+    found = experiment.run(SHAPE, replace(setting, levels=gd.grids.karras(2))).finding
+    assert (found.verdict, "3 noise levels" in found.found) == ("not measured", True)
+    found = experiment.run(INTERPOLATION, replace(setting, starts=setting.starts[:7])).finding
+    assert (found.verdict, "Raise --starts to 8" in found.found) == ("not measured", True)
+
+
+def test_controls_that_share_their_shape_are_named(setting):
+    record = SHAPE.measure(setting)
+    alike = replace(record.shapes["network"], beside=np.broadcast_to(record.expected.beside, (48, 41, 2)))
+    told = SHAPE.find(replace(record, shapes={**record.shapes, "shuffled_spectrum": alike}))
+    assert "Controls share their shape as well (shuffled spectrum)" in told.found
+    apart = replace(alike, beside=np.random.default_rng(0).normal(size=(48, 41, 2)))
+    assert "Controls" not in SHAPE.find(replace(record, shapes={**record.shapes, "shuffled_spectrum": apart})).found
+
+
+@pytest.mark.slow
+def test_two_starts_and_components_without_variance_are_measured_and_drawn(setting):
+    variances = jnp.where(jnp.arange(64) < 12, setting.gaussian.eigvals, 0)
+    flat = gd.Gaussian(setting.gaussian.mean, variances, setting.gaussian.eigvecs)
+    two = replace(setting, models={"network": flat, "gaussian": flat}, controls={}, starts=setting.starts[:2])
+    record = MANIFOLD.measure(two)
+    assert record.gains.shape == (2, 12)
+    assert len(record.finals["network"]) == 2
+    json.dumps(MANIFOLD.find(record).numbers, allow_nan=False)
+    nowhere = {name: np.full_like(maps, np.nan) for name, maps in record.emergence.items()}
+    for shown in (record, replace(record, emergence=nowhere)):
+        assert MANIFOLD.draw(shown).savefig(io.BytesIO()) is None
+
+
+def test_the_level_of_a_pixel_is_the_mean_over_channels_that_committed():
+    nan = np.nan
+    levels = np.array([[2.0, 4, nan], [nan, nan, nan], [1, 2, 3]])
+    np.testing.assert_array_equal(manifold_experiment._over_channels(levels), [3, nan, 2])
+
+
+def test_an_entry_that_does_not_move_has_nothing_to_commit_to():
+    still = np.zeros((2, 1))
+    assert np.isnan(manifold.emergence_map(still[None], still, still, np.array([1.0]))).all()
