@@ -71,8 +71,34 @@ def test_a_network_that_is_a_finer_model_is_seen_as_such(setting):
     finding = run(closed_form.CLOSED_FORM, with_network(setting, setting.models["mixture"])).finding
     assert finding.numbers["nearest_finer_model"] == "mixture"
     assert finding.numbers["nearer_than_gaussian_by"][1] > 0
+    early = finding.numbers["early_denoised_error_over_data_variance"]
+    assert early["nearest"] == [0, 0, 0]
+    assert early["beyond"] == early["gaussian"]
     far = gd.Gaussian.isotropic(setting.gaussian.mean + 40, 1.0)
     assert run(closed_form.CLOSED_FORM, with_network(setting, far)).finding.verdict == "differs"
+
+
+def test_what_no_twin_shares_is_no_fault_of_the_gaussian_s(setting):
+    """Made records: a network that is off alike from all twins, and one that a twin knows and the Gaussian does not."""
+    record = closed_form.measure(with_network(setting, setting.models["mixture"]))
+
+    def judged(gaussian, others):
+        apart = {
+            name: np.full_like(one, record.unit * (gaussian if name == "gaussian" else others))
+            for name, one in record.denoised.items()
+        }
+        return closed_form.find(dataclasses.replace(record, denoised=apart)).verdict
+
+    assert judged(0.09, 0.08) == "agrees"
+    assert judged(0.09, 0.01) == "agrees in part"
+    assert judged(0.2, 0.2) == "agrees in part"
+
+
+def test_a_grid_that_starts_within_the_data_is_not_measured(setting):
+    low = dataclasses.replace(setting, levels=gd.grids.karras(8, 0.01, 1.0))
+    finding = run(closed_form.CLOSED_FORM, low).finding
+    assert finding.verdict == "not measured"
+    assert "--sigma-max" in finding.found
 
 
 # A6

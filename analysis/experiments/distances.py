@@ -64,10 +64,12 @@ def find(record: Record) -> Finding:
     aligned = least["network"].value >= COSINE
     place = float(record.sigma[record.cosines["network"].mean(0).argmin()])
     found = (
-        f"The state comes nearer to its end at {share['state']['network']} of the steps (95 % interval over paths; on "
-        f"{whole['state']:.0%} of the paths at all), the denoised image at {share['denoised']['network']} "
-        f"({whole['denoised']:.0%}). The cosine of the noise with the way from the sample has a mean of at least "
-        f"{least['network']}, at σ = {place:.2g}; {least['closed_form'].value:.3f} in the Gaussian's closed form."
+        f"The share of steps at which the state comes nearer to its end is {share['state']['network']} (95 % interval "
+        f"over paths), and {whole['state']:.0%} of the paths do so at every step. For the denoised image it is "
+        f"{share['denoised']['network']}, and {whole['denoised']:.0%} of the paths come nearer at every step. The mean "
+        f"cosine between the noise that the model sees and the way from the sample to the state is least at "
+        f"σ = {place:.2g}, where it is {least['network']}; its least in the Gaussian's closed form is "
+        f"{least['closed_form'].value:.3f}."
     )
     numbers = {
         "share_of_falling_steps": {part: {n: list(one) for n, one in ones.items()} for part, ones in share.items()},

@@ -57,8 +57,10 @@ def measure(setting: Setting) -> Record:
 
 
 def slope(record: Record, levels: np.ndarray) -> float:
-    """The least-squares slope of log level on log variance, over the components that settle."""
+    """The least-squares slope of log level on log variance, over the components that settle; NaN for too few."""
     held = np.isfinite(levels)
+    if held.sum() < LEAST:
+        return float("nan")
     return float(np.polyfit(np.log(record.variances[held]), np.log(levels[held]), 1)[0])
 
 
@@ -136,11 +138,17 @@ def draw(record: Record) -> Figure:
         axis.title.set_fontsize(10)
     levels.legend(frameon=False, fontsize=8)
     curves.legend(frameon=False, fontsize=8, loc="upper left")
-    rise = slope(record, record.levels("network"))
-    figure.suptitle(f"The log level of decision rises by {rise:.2f} per unit of log variance (closed form 0.50)")
+    figure.suptitle(_title(record))
     curves.set(xscale="log", xlabel=NOISE_AXIS)
     curves.invert_xaxis()
     return figure
+
+
+def _title(record: Record) -> str:
+    rise = slope(record, record.levels("network"))
+    if not np.isfinite(rise):
+        return "Too few of the network's components settle within the grid to compare their levels"
+    return f"The log level of decision rises by {rise:.2f} per unit of log variance (closed form 0.50)"
 
 
 EMERGENCE = Experiment(

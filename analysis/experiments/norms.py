@@ -50,7 +50,7 @@ def find(record: Record) -> Finding:
     steps = np.diff(rms(network["denoised"]))
     grows = float((steps >= 0).mean())
     shell = interval(lambda norms: float(rms(norms)) / record.size**0.5, network["noise"][:, 0])
-    white = shell.low <= 1 + ROUND and shell.high >= 1 - ROUND  # few starts are not white to 2 % themselves
+    white = abs(shell.value - 1) <= ROUND + sampling_error(network["noise"].shape[0], record.size)
     away = {part: _away(record, part) for part in PARTS}
     first, last = (interval(lambda norms: float(rms(norms)), network["denoised"][:, i]) for i in (0, -1))
     leaves = _leaves(record, "network")
@@ -71,6 +71,11 @@ def find(record: Record) -> Finding:
         },
     }
     return Finding(verdict(grows >= GROWING, white, max(away.values()) <= NEAR), found, numbers)
+
+
+def sampling_error(paths: int, size: int) -> float:
+    """Three standard deviations of the root mean square length over sqrt(D) of white noise: 3 / sqrt(2 D B)."""
+    return 3 / (2 * size * paths) ** 0.5
 
 
 def _away(record: Record, part: str) -> float:
@@ -117,9 +122,10 @@ NORMS = Experiment(
     "a white sample until σ falls to the scale of the data.",
     published="CIFAR-10, EDM network, Euler 20: state 4450 at σ = 80, denoised 5.5 to 24, noise 55.4 until σ about 2 "
     "(read off a figure); Chen et al., arXiv 2305.19947.",
-    criterion="Agrees where the denoised image grows at 95 % of the steps, the interval of the first noise comes "
-    "within 2 % of √D, and the Gaussian's closed form is within 5 % of the state at every level, and within 5 % of its "
-    "own largest for the other two; in part where some of this holds.",
+    criterion="Agrees where the denoised image grows at 95 % of the steps, the first noise is as long as √D within 2 % "
+    "and three standard deviations of white noise (3 / √(2 D B) of B paths), and the Gaussian's closed form is within "
+    "5 % of the state at every level, and within 5 % of its own largest for the other two; in part where some of this "
+    "holds.",
     caption="Lengths along a path, root mean square over paths. Dashed: the Gaussian's exact path from the same "
     "starts. The untrained network's denoised image grows too: that alone is no sign of learning.",
     measure=measure,
