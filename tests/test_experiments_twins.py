@@ -354,11 +354,49 @@ def test_the_times_to_learn_are_those_of_the_closed_form(setting):
     assert both.sum() > 20
     np.testing.assert_allclose(np.median(np.abs(np.log(found[both] / expected[both]))), 0, atol=0.15)
     finding = learning_speed.find(record)
-    whole = Interval(*finding.numbers["exponent"]["all"])
-    assert whole.value == pytest.approx(exponent(lam[both], expected[both]), abs=0.12)
+    for name, group in learning_speed.split(record).items():
+        if name in finding.numbers["exponent"]:
+            found_power = Interval(*finding.numbers["exponent"][name])
+            kept = group & both
+            assert found_power.value == pytest.approx(exponent(lam[kept], expected[kept]), abs=0.12)
+    assert finding.numbers["exponent"]
 
 
 def test_modes_that_are_learned_together_have_no_exponent(setting):
     _, models = learners(setting, alike=True)
     finding = run(learning_speed.LEARNING_SPEED, with_history(setting, models)).finding
     assert finding.verdict == "agrees", finding.found
+
+
+def learned_at(times, rises, steps) -> learning_speed.Record:
+    """A made record: variances .5^k that come half of the way, from 100 times less or more, at given steps."""
+    steps, noise = np.asarray(steps), np.random.default_rng(0).normal(size=(60, len(times)))
+    noise = (noise - noise.mean(0)) / noise.std(0)
+    way = np.arctan(4 * (np.log1p(steps)[:, None] - np.log1p(times))) / np.pi + 0.5
+    logs = np.where(rises, 1, -1) * (way - 1) * np.log(100)
+    variances = 0.5 ** np.arange(len(times))
+    return learning_speed.Record(steps, np.sqrt(variances * np.exp(logs))[:, None] * noise, variances)
+
+
+STEPS = np.concatenate([[0], np.geomspace(1, 1e6, 60).round()])
+
+
+def test_rising_and_falling_components_are_judged_apart():
+    """Powers of +.4 and -.4 cancel in sum, and neither is flat; two of the same power 0 are."""
+    rises = np.arange(12) % 2 == 0
+    variances = 0.5 ** np.arange(12)
+    crossed = learning_speed.find(learned_at(1000 * variances ** np.where(rises, 0.4, -0.4), rises, STEPS))
+    assert crossed.numbers["exponent"]["rising"][0] == pytest.approx(0.4, abs=0.03)
+    assert crossed.numbers["exponent"]["falling"][0] == pytest.approx(-0.4, abs=0.03)
+    assert crossed.verdict == "differs"
+    assert learning_speed.find(learned_at(np.full(12, 1e3), rises, STEPS)).verdict == "agrees"
+    alone = learning_speed.find(learned_at(np.full(12, 1e3), np.full(12, True), STEPS))
+    assert alone.verdict == "agrees in part"
+    assert "falling are too few" in alone.found
+
+
+def test_what_is_learned_before_the_first_saved_state_is_not_measured():
+    times, rises = np.concatenate([np.full(2, 30.0), np.full(10, 1e3)]), np.arange(12) % 2 == 0
+    assert learning_speed.find(learned_at(times, rises, STEPS)).numbers["learned_before_first_state"] == 0
+    with pytest.raises(NotMeasuredError, match=r"2 of 12 components .* step 54.* --keep-powers"):
+        learning_speed.find(learned_at(times, rises, STEPS[(STEPS == 0) | (STEPS > 50)]))

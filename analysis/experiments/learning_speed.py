@@ -3,8 +3,9 @@
 The network of each checkpoint generates samples from the same noise; their variance along a component goes from that of
 the first checkpoint to that of the last, and is learned where it crosses the geometric mean of the two (half of the
 way, in log). The exponent is the slope of log step on log variance over the components that change by a factor of 2 or
-more: -1 for a plain linear denoiser, about -1/2 with preconditioning (C1), near 0 for a convolutional network, for
-which whole-image components are no modes.
+more, by itself for those that rise and those that fall: -1 for a plain linear denoiser, about -1/2 with preconditioning
+(C1), near 0 for a convolutional network, for which whole-image components are no modes. A step before the first saved
+state after step 0 is an interpolation, not a measurement, so few components may be learned there.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 import gaussdiff as gd
 from analysis.bootstrap import Interval, interval
 from analysis.compare import follow
-from analysis.experiment import Experiment, Finding, NotMeasuredError
+from analysis.experiment import Experiment, Finding, NotMeasuredError, Verdict
 from analysis.experiments.order_of_learning import chosen
 from analysis.half_way import exponent, half_way
 from analysis.setting import Setting
@@ -24,6 +25,7 @@ from analysis.style import panels
 
 MODES, STEPS = 40, 10
 FLAT = 0.25  # an exponent nearer to 0 than to -1/2
+UNSEEN = 0.1  # the share of components that may be learned before the first saved state after step 0
 
 
 @dataclass(frozen=True)
@@ -60,27 +62,34 @@ def times(steps: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
 
 
 def find(record: Record) -> Finding:
-    """Agrees where the exponent is nearer to 0 than to -1/2, with its whole interval."""
-    learned = times(record.steps, record.coefficients)
+    """Agrees where the exponents of rising and of falling components are nearer to 0 than to -1/2, intervals too."""
+    learned, groups, change = times(record.steps, record.coefficients), split(record), record.coefficients.var(1)
     held = np.isfinite(learned)
-    if not _measurable(record, held):
-        raise NotMeasuredError(
-            "history: expected components of unlike variance that change by a factor of 2 in training, got "
-            f"{held.sum()} of one kind. Train longer, on images, with --keep-powers."
-        )
-    change = record.coefficients.var(1)
-    groups = {"all": held, "rising": held & (change[-1] > change[0]), "falling": held & (change[-1] < change[0])}
     found = {name: _exponent(record, group) for name, group in groups.items() if _measurable(record, group)}
-    whole = found["all"]
-    early = int((learned[held] < record.steps[record.steps > 0][0]).sum())
+    if not found:
+        raise NotMeasuredError(
+            "history: expected 3 components or more, of unlike variance, that rise or that fall by a factor of 2 in "
+            f"training, got {_counted(groups)}. Train longer, on images, with --keep-powers."
+        )
+    first = record.steps[record.steps > 0][0]
+    early = int((learned[held] < first).sum())
+    if early > UNSEEN * held.sum():
+        raise NotMeasuredError(
+            f"history: {early} of {held.sum()} components were learned before the first saved state after step 0, at "
+            f"step {first}, so that the order in which they were is not known. Train with --keep-powers."
+        )
     sentence = (
-        f"The step at which a component is learned goes as its variance to the power {whole} (95 % interval over "
-        f"samples; {held.sum()} of {len(held)} components change by a factor of 2"
-        + "".join(f", {groups[name].sum()} {name}: {one}" for name, one in found.items() if name != "all")
-        + f"). The median step is {np.median(learned[held]):.0f}; {early} are learned before the first saved state."
+        f"Of {len(held)} components {held.sum()} change by a factor of 2 in training: {_counted(groups)}. The step at "
+        "which a component is learned goes as its variance to a power, which is "
+        + " and ".join(f"{one} for those that are {name}" for name, one in found.items())
+        + " (95 % interval over samples)"
+        + "".join(f"; those that are {name} are too few, or too alike, to tell" for name in groups if name not in found)
+        + f". The median step is {np.median(learned[held]):.0f}; {early} of them are learned before step {first}, the "
+        "first saved state after step 0."
     )
     numbers: dict[str, Any] = {
         "exponent": {name: list(one) for name, one in found.items() if np.isfinite(one).all()},
+        "components": {name: int(group.sum()) for name, group in groups.items()},
         "steps": record.steps.tolist(),
         "variances": record.variances.tolist(),
         "generated_variance": change.tolist(),
@@ -88,9 +97,23 @@ def find(record: Record) -> Finding:
         "median_step": float(np.median(learned[held])),
         "learned_before_first_state": early,
     }
-    flat = abs(whole.value) < FLAT
-    surely = whole.low > -FLAT and whole.high < FLAT
-    return Finding("agrees" if surely else "agrees in part" if flat else "differs", sentence, numbers)
+    return Finding(_judge(list(found.values())), sentence, numbers)
+
+
+def split(record: Record) -> dict[str, np.ndarray]:
+    """Which components (K,) rise, and which fall, by a factor of 2 or more."""
+    change, held = record.coefficients.var(1), np.isfinite(times(record.steps, record.coefficients))
+    return {"rising": held & (change[-1] > change[0]), "falling": held & (change[-1] < change[0])}
+
+
+def _counted(groups: dict[str, np.ndarray]) -> str:
+    return " and ".join(f"{group.sum()} {name}" for name, group in groups.items())
+
+
+def _judge(exponents: list[Interval]) -> Verdict:
+    surely = len(exponents) == 2 and all(one.low > -FLAT and one.high < FLAT for one in exponents)
+    flat = all(abs(one.value) < FLAT for one in exponents)
+    return "agrees" if surely else "agrees in part" if flat else "differs"
 
 
 def _measurable(record: Record, group: np.ndarray) -> bool:
@@ -119,11 +142,9 @@ def draw(record: Record) -> Figure:
         first.axhline(float(record.variances[k]), color=color, lw=0.6, ls=":")
     first.set_xscale("symlog", linthresh=max(1, record.steps[record.steps > 0][0]))
     first.set(xlim=(0, None), yscale="log", xlabel="step of training", ylabel="variance of generated samples")
-    rises = change[-1] > change[0]
-    for group, name, mark in ((rises, "rises", "^"), (~rises, "falls", "v")):
-        second.plot(
-            record.variances[group], learned[group], mark, color="#111111" if name == "rises" else "#0072b2", label=name
-        )
+    groups = split(record)
+    for (name, group), mark, color in zip(groups.items(), "^v", ("#111111", "#0072b2"), strict=True):
+        second.plot(record.variances[group], learned[group], mark, color=color, label=name)
     second.set(xscale="log", yscale="log", xlabel="variance of the component", ylabel="step when half learned")
     held = np.isfinite(learned)
     middle = np.sqrt(record.variances[held].max() * record.variances[held].min())
@@ -131,9 +152,12 @@ def draw(record: Record) -> Figure:
     for power in (0.0, -0.5, -1.0):
         second.plot(line, np.median(learned[held]) * (line / middle) ** power, color="0.75", lw=0.8, zorder=0)
         second.annotate(f"{power:g}", (line[0], np.median(learned[held]) * (line[0] / middle) ** power), fontsize=8)
-    figure.suptitle(
-        f"A component is learned at a step that goes as its variance^{exponent(record.variances, learned):.2f}"
-    )
+    powers = [
+        f"{exponent(record.variances[group], learned[group]):.2f} ({name})"
+        for name, group in groups.items()
+        if _measurable(record, group)
+    ]
+    figure.suptitle(f"A component is learned at a step that goes as its variance to the power {' and '.join(powers)}")
     figure.legend(loc="outside lower center", ncols=5, frameon=False)
     return figure
 
@@ -145,11 +169,13 @@ LEARNING_SPEED = Experiment(
     "variance, unlike in a linear denoiser.",
     published="Exponent near 0 for a convolutional U-Net; -.48 (rising) and -.35 (falling) for a U-Net of MLPs on "
     "FFHQ32 (Wang & Pehlevan, arXiv 2503.03206).",
-    criterion="Agrees where the exponent is between -.25 and .25 with its whole interval; in part where only the "
-    "estimate is.",
+    criterion="Agrees where the exponents of the components that rise and of those that fall are between -.25 and .25 "
+    "with their whole intervals; in part where only the estimates are, or one of both groups can be judged: that takes "
+    "3 components or more, whose variances span a factor of 4. Not measured where more than 10 % of the components are "
+    "learned before the first saved state after step 0.",
     caption="Left: the variance of generated samples along some components, over the steps of training; dotted, the "
-    "data's. Right: the step at which a component is half of the way, in log, over its variance; grey lines have the "
-    "slopes 0, -1/2 and -1.",
+    "data's. Right: the step at which a component is half of the way, in log, over its variance, for variances that "
+    "rise in training and for those that fall; grey lines have the slopes 0, -1/2 and -1.",
     measure=measure,
     find=find,
     draw=draw,
