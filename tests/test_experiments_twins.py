@@ -151,6 +151,48 @@ def test_a_data_set_is_no_gaussian(setting):
     assert found.finding.verdict != "agrees"
 
 
+def test_published_scales_and_the_untrained_control_are_what_expectations_say(setting):
+    """Isotropic networks under the exact Gaussian: what it leaves of their score is sum (w - w0)^2 (lam + s^2)."""
+    lam, mean = np.asarray(setting.gaussian.variances), setting.gaussian.mean
+    network, control = gd.Gaussian.isotropic(mean, 1.3), gd.Gaussian.isotropic(mean, 0.2)
+    asked = dataclasses.replace(setting, controls={"untrained": control})
+    asked.__dict__.update(more=setting.more)
+    record = explained.measure(with_network(asked, network))
+
+    def expected(base, sigma):
+        whole, w, w0 = lam + sigma**2, lam / (lam + sigma**2), base / (base + sigma**2)
+        return ((w - w0) ** 2 * whole).sum() / ((1 - w0) ** 2 * whole).sum()
+
+    for i, sigma in enumerate((0.1, 1.0, 2.0)):
+        left = 1 - record.quoted.explained["score"]["gaussian"][i]
+        assert left == pytest.approx(expected(1.3, sigma), rel=0.2)
+    for i in (2, 8, 12):
+        left = 1 - record.untrained.explained["score"]["gaussian"][i]
+        assert left == pytest.approx(expected(0.2, record.sigma[i]), rel=0.2)
+    assert "untrained network's" in explained.find(record).found
+
+
+def test_scales_that_no_twin_explains_are_not_held_against_the_gaussian(setting):
+    """Made records: an error of the network's own, as large as what the isotropic Gaussian leaves, at some scales."""
+    record = explained.measure(setting)
+    part = record.parts["held_out"]
+    far = np.flatnonzero(explained.large(record))
+
+    def judged(scales, name):
+        left = {twin: one.copy() for twin, one in part.left.items()}
+        for twin in left if name == "all" else [name]:
+            left[twin][scales] = left["isotropic"][scales][:, : left[twin].shape[1]]
+        parts = {**record.parts, "held_out": dataclasses.replace(part, left=left)}
+        return explained.find(dataclasses.replace(record, parts=parts))
+
+    one = judged(far[-1:], "all")
+    assert one.verdict == "agrees"
+    assert "At the other 1 no twin does" in one.found
+    assert judged(far, "all").verdict == "agrees in part"
+    assert max(one[far[0]] for name, one in explained.gains(part).items() if name != "gaussian") >= explained.HALF
+    assert judged(far[:1], "gaussian").verdict == "agrees in part"
+
+
 @pytest.mark.slow
 def test_patches_of_the_size_that_the_network_sees_are_found(setting):
     images = setting.data.train[:60]
