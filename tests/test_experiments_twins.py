@@ -231,7 +231,13 @@ def test_the_rank_needed_is_the_closed_form_s(setting):
     power = (noisy * lam / (lam + record.sigma[i] ** 2)).var(0)
     kept = np.cumsum(power) / power.sum()
     assert abs(int((kept >= 1 - rank.NEAR).argmax()) + 1 - record.expected[i]) <= 1
-    assert run(rank.RANK, setting).finding.verdict == "agrees"
+    assert rank.find(record).verdict == "agrees"
+    # one scale that needs three times as many as the closed form is enough to differ from it
+    wrong = record.expected.copy()
+    wrong[i] = found[i] // 3
+    finding = rank.find(dataclasses.replace(record, expected=wrong))
+    assert finding.verdict == "agrees in part"
+    assert f"differ most at σ = {record.sigma[i]:.2g}" in finding.found
 
 
 def test_a_network_of_one_component_needs_one(setting):
@@ -280,6 +286,21 @@ def test_a_network_that_goes_from_the_mean_by_the_gaussian_to_the_data_set_agree
     curves = probes.explained(asked, {"gaussian": probes.ask(gaussian, asked.noisy, asked.sigma)})
     left = finding.numbers["left_of_score_by_sigma"]["gaussian"][list(record.steps).index(16)]
     np.testing.assert_allclose(left, 1 - curves["score"]["gaussian"], rtol=1e-6)
+
+
+def test_each_draw_of_samples_finds_its_own_least():
+    """Made records of one noise scale, against the same resampling of plain sums; a wave makes the least uncertain."""
+    rng, steps = np.random.default_rng(0), np.array([1, 10, 100, 1000, 10000])
+    left = rng.exponential(size=(5, 1, 40)) * np.array([5, 1, 1, 1.02, 2])[:, None, None]
+    whole = {"score": np.ones((5, 1, 40)), "denoiser": np.ones((5, 1, 40))}
+    record = order_of_learning.Record(steps, np.ones(1), {"gaussian": left, "data_set": left}, whole)
+    numbers = order_of_learning.find(record).numbers
+    resampled = np.random.default_rng(1).integers(40, size=(20_000, 40))
+    curves = left[:, 0][:, resampled].mean(2)
+    expected = np.quantile(curves[-1] / curves.min(0), [0.025, 0.975])
+    np.testing.assert_allclose(numbers["gaussian_last_over_least"][1:], expected, rtol=0.05)
+    fixed = np.quantile(curves[-1] / curves[left[:, 0].mean(1).argmin()], 0.025)
+    assert expected[0] > 1.05 * fixed
 
 
 def test_a_network_that_only_nears_the_gaussian_differs(setting):
@@ -337,6 +358,15 @@ def test_exponents_of_linear_learning(setting):
     steps = jnp.append(0, jnp.geomspace(1, 1e8, 400))
     curves = jax.vmap(lambda t: gd.generated_variance(law, lam, 80.0, 1e-6, t))(steps)
     assert exponent(lam, half_way(np.asarray(steps), np.asarray(curves))) == pytest.approx(-0.5, abs=0.02)
+
+
+def test_an_exponent_of_too_few_modes_is_said_in_words(linear):
+    """With one mode below half of the data's variance the preconditioned layer has no exponent."""
+    finding = linear_learning.find(dataclasses.replace(linear, deviation=float(np.sqrt(2.1 * linear.variances[-1]))))
+    assert "nan" not in finding.found
+    assert "no power, from too few modes, for preconditioned" in finding.found
+    assert "preconditioned" not in finding.numbers["exponent"]
+    assert "nan" not in linear_learning.draw(dataclasses.replace(linear, deviation=0.0)).get_suptitle()
 
 
 def test_equal_variances_have_no_exponent():

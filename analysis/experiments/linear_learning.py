@@ -181,8 +181,8 @@ def find(record: Record) -> Finding:
     measured = {name: _exponent(record, name, curve) for name, curve in record.generated.items()}
     closed = {name: _exponent(record, name, curve) for name, curve in record.expected.items()}
     found = (
-        f"Weights after gradient descent differ from the closed form by at most {max(away.values()):.2g}. The number of "
-        "steps to learn a mode goes as its variance to a power, fitted over modes: "
+        f"Weights after gradient descent differ from the closed form by at most {max(away.values()):.2g}. The number "
+        "of steps to learn a mode goes as its variance to a power, fitted over modes: "
         + "; ".join(f"{_told(measured[name], closed[name])} for {kind}" for name, kind in NAMES.items())
         + ". No network takes part: of the data only the variances are used."
     )
@@ -204,14 +204,19 @@ def find(record: Record) -> Finding:
 
 def _told(measured: Interval, closed: Interval) -> str:
     """A fitted exponent; its range is no sampling error, but how well one power fits the modes."""
-    if not np.isfinite([*measured, *closed]).all():
+    if not np.isfinite([*measured, closed.value]).all():
         return "no power, from too few modes,"
     return f"{measured.value:.3f} (fit {measured.low:.3f} to {measured.high:.3f}; closed form {closed.value:.2f})"
 
 
 def _exponent(record: Record, name: str, curves: np.ndarray) -> Interval:
-    """Of the modes that the plain layers learn from nothing, and of those that preconditioning starts too large."""
+    """Of the modes that the plain layers learn from nothing, and of those that preconditioning starts too large.
+
+    NaN where fewer than two modes are such.
+    """
     small = record.variances < (np.inf if name != "preconditioned" else record.deviation**2 / 2)
+    if small.sum() < 2:
+        return Interval(np.nan, np.nan, np.nan)
     return exponent_over_modes(record.variances[small], half_way(record.steps, curves)[small])
 
 

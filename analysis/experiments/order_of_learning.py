@@ -151,8 +151,8 @@ ORDER_OF_LEARNING = Experiment(
     "nearer to the data set.",
     published="No number read; Wang & Vastola, arXiv 2303.02490 and follow-ups.",
     criterion="Agrees where what the Gaussian leaves of the score is at the last checkpoint at least 1.1 times its "
-    "least (with its interval; every draw of samples finds its own least), which is not at the first checkpoint; and what the data set leaves has fallen, and "
-    "is within 5 % of its least at the end; in part where one of them.",
+    "least (with its interval; every draw of samples finds its own least), which is not at the first checkpoint; and "
+    "what the data set leaves has fallen, and is within 5 % of its least at the end; in part where one of them.",
     caption="What the Gaussian and the data set leave of the network's score and of its denoised samples, over the "
     "steps of training, on held-out samples, as a mean over noise scales from .1 to 3 deviations of the data. Right: "
     "the Gaussian at each noise scale.",

@@ -25,8 +25,8 @@ from analysis.style import NAMES, NOISE_AXIS, is_image
 
 COMPONENTS, RANDOM = (0, 1, 2, 10, 45), 2  # directions: principal components, and at random
 AMOUNTS = np.array([-10.0, -5.0, 5.0, 10.0])  # standard deviations of the noisy marginal along the direction
-LEVELS, STEPS = 5, 16  # levels of the grid that are pushed; Heun steps from each of them to the end
-STATES = (6, 24)  # how many are pushed, usually and in full
+LEVELS, STEPS = 4, 16  # levels of the grid that are pushed; Heun steps from each of them to the end
+STATES = (16, 32)  # how many are pushed, usually and in full
 ORDER, RATIO = 0.9, 1.25  # what the criterion asks for
 SHOWN = ("component 1", "component 2", "component 11", f"random direction {RANDOM}")
 COLORS = ("#332288", "#88ccee", "#117733", "#ddaa33", "#cc6677", "#999999", "#666666")  # of directions

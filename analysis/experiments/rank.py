@@ -139,8 +139,8 @@ RANK = Experiment(
     claim="To explain the network the Gaussian needs more of the data's principal components as the noise falls, about "
     "as many as if the network were the Gaussian itself.",
     published="No number read; Wang & Vastola, arXiv 2303.02490 and follow-ups.",
-    criterion="Agrees where, over the noise scales at which the Gaussian explains half of the denoised sample, three or "
-    "more, the number of components needed (1) rises as noise falls (rank correlation of at least .9) and (2) is "
+    criterion="Agrees where, over the noise scales at which the Gaussian explains half of the denoised sample (three "
+    "or more), the number of components needed (1) rises as noise falls (rank correlation of at least .9) and (2) is "
     "within a factor 2 of the closed form at every one of them; in part where (1) or (2) holds.",
     caption="Left: how much of the network's denoised sample the Gaussian explains when it keeps only its first "
     "components. Right: how many it needs to come within .01 of all of them, beside the closed form for a network that "
