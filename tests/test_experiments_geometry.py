@@ -68,7 +68,7 @@ def test_the_exact_gaussian_agrees_and_its_numbers_are_finite(about, setting):
     result = experiment.run(about, setting)
     assert result.finding.verdict == "agrees", result.finding.found
     json.dumps(result.to_json(), allow_nan=False)
-    assert result.draw() is not None
+    assert result.figure is not None
 
 
 def test_the_turn_leaves_out_what_the_closed_form_of_each_mode_says(setting, turns, white_noise):
@@ -305,7 +305,7 @@ def test_vectors_and_few_starts_are_measured_and_drawn(about):
     result = experiment.run(about, vectors())
     assert result.finding.verdict != "not measured"
     json.dumps(result.to_json(), allow_nan=False)
-    assert result.draw() is not None
+    assert result.figure is not None
 
 
 def test_the_closed_form_is_the_limit_of_small_steps(setting):

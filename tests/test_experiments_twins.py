@@ -167,6 +167,7 @@ def test_published_scales_and_the_untrained_control_are_what_expectations_say(se
         left = 1 - record.quoted.explained["score"]["gaussian"][i]
         assert left == pytest.approx(expected(1.3, sigma), rel=0.2)
     for i in (2, 8, 12):
+        assert record.untrained is not None
         left = 1 - record.untrained.explained["score"]["gaussian"][i]
         assert left == pytest.approx(expected(0.2, record.sigma[i]), rel=0.2)
     assert "untrained network's" in explained.find(record).found

@@ -71,7 +71,7 @@ def find(record: Record) -> Finding:
     """Whether the rank rises as noise falls, and whether it is within FACTOR of the closed form at every scale."""
     whole = record.whole["denoiser"]
     explained = 1 - record.left[..., -1].sum(1) / whole.sum(1)
-    judged = np.flatnonzero(explained >= JUDGED)
+    judged = np.flatnonzero(explained >= JUDGED).tolist()
     ranks = {
         part: np.array([needed(*pair) for pair in zip(record.left, one, strict=True)])
         for part, one in record.whole.items()
