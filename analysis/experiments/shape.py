@@ -201,9 +201,16 @@ def draw(record: Record) -> Figure:
     twist.set_title("How fast it twists (torsion)")
     twist.set(yscale="log", ylim=(1e-2, 1e2))
     noise_axes(figure, depth, turning, twist)
-    share = _alike(record.shapes["network"].beside, record.shapes["network"].beside.mean(0)).value if shown else 0
-    figure.suptitle(f"Aligned, paths to different images share {share:.0%} of their shape beside the chord")
+    figure.suptitle(_title(record))
     return figure
+
+
+def _title(record: Record) -> str:
+    if "network" not in record.shapes:
+        return "The network's paths are straight"
+    beside = record.shapes["network"].beside
+    share = _alike(beside, beside.mean(0)).value
+    return f"Aligned, paths to different images share {share:.0%} of their shape beside the chord"
 
 
 SHAPE = Experiment(
