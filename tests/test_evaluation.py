@@ -44,15 +44,15 @@ def test_bins_are_read_off_the_data(digits):
 
 
 def test_a_classifier_is_learned_only_from_labels_that_can_be_learned(digits):
-    x = digits.train_rows[np.arange(40)]
+    x = digits.train_rows[np.arange(160)]
 
     def learnable(labels):
-        return features.can_learn(data.Dataset(data.Rows(x), data.Rows(x), labels, labels, 40))
+        return features.can_learn(data.Dataset(data.Rows(x), data.Rows(x), labels, labels, 160))
 
-    assert learnable(np.arange(40) % 4)
-    assert not learnable(np.zeros(40, int))
-    assert not learnable(np.arange(40))
-    assert not learnable(np.where(np.arange(40) < 9, 0, 1))
+    assert learnable(np.arange(160) % 4)
+    assert not learnable(np.zeros(160, int))
+    assert not learnable(np.arange(160))
+    assert not learnable(np.where(np.arange(160) < 9, 0, 1))
     assert not features.can_learn(data.Dataset(data.Rows(x), data.Rows(x)))
     assert likelihoods.Convention.of(digits.train) == likelihoods.Convention(17, 1 / 32)
 
