@@ -39,7 +39,7 @@ def state(step: int) -> dict[str, np.ndarray]:
 
 
 def save(run: Path, step: int) -> Path:
-    return checkpoint.save(run, step, state(step), {"at": step}, keep_last=2)
+    return checkpoint.save(run, step, state(step), {"at": step}, checkpoint.Keep(last=2))
 
 
 def prepare(run: Path, new: bool) -> None:

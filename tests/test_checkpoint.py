@@ -60,7 +60,7 @@ def test_the_last_are_kept_every_nth_and_powers_in_order_of_their_steps(
     keep_last, keep_every, keep_powers, left, tmp_path
 ):
     for step in (0, 1, 5, 8, 12, 20, 24, 90_000_000, 100_000_000):
-        checkpoint.save(tmp_path, step, some_state(), {}, keep_last, keep_every, keep_powers)
+        checkpoint.save(tmp_path, step, some_state(), {}, checkpoint.Keep(keep_last, keep_every, keep_powers))
     assert kept(tmp_path) == left
     found = checkpoint.latest(tmp_path)
     assert found is not None
@@ -71,12 +71,12 @@ def test_a_damaged_newer_state_does_not_push_out_the_whole_ones(tmp_path):
     for step in (5, 10):
         path = checkpoint.save(tmp_path, step, some_state(step), {})
     (path / "state.npz").write_bytes(b"harm")
-    checkpoint.save(tmp_path, 7, some_state(7), {}, keep_last=1)
+    checkpoint.save(tmp_path, 7, some_state(7), {}, checkpoint.Keep(last=1))
     with pytest.warns(UserWarning, match="step-00000010"):
         found = checkpoint.latest(tmp_path)
     assert found is not None
     assert found.step == 7
-    checkpoint.save(tmp_path, 10, some_state(10), {}, keep_last=1)
+    checkpoint.save(tmp_path, 10, some_state(10), {}, checkpoint.Keep(last=1))
     assert kept(tmp_path) == [10]
     found = checkpoint.latest(tmp_path)
     assert found is not None
@@ -143,7 +143,7 @@ def test_a_state_in_pieces_comes_back_bitwise_and_damage_to_any_of_its_files_is_
         found = checkpoint.latest(tmp_path)
     assert found is not None
     assert found.path == old
-    checkpoint.save_pieces(tmp_path, 2, some_state(3), {}, keep_last=1)
+    checkpoint.save_pieces(tmp_path, 2, some_state(3), {}, checkpoint.Keep(last=1))
     assert kept(tmp_path) == [2]
 
 

@@ -39,20 +39,26 @@ class Checkpoint(NamedTuple):
     settings: dict[str, Any]
 
 
-def save(
-    run: Path,
-    step: int,
-    state: Any,
-    settings: Mapping[str, Any],
-    keep_last: int = 2,
-    keep_every: int = 0,
-    keep_powers: bool = False,
-) -> Path:
+class Keep(NamedTuple):
+    """Which checkpoints stay: the last ones, those at multiples of `every` (0: none), and at powers of two."""
+
+    last: int = 2
+    every: int = 0
+    powers: bool = False
+
+    def stays(self, step: int) -> bool:
+        """Return whether that of `step` stays however old it is."""
+        return (self.every > 0 and step % self.every == 0) or (self.powers and is_power(step))
+
+
+USUAL = Keep()
+
+
+def save(run: Path, step: int, state: Any, settings: Mapping[str, Any], keep: Keep = USUAL) -> Path:
     """Write `state` (a pytree of arrays) and `settings` (for JSON) as the checkpoint of `step`.
 
-    On return it is on the disk and whole, and of the earlier ones those are left that are among the last `keep_last` in
-    all, at a multiple of `keep_every` (0: none), or with `keep_powers` at a power of two. OSError where it cannot be
-    written: the earlier ones all stay.
+    On return it is on the disk and whole, and of the earlier ones those are left that `keep` names. OSError where it
+    cannot be written: the earlier ones all stay.
     """
     final = _place(run, step)
     writing = _aside(final, str(os.getpid()))
@@ -67,19 +73,11 @@ def save(
             _finish(writing, final, WHOLE, {"step": step, **settings})
         finally:
             shutil.rmtree(writing, ignore_errors=True)
-        _thin(run, step, keep_last, keep_every, keep_powers)
+        _thin(run, step, keep)
     return final
 
 
-def save_pieces(
-    run: Path,
-    step: int,
-    state: Any,
-    settings: Mapping[str, Any],
-    keep_last: int = 2,
-    keep_every: int = 0,
-    keep_powers: bool = False,
-) -> Path:
+def save_pieces(run: Path, step: int, state: Any, settings: Mapping[str, Any], keep: Keep = USUAL) -> Path:
     """Do as `save` for a state that lies in pieces on several hosts, all of which must call; each writes its own."""
     # Its collectives and those below could meet in another order on each host.
     jax.block_until_ready(state)
@@ -96,7 +94,7 @@ def save_pieces(
         with disk.explained(final, lambda: _cure(run)):
             disk.flush_all(writing / "state")
             _finish(writing, final, IN_PIECES, {"step": step, **settings})
-            _thin(run, step, keep_last, keep_every, keep_powers)
+            _thin(run, step, keep)
 
     devices.on_first_host(begin, "save the state")
     try:
@@ -137,19 +135,15 @@ def _names(folder: Path, form: int) -> list[str]:
     return [*sorted(path.relative_to(folder).as_posix() for path in inside), "config.json"]
 
 
-def _thin(run: Path, step: int, keep_last: int, keep_every: int, keep_powers: bool) -> None:
-    for old in _superfluous(run, step, keep_last, keep_every, keep_powers):
+def _thin(run: Path, step: int, keep: Keep) -> None:
+    for old in _superfluous(run, step, keep):
         disk.remove(old)
 
 
-def _superfluous(run: Path, step: int, keep_last: int, keep_every: int, keep_powers: bool) -> list[Path]:
+def _superfluous(run: Path, step: int, keep: Keep) -> list[Path]:
     """The checkpoints to remove; not those past `step`, which were found damaged and must not push out whole ones."""
     past = [path for path in _all(run) if _step(path) <= step]
-    return [path for path in past[keep_last:] if not _stays(_step(path), keep_every, keep_powers)]
-
-
-def _stays(step: int, keep_every: int, keep_powers: bool) -> bool:
-    return (keep_every > 0 and step % keep_every == 0) or (keep_powers and is_power(step))
+    return [path for path in past[keep.last :] if not keep.stays(_step(path))]
 
 
 def is_power(step: int) -> bool:

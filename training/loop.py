@@ -134,12 +134,12 @@ def _begin(trainer: Trainer, out: Path, found: checkpoint.Checkpoint | None, sav
 def _save(trainer: Trainer, contents: Contents, out: Path, state: TrainState, step: int) -> None:
     """Save the state; of several hosts each writes its own pieces, where it is cut, or the first one what all hold."""
     config, settings = trainer.config, runs.settings(trainer, contents)
-    kept = config.keep_last, config.keep_every, config.keep_powers
+    keep = checkpoint.Keep(config.keep_last, config.keep_every, config.keep_powers)
     if config.sharding == "full" and not devices.one_host():
-        checkpoint.save_pieces(out, step, state, settings, *kept)
+        checkpoint.save_pieces(out, step, state, settings, keep)
         return
     arrays = devices.fetch(state)
-    devices.on_first_host(lambda: checkpoint.save(out, step, arrays, settings, *kept), "save the state")
+    devices.on_first_host(lambda: checkpoint.save(out, step, arrays, settings, keep), "save the state")
 
 
 def _saving(config: Config, done: int) -> bool:
