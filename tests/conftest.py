@@ -1,5 +1,15 @@
 """Every test runs in float64, with shapes checked while the code runs and no silent broadcasting of ranks."""
 
+import os
+
+# The suite compiles thousands of small programs that run once: quick compilation takes a third of the usual time.
+# `XLA_FLAGS= make test` compiles as users do. Before the first import of jax, which reads it.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+)
+
 import jax
 import jaxtyping
 import pytest

@@ -112,7 +112,8 @@ def train(out, devices, *changes, **environment):
 
 
 def run(command, devices, **environment):
-    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
+    simulated = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    flags = {"XLA_FLAGS": simulated, "JAX_PLATFORMS": "cpu"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env=os.environ | flags | environment, **pipes)
 
