@@ -1,15 +1,18 @@
 """A program for test_crashes.py: one checkpoint saved again and again, each time with something going wrong on the way.
 
-    python tests/crashes.py FOLDER
+    python tests/crashes.py FOLDER FORM
 
-Every save runs in a process of its own, forked before jax has threads, in a run that is new, or of which step 5 is
-whole, step 10, which is to be saved again, is damaged, and step 4 is to go. Where it is about to make its i-th change
-on the disk,
+FORM is "whole" (checkpoint.save) or "pieces" (checkpoint.save_pieces, of one host). Every save runs in a process of
+its own, forked before jax and orbax have threads, in a run that is new, or of which step 5 is whole, step 10, which is
+to be saved again, is damaged, and step 4 is to go. Where it is about to make its i-th change on the disk,
 
     killed      it ends at once, as by kill -9;
     power       it ends, and what was not flushed is lost: what files hold, their names, and renames;
     full        the disk is full, once;
     readonly    the disk is read-only, from there on.
+
+Orbax makes its files outside Python, where no change can be counted; what was not flushed of them is lost all the same.
+Of the pieces, which take longer, "power" and "full" are tried, in a run that is not new.
 
 Prints one line of JSON for each, up to the i that is never reached: what was done and said, and what was found then.
 """
@@ -31,6 +34,11 @@ import numpy as np
 from training import checkpoint
 
 CHANGES = ("mkdir", "replace", "fsync", "unlink", "rmdir")
+FORMS: dict[str, Callable[..., Path]] = {"whole": checkpoint.save, "pieces": checkpoint.save_pieces}
+FAULTS = {
+    "whole": list(itertools.product((True, False), ("killed", "power", "full", "readonly"))),
+    "pieces": [(False, "power"), (False, "full")],
+}
 ERRORS = {"full": errno.ENOSPC, "readonly": errno.EROFS}
 
 
@@ -38,15 +46,15 @@ def state(step: int) -> dict[str, np.ndarray]:
     return {"a": np.full(40, step, np.float32), "b": np.asarray(step)}
 
 
-def save(run: Path, step: int) -> Path:
-    return checkpoint.save(run, step, state(step), {"at": step}, checkpoint.Keep(last=2))
+def save(run: Path, step: int, form: str) -> Path:
+    return FORMS[form](run, step, state(step), {"at": step}, checkpoint.Keep(last=2))
 
 
 def prepare(run: Path, new: bool) -> None:
     shutil.rmtree(run, ignore_errors=True)
     if not new:
         for step in (5, 10, 4):
-            path = save(run, step)
+            path = save(run, step, "whole")
             if step == 10:
                 (path / "state.npz").write_bytes(b"harm")
 
@@ -54,9 +62,10 @@ def prepare(run: Path, new: bool) -> None:
 class Fault:
     """Stands before every call that changes the disk; lets `reach` of them pass, and the next go wrong."""
 
-    def __init__(self, how: str, reach: int):
-        self.how, self.reach, self.struck = how, reach, False
+    def __init__(self, run: Path, how: str, reach: int):
+        self.run, self.how, self.reach, self.struck = run, how, reach, False
         self.done: list[str] = []
+        self.safe = {path.stat().st_ino for path in run.rglob("*")}  # inodes that were there, or were flushed since
         self.unflushed: list[tuple[int, Callable[[], Any]]] = []  # an inode to be flushed, and what is lost before
         for name in CHANGES:
             setattr(os, name, self.guarded(name, getattr(os, name)))
@@ -84,15 +93,27 @@ class Fault:
 
     def end(self, said: str) -> None:
         """End the process, and print what it says."""
-        self.reach = -1  # from here on calls are our own
-        for _, lose in reversed(self.unflushed if self.how == "power" else []):
-            lose()
+        self.reach, self.struck = -1, True  # from here on calls are our own
+        if self.how == "power":
+            for _, lose in reversed(self.unflushed):
+                lose()
+            self.lose_the_rest()
         print(json.dumps({"done": self.done, "said": said}), flush=True)
         os._exit(0)
+
+    def lose_the_rest(self) -> None:
+        """Lose what was made outside Python: names in folders, and contents of files, that were not flushed."""
+        for path in sorted(self.run.rglob("*"), reverse=True):  # what is in a folder before the folder
+            if path.is_dir() and path.stat().st_ino not in self.safe:
+                shutil.rmtree(path)
+                path.mkdir()
+            elif path.stat().st_ino not in self.safe:
+                os.truncate(path, 0)
 
     def owe(self, name: str, arguments: tuple, result: Any) -> None:
         if name == "fsync":
             flushed = os.fstat(arguments[0]).st_ino
+            self.safe.add(flushed)
             self.unflushed = [(inode, lose) for inode, lose in self.unflushed if inode != flushed]
             return
         path = Path(arguments[1] if name == "replace" else arguments[0])
@@ -108,22 +129,37 @@ class Fault:
             self.unflushed.append((inode, lambda: path.exists() and path.rename(arguments[0])))
 
 
-def attempt(run: Path, how: str, reach: int) -> dict[str, Any]:
-    """What a process says that saves a checkpoint with a fault in its way."""
+def apart(act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what `act` returns in a process of its own, or what that process prints when it ends before."""
     reading, writing = os.pipe()
     if not (child := os.fork()):
         os.dup2(writing, 1)
-        fault = Fault(how, reach)
-        try:
-            save(run, 10)
-        except OSError as error:
-            fault.end(str(error))
-        fault.end("saved")
+        print(json.dumps(act()), flush=True)
+        os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
         said = pipe.read()
     os.waitpid(child, 0)
     return json.loads(said)
+
+
+def attempt(run: Path, form: str, how: str, reach: int) -> dict[str, Any]:
+    """What is said by a save of step 10 with a fault in its way; it ends the process."""
+    fault = Fault(run, how, reach)
+    try:
+        save(run, 10, form)
+    except OSError as error:
+        fault.end(str(error))
+    fault.end("saved")
+    return {}
+
+
+def again(run: Path, form: str) -> dict[str, Any]:
+    """What is found after the fault, and after a save that nothing stops."""
+    found = look(run)
+    checkpoint.clean(run)
+    save(run, 10, form)
+    return {**found, "again": look(run)}
 
 
 def look(run: Path) -> dict[str, Any]:
@@ -138,19 +174,19 @@ def look(run: Path) -> dict[str, Any]:
     return {"found": found.step, "whole": whole, "left": left}
 
 
-def main(run: Path) -> None:
+def main(run: Path, form: str) -> None:
     warnings.simplefilter("ignore")
-    for new, how in itertools.product((True, False), ("killed", "power", "full", "readonly")):
+    for new, how in FAULTS[form]:
         for reach in itertools.count():
             prepare(run, new)
-            words = {"new": new, "how": how, **attempt(run, how, reach), **look(run)}
-            checkpoint.clean(run)
-            save(run, 10)
-            words["again"] = look(run)
+            words = {"new": new, "how": how, **apart(lambda how=how, reach=reach: attempt(run, form, how, reach))}
+            words |= apart(lambda: again(run, form))
             print(json.dumps(words), flush=True)
             if words["said"] == "saved" and len(words["done"]) <= reach:
                 break
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    import orbax.checkpoint  # noqa: F401  once, before the forks; it starts no thread
+
+    main(Path(sys.argv[1]), sys.argv[2])

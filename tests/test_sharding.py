@@ -1,9 +1,11 @@
 """Eight simulated devices, and two processes, give the answers of one: data sets, samples, training."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -69,10 +71,18 @@ def test_fully_sharded_weights_lie_in_pieces_on_eight_devices():
 def test_training_does_not_depend_on_the_number_of_devices_and_processes(tmp_path):
     """One device; eight, then one; eight with weights in pieces; two processes of four devices each, twice.
 
-    The two write their state together, in pieces, read it again, and one process reads it.
+    The two write their state together, in pieces, when one of them is told to stop; they read it again, and one process
+    reads it.
     """
     finish(train(tmp_path / "moved", 8, "--steps", "3"), train(tmp_path / "one", 1), train(tmp_path / "full", 8, *FULL))
-    finish(train(tmp_path / "moved", 1), *pair(tmp_path / "two", "--steps", "3"))
+    two = pair(tmp_path / "two")
+    while not (tmp_path / "two" / "index.html").exists():  # from here on both listen, and compile for seconds
+        assert two[0].poll() is None, two[0].communicate()
+        time.sleep(0.02)
+    two[1].send_signal(signal.SIGTERM)
+    finish(train(tmp_path / "moved", 1))
+    assert [process.communicate(timeout=300)[1].count("stopped at step 3, saved in") for process in two] == [1, 1]
+    assert [process.returncode for process in two] == [130, 130]
     finish(*pair(tmp_path / "two"))
     assert [path.name for path in sorted((tmp_path / "two" / "checkpoints").glob("*/state"))] == ["state"] * 2
     states = {path.name: checkpoint.latest(path) for path in tmp_path.iterdir()}

@@ -16,6 +16,7 @@ from .network import LearnedDenoiser
 
 MOST_MODES = 4096  # of the Gaussian beside the network; beyond, the rest of the variance is shared
 MOST_FITTED = 10_000  # training samples that it is fitted to
+MODELS = ("network", "gaussian")  # whose likelihoods are measured
 MEANINGS = {
     "flow": "through the probability flow",
     "chain": "evidence lower bound of DDPM's chain",
@@ -63,8 +64,8 @@ def assess(
 ) -> dict[str, Any]:
     """Return what JSON can hold: "levels" always, "likelihood" and "quality" where asked for, "recognised" with labels.
 
-    A table that cannot be measured is named in "failed", with the reason, and the others are there all the same. `tell`
-    is given what is there before the first table, which is nothing, and after each.
+    A table that cannot be measured, or not whole, is named in "failed", with the reason, and the others are there all
+    the same. `tell` is given what is there before the first table, which is nothing, and after each.
     """
     asked.check()
     config.check_unconditional()
@@ -86,6 +87,8 @@ def assess(
     for name, measure in tables.items():
         try:
             found[name] = measure()
+            if name == "likelihood" and (reasons := unsolved(found[name])):
+                found.setdefault("failed", {})[name] = "; ".join(reasons)
         except (RuntimeError, ValueError, MemoryError) as error:  # a solve that stops short, features of one's own
             found.setdefault("failed", {})[name] = str(error).strip() or repr(error)
         tell(found)
@@ -106,6 +109,11 @@ def likelihood(model: LearnedDenoiser, data: Dataset, asked: Questions) -> dict[
     measured = {name: likelihoods.measure(each, x, convention, **options) for name, each in models.items()}
     rows = {name: {row.name: asdict(row) for row in rows} for name, rows in measured.items()}
     return {**asdict(convention), "numbers": x[0].size, **options, **rows}
+
+
+def unsolved(found: dict[str, Any]) -> list[str]:
+    """Return why some of the likelihoods are missing, each model by its name."""
+    return [f"{model}: {row['failed']}" for model in MODELS for row in found[model].values() if "failed" in row]
 
 
 def compare(
@@ -168,17 +176,21 @@ def _levels(rows: list[dict]) -> str:
 def _likelihood(found: dict[str, Any]) -> str:
     bins, trace = found["bins"], found["probes"] or found["numbers"]
     what = f"the probability of {bins} even values from -1 to 1" if bins else "the density, in bins of width 1"
+    count, numbers = found["network"]["chain"]["n"], found["numbers"]
     lines = [
-        f"bits per dimension of {found['network']['flow']['n']} held-out samples of {found['numbers']} numbers: {what}",
+        f"bits per dimension of {count} held-out samples of {numbers} numbers: {what}",
         f"upper bounds, down to sigma {found['sigma_min']:.3g}; the Gaussian has the moments of the training data",
         f"{'':20} {'network':>23} {'Gaussian':>23}",
     ]
     counts = {"flow": f"{trace} probes" if found["probes"] else "exact trace", "chain": f"{found['steps']} steps"}
     for name in ("flow", "chain"):
-        cells = (found[model][name] for model in ("network", "gaussian"))
-        values = " ".join(f"{_within(row['bits_per_dim'], row['bits_error']):>23}" for row in cells)
+        values = " ".join(f"{_bits(found[model][name]):>23}" for model in MODELS)
         lines.append(f"{name + ', ' + counts[name]:20} {values}  {MEANINGS[name]}")
     return "\n".join(lines)
+
+
+def _bits(row: dict[str, Any]) -> str:
+    return "not solved" if "failed" in row else _within(row["bits_per_dim"], row["bits_error"])
 
 
 def _quality(found: dict[str, Any]) -> str:

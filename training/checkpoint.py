@@ -16,6 +16,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,28 +79,38 @@ def save(run: Path, step: int, state: Any, settings: Mapping[str, Any], keep: Ke
 
 
 def save_pieces(run: Path, step: int, state: Any, settings: Mapping[str, Any], keep: Keep = USUAL) -> Path:
-    """Do as `save` for a state that lies in pieces on several hosts, all of which must call; each writes its own."""
+    """Do as `save` for a state that lies in pieces on several hosts, all of which must call; each writes its own.
+
+    Where one of them cannot, all raise OSError, and say what that one says.
+    """
     # Its collectives and those below could meet in another order on each host.
     jax.block_until_ready(state)
     final = _place(run, step)
     writing = _aside(final, "all")
 
+    explained = partial(disk.explained, final, lambda: _cure(run))
+
     def begin() -> None:
-        with disk.explained(final, lambda: _cure(run)):
+        with explained():
             disk.make(final.parent)
             shutil.rmtree(writing, ignore_errors=True)
             writing.mkdir()
+            (writing / "state").mkdir()
+
+    def write() -> None:
+        with explained():
+            pieces.write(writing / "state", by_name(state))
 
     def finish() -> None:
-        with disk.explained(final, lambda: _cure(run)):
+        with explained():
+            pieces.join(writing / "state")
             disk.flush_all(writing / "state")
             _finish(writing, final, IN_PIECES, {"step": step, **settings})
             _thin(run, step, keep)
 
-    devices.on_first_host(begin, "save the state")
     try:
-        with disk.explained(final, lambda: _cure(run)):
-            pieces.write(writing / "state", by_name(state))
+        devices.on_first_host(begin, "save the state")
+        devices.together(write, "save its pieces of the state")
         devices.on_first_host(finish, "save the state")
     finally:
         if devices.is_first_host():

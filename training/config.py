@@ -10,7 +10,7 @@ from typing import Any
 # computes (but for the rounding of another device count), so an existing run may be continued with other values; every
 # other field is fixed once the run has started.
 CADENCE = frozenset({"steps", "checkpoint_every", "keep_last", "keep_every", "keep_powers", "log_every"})
-CADENCE |= {"evaluate_every", "sample_every", "explain", "data_dir", "data_on", "remat", "sharding"}
+CADENCE |= {"evaluate_every", "sample_every", "explain", "data_dir", "data_on", "accept_data", "remat", "sharding"}
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Settings:
     held_out: float = 0.2  # share kept out of training, by content; unused where the set has its own test split
     flip: bool = False  # mirror every other training image left to right
     data_on: str = "auto"  # where training data live: "device", "host" (prefetched), "auto": device below 1 GiB
+    accept_data: bool = False  # continue on data whose fingerprint is not that of the run, with a warning
     labels: bool = False  # learn class-conditional denoisers as well as the unconditional one
     condition_dropout: float = 0.1  # share of training images whose label or small image is hidden: the unconditional
     super_resolution: int = 1  # 2 or more: learn to sharpen; the network also sees the image shrunk by this factor
@@ -246,6 +247,7 @@ _RULES: dict[str, _Rule] = {
     "held_out": ("a number in (0, 1), to judge the run by", lambda v: _is_real(v) and 0 < v < 1),
     "flip": _BOOL,
     "data_on": _one_of("auto", "device", "host"),
+    "accept_data": _BOOL,
     "labels": _BOOL,
     "condition_dropout": _SHARE,
     "super_resolution": _POSITIVE_INT,

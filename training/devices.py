@@ -7,7 +7,7 @@ of devices but for rounding: every draw belongs to an image's place in the batch
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,9 @@ from .config import Config
 
 AXIS = "batch"
 SMALL = 2**10  # entries of an array that is not worth cutting
+REPORT = 2000  # bytes at most of what one host tells the others of its failure
+
+Result = TypeVar("Result")
 
 
 def join_hosts() -> None:
@@ -90,17 +93,38 @@ def agree(number: int) -> bool:
     return one_host() or len(np.unique(multihost_utils.process_allgather(np.array(number)))) == 1
 
 
-def on_first_host(act: Callable[[], object], what: str) -> None:
-    """Call `act` on the first host; all hosts must ask, and all raise where it fails."""
+def together(act: Callable[[], Result], what: str) -> Result:
+    """Return `act()`; all hosts must ask, and where it fails on one all raise: that one its error, the others OSError.
+
+    Inside `act` no host may wait for another. `what` says in a few words what was to be done.
+    """
+    found: list[Result] = []
     failed = None
-    if is_first_host():
-        try:
-            act()
-        except Exception as error:
-            failed = error
-    # The others wait here, and would for ever if the first one left alone.
-    if any_host(failed is not None):
-        raise failed or OSError(f"the first host could not {what}; it says why")
+    try:
+        found.append(act())
+    except Exception as error:
+        failed = error
+    # The others wait here, and would for ever if one left alone.
+    reports = _told("" if failed is None else f"host {jax.process_index()} could not {what}: {failed}")
+    if failed is not None:
+        raise failed
+    if any(reports):
+        raise OSError("; ".join(filter(None, reports)))
+    return found[0]
+
+
+def on_first_host(act: Callable[[], object], what: str) -> None:
+    """Call `act` on the first host alone; otherwise as `together`."""
+    together(act if is_first_host() else lambda: None, what)
+
+
+def _told(report: str) -> list[str]:
+    """What each host has to say, in the order of the hosts."""
+    if one_host():
+        return [report]
+    text = report.encode()[:REPORT]
+    letters = np.frombuffer(text.ljust(REPORT, b"\0"), np.uint8)
+    return [bytes(row).rstrip(b"\0").decode(errors="replace") for row in multihost_utils.process_allgather(letters)]
 
 
 def constrain(tree: Any) -> Any:

@@ -39,9 +39,10 @@ def remove(folder: Path) -> None:
 
 
 def clean(folder: Path) -> None:
-    """Remove what a killed process left half written in `folder`."""
+    """Remove what a killed process left half written in `folder`; OSError says what cannot go."""
     for path in folder.glob(f"{TEMPORARY}*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        with explained(path):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def flush(file: IO) -> None:

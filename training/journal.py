@@ -22,8 +22,8 @@ def rewind(path: Path, step: int) -> None:
     """Drop the lines past `step`, which the run is about to write again, and a last line cut short by a kill."""
     if not path.exists():
         return
-    kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
     with disk.explained(path):
+        kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
         disk.write(path, "".join(line + "\n" for line in kept).encode())
 
 
@@ -70,8 +70,6 @@ class Journal:
             record["held_out_loss"] = held_out
         if explained is not None:
             record["explained"] = explained
-        if not devices.is_first_host():
-            return
         with disk.explained(self.path):
             disk.make(self.path.parent)
             with open(self.path, "a") as file:

@@ -57,6 +57,14 @@ class Likelihood:
     n: int
 
 
+@dataclass(frozen=True)
+class Unsolved:
+    """In the place of a Likelihood that could not be measured: why, and what to do."""
+
+    name: str
+    failed: str
+
+
 def count_bins(x: np.ndarray, most: int = 513) -> int | None:
     """Return in how many even values from -1 to 1 the entries of x come; None where they do not, or come in more.
 
@@ -73,25 +81,26 @@ def count_bins(x: np.ndarray, most: int = 513) -> int | None:
 
 def measure(
     model: gd.Denoiser, x: np.ndarray, convention: Convention, *, probes: int | None, steps: int, seed: int = 0
-) -> list[Likelihood]:
+) -> list[Likelihood | Unsolved]:
     """Bound the mean log likelihood of x (N, *event) by the flow, with that many probes, and by a chain of `steps`.
 
-    RuntimeError where the flow of a sample cannot be solved.
+    Where the flow of a sample cannot be solved, its row says so; the chain is there all the same.
     """
     keys = jax.random.split(jax.random.key(seed), len(x))
     inputs, sigma = (model, jnp.asarray(x), keys), jnp.asarray(convention.sigma_min, x.dtype)
     levels = gd.grids.uniform_log_snr(steps, convention.sigma_min, SIGMA_MAX, final_zero=False)
+    chain = _summary("chain", chain_bounds(*inputs, levels, convention.bins), x[0].size)
     try:
-        flow = flow_bounds(*inputs, sigma, convention.bins, probes)
+        flow = _summary("flow", flow_bounds(*inputs, sigma, convention.bins, probes), x[0].size)
     except RuntimeError as error:
         if "stopped short" not in str(error):
             raise
-        raise RuntimeError(
+        flow = Unsolved(
+            "flow",
             "the probability flow of a sample could not be solved, as it can where the network is finite and smooth; "
-            "train for longer, take other --weights, or leave it out with --likelihoods 0"
-        ) from error
-    found = {"flow": flow, "chain": chain_bounds(*inputs, levels, convention.bins)}
-    return [_summary(name, np.asarray(nats, np.float64), x[0].size) for name, nats in found.items()]
+            "train for longer, take other --weights, or leave likelihoods out with --likelihoods 0",
+        )
+    return [flow, chain]
 
 
 @eqx.filter_jit
@@ -146,7 +155,8 @@ def _normal(x: Array, mean: Array, sigma: Array) -> Float[Array, ""]:
     return gd.Gaussian.isotropic(mean, jnp.square(sigma)).log_prob(x)
 
 
-def _summary(name: str, nats: np.ndarray, size: int) -> Likelihood:
+def _summary(name: str, bounds: Array, size: int) -> Likelihood:
+    nats = np.asarray(bounds, np.float64)
     mean, error = float(nats.mean()), float(nats.std(ddof=1) / np.sqrt(len(nats)))
     bits = gd.bits_per_dim(mean, size, levels=1, width=1.0)
     return Likelihood(name, mean, error, bits, error / (size * np.log(2)), len(nats))

@@ -31,12 +31,13 @@ def train(config: Config, out: str | Path, dataset: data.Dataset | gd.Distributi
 
     dataset: what to train on (of a distribution, samples) instead of loading `config.data`, which then is only a name.
     Returns the model of the averaged weights. A run that is far enough is reused at once. ValueError, with nothing
-    touched, where `out` holds a run with other settings (all but steps and how often to look) and where another process
-    trains in it. FloatingPointError where the loss is no longer finite and OSError where the state cannot be saved: the
-    last good checkpoint stays. KeyboardInterrupt after Ctrl-C or SIGTERM: the state is saved first.
+    touched, where `out` holds a run with other settings (all but steps and how often to look) or on other data, and
+    where another process trains in it. FloatingPointError where the loss is no longer finite and OSError where the
+    state cannot be saved: the last good checkpoint stays. KeyboardInterrupt after Ctrl-C or SIGTERM: the state is saved
+    first. Of several hosts all raise where one does.
     """
     out = Path(out).expanduser().resolve()
-    if _is_trained(config, out, _found(config, out)):  # to be used, not written to: by as many as like
+    if _is_trained(config, out, _found(config, out), dataset):  # to be used, not written to: by as many as like
         return runs.load(out)
     with lock.held(out):
         return _train(config, out, dataset)
@@ -44,7 +45,7 @@ def train(config: Config, out: str | Path, dataset: data.Dataset | gd.Distributi
 
 def _found(config: Config, out: Path) -> checkpoint.Checkpoint | None:
     """The state to go on from, of a run with the same settings."""
-    found = checkpoint.latest(out)
+    found = devices.together(lambda: checkpoint.latest(out), "read the state")
     if not devices.agree(-1 if found is None else found.step):
         raise ValueError(f"out: expected one folder that all hosts share, got {out}, where they find different states")
     if found is not None:
@@ -52,27 +53,39 @@ def _found(config: Config, out: Path) -> checkpoint.Checkpoint | None:
     return found
 
 
-def _is_trained(config: Config, out: Path, found: checkpoint.Checkpoint | None) -> bool:
+def _is_trained(
+    config: Config, out: Path, found: checkpoint.Checkpoint | None, given: data.Dataset | gd.Distribution | None
+) -> bool:
     if found is None or found.step < config.steps:
         return False
+    devices.together(partial(_check_reused, config, found, given), "reuse the run")
     more = f" (more than the {config.steps} asked for)" if found.step > config.steps else ""
     journal.say(f"{out} is already trained to step {found.step}; reused{more}")
     return True
 
 
+def _check_reused(config: Config, found: checkpoint.Checkpoint, given: data.Dataset | gd.Distribution | None) -> None:
+    """Check the data of a finished run where they are at hand: those given, and a file of arrays, which may be new."""
+    file = Path(config.data).expanduser()
+    if given is not None or (file.suffix in (".npy", ".npz") and file.is_file()):
+        examples = _examples(config, given)
+        _check_data(config, found, examples, Contents.of(examples, config.labels))
+
+
 def _train(config: Config, out: Path, dataset: data.Dataset | gd.Distribution | None) -> LearnedDenoiser:
     found = _found(config, out)
-    if _is_trained(config, out, found):
+    if _is_trained(config, out, found, dataset):
         return runs.load(out)
-    examples = _examples(config, dataset)
+    examples = devices.together(lambda: _examples(config, dataset), "read the data")
     if config.sigma_data is None:
-        config = dataclasses.replace(config, sigma_data=_scale(found, examples))
+        scale = devices.together(lambda: _scale(found, examples), "measure the data")
+        config = dataclasses.replace(config, sigma_data=scale)
     trainer = Trainer.create(config, examples.shape, examples.classes)
-    contents = Contents.of(examples)
-    if not devices.agree(int(contents.fingerprint[:7], 16)):
+    contents = devices.together(lambda: Contents.of(examples, config.labels), "read the data")
+    if not all(devices.agree(int(digest[:7], 16)) for digest in (contents.fingerprint, contents.labels or "0")):
         raise ValueError(f"data: expected the same data on all hosts, got {contents} on this one; copy them from one")
     if found is not None:
-        _check_data(trainer, found, contents, examples.drawn)
+        _check_data(config, found, examples, contents)
     save = partial(_save, trainer, contents, out)
     state = _begin(trainer, out, found, save)
     if config.steps:
@@ -108,21 +121,24 @@ def _scale(found: checkpoint.Checkpoint | None, dataset: data.Dataset) -> float:
     return scale
 
 
-def _check_data(trainer: Trainer, found: checkpoint.Checkpoint, contents: Contents, drawn: bool) -> None:
+def _check_data(config: Config, found: checkpoint.Checkpoint, examples: data.Dataset, contents: Contents) -> None:
     shape, classes = runs.facts(found)
-    if (shape, classes) != (trainer.shape, trainer.classes):
+    if (shape, classes) != (examples.shape, examples.classes):
         raise ValueError(
             f"data: this run was started on samples of shape {shape} and classes {classes}, got "
-            f"{trainer.shape} and {trainer.classes}; give the data of the run, or choose another --out"
+            f"{examples.shape} and {examples.classes}; give the data of the run, or choose another --out"
         )
-    contents.check(found, drawn)
+    contents.check(found, examples.drawn, config.accept_data)
 
 
 def _begin(trainer: Trainer, out: Path, found: checkpoint.Checkpoint | None, save: Save) -> TrainState:
     """The state to go on from; of a new run it is saved at once, so that the folder says what it is."""
-    if devices.is_first_host():
+
+    def tidy() -> None:
         checkpoint.clean(out)
         journal.rewind(out / "train.jsonl", 0 if found is None else found.step)
+
+    devices.on_first_host(tidy, "tidy the folder of the run")
     if found is not None:
         journal.say(f"continuing {out} from step {found.step}")
         return devices.place(checkpoint.restore(trainer.abstract(), found.arrays), trainer.placement())
@@ -186,13 +202,19 @@ def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Pa
             if saving:
                 # Before anything else: a look takes seconds, which a host that is to be stopped may not have.
                 save(state, done)
-            book.note(done, mean, rate, *watcher.look(done, state.ema[0], last))
-            watcher.tell()
+            seen = watcher.look(done, state.ema[0], last)
+            jax.block_until_ready(state)  # as in _stopping
+            devices.on_first_host(partial(_write_down, book, watcher, done, mean, rate, seen), "write down a look")
             if stopping and done < config.steps:
                 raise KeyboardInterrupt(f"stopped at step {done}, saved in {out}; the same command continues it")
             losses = []
             book.resume_clock(done)
     return state
+
+
+def _write_down(book: journal.Journal, watcher: watch.Watcher, done: int, mean: float, rate: float, seen: watch.Seen):
+    book.note(done, mean, rate, *seen)
+    watcher.tell()
 
 
 def _mean(losses: list[jax.Array], done: int, out: Path) -> float:

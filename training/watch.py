@@ -37,13 +37,15 @@ class Watcher:
         self.parameters = sum(leaf.size for leaf in jax.tree.leaves(state.ema[0]))
         self.loss = jax.jit(partial(held_out_loss, trainer))
         self.pictures = self.explainer = None
-        if not devices.is_first_host():
-            return
-        pictures.rewind(out / pictures.FOLDER, self.done)
-        if config.sample_every:
-            self.pictures = pictures.Pictures(trainer, dataset, out / pictures.FOLDER)
-        if config.explain:
-            self.explainer = Explainer(dataset.train_rows, dataset.held_out_rows, config.data_scale)
+
+        def prepare() -> None:
+            pictures.rewind(out / pictures.FOLDER, self.done)
+            if config.sample_every:
+                self.pictures = pictures.Pictures(trainer, dataset, out / pictures.FOLDER)
+            if config.explain:
+                self.explainer = Explainer(dataset.train_rows, dataset.held_out_rows, config.data_scale)
+
+        devices.on_first_host(prepare, "prepare to draw and to explain")
 
     def judging(self, done: int, last: bool) -> bool:
         """Whether the weights after `done` steps are to be judged; the last ones before a stop are."""
@@ -63,13 +65,22 @@ class Watcher:
             return Seen(held_out)
         # All hosts bring the weights together; the first one alone draws and explains them.
         whole = devices.fetch(params)
-        if self.pictures is not None and drawing:
-            self.pictures.take(done, whole)
-        explained = self.explainer(self.trainer.model(whole)) if self.explainer is not None and judging else None
-        return Seen(held_out, explained)
+        explained = []
+
+        def draw() -> None:
+            if self.pictures is not None and drawing:
+                self.pictures.take(done, whole)
+            if self.explainer is not None and judging:
+                explained.append(self.explainer(self.trainer.model(whole)))
+
+        devices.on_first_host(draw, "draw and explain samples")
+        return Seen(held_out, *explained)
 
     def tell(self, state: str = "running", note: str = "") -> None:
-        """Write RUN/index.html anew from what the folder of the run holds, unless a running one is new enough."""
+        """Write RUN/index.html anew from what the folder of the run holds, unless a running one is new enough.
+
+        The first host does, and no other one hears of it where that fails.
+        """
         fresh = state == "running" and time.monotonic() - self.told < view.EVERY
         if fresh or not devices.is_first_host():
             return
@@ -82,11 +93,11 @@ class Watcher:
 def opened(trainer: Trainer, state: TrainState, dataset: Dataset, judged: Examples, out: Path) -> Iterator[Watcher]:
     """Give a Watcher whose page says in the end how the training ended."""
     watcher = Watcher(trainer, state, dataset, judged, out)
-    watcher.tell()
+    devices.on_first_host(watcher.tell, "write the page")
     try:
         yield watcher
     except BaseException as error:
         with suppress(OSError):  # of a full disk, which would hide why the training ended
             watcher.tell("stopped" if isinstance(error, KeyboardInterrupt) else "failed", str(error))
         raise
-    watcher.tell("finished")
+    devices.on_first_host(lambda: watcher.tell("finished"), "write the page")
