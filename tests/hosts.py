@@ -80,7 +80,9 @@ def twice(run: Path) -> None:
 
 def once(run: Path) -> list[bool]:
     with lock.held(run):
-        return [(run / lock.NAME).exists()]
+        there = (run / lock.NAME).exists()
+        devices.any_host(False)  # both have looked
+        return [there]
 
 
 def main(folder: Path, address: str, process: int) -> None:
@@ -104,7 +106,9 @@ def main(folder: Path, address: str, process: int) -> None:
     tell("no data", lambda: training.train(mine, folder / "unread"))
     if process == 0:
         (folder / "stuck" / "train.jsonl").mkdir(parents=True)
+        (folder / "mute" / "index.html").mkdir(parents=True)
     tell("not tidied", lambda: training.train(TINY, folder / "stuck"))
+    tell("no page", lambda: training.train(TINY, folder / "mute"))
 
 
 if __name__ == "__main__":

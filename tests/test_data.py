@@ -66,6 +66,24 @@ def test_contents_tell_sets_apart_and_do_not_depend_on_how_they_are_stored():
     assert len({Contents.of(other).fingerprint for other in (whole, *others)}) == 6
 
 
+def test_labels_tell_runs_apart_that_are_told_them():
+    """Two of them exchanged, far from the samples that are looked at; labels of a run that is not told them are none."""
+    x, labels = np.random.default_rng(0).normal(size=(5000, 2)), np.arange(5000, dtype=np.int32) % 3
+    one = data.from_arrays(x, labels)
+    assert one.train_labels is not None
+    assert one.held_out_labels is not None
+    exchanged = one.train_labels.copy()
+    exchanged[[1001, 1002]] = exchanged[[1002, 1001]]
+    assert exchanged.tolist() != one.train_labels.tolist()
+    turned = (one.held_out_labels + 1) % 3
+    others = [dataclasses.replace(one, train_labels=exchanged), dataclasses.replace(one, held_out_labels=turned)]
+    assert len({Contents.of(each).fingerprint for each in (one, *others)}) == 1
+    assert {Contents.of(each).labels for each in (one, *others)} == {None}
+    assert len({Contents.of(each, labels=True).labels for each in (one, *others)}) == 3
+    wide = dataclasses.replace(one, train_labels=one.train_labels.astype(np.int64))
+    assert Contents.of(wide, labels=True) == Contents.of(one, labels=True)
+
+
 def test_a_run_says_which_data_it_was_started_on():
     began, now = Contents(80, 20, "a" * 64), Contents(80, 20, "b" * 64)
     old = Checkpoint(Path(), 3, {}, {"data": {"shape": [2], "classes": None}})
@@ -77,6 +95,14 @@ def test_a_run_says_which_data_it_was_started_on():
         now.check(new, drawn=False)
     with pytest.warns(UserWarning, match="another law"):
         now.check(new, drawn=True)
+    with pytest.warns(UserWarning, match=r"started on 80 .*aaaa.*, got 80 .*bbbb"):
+        now.check(new, drawn=False, accept=True)
+    told, other = began._replace(labels="c" * 64), began._replace(labels="d" * 64)
+    told.check(new, drawn=False)  # of a version that did not note labels
+    new = Checkpoint(Path(), 3, {}, {"data": {"shape": [2], "classes": 2, **told._asdict()}})
+    told.check(new, drawn=False)
+    with pytest.raises(ValueError, match=r"aaaa, labels cccc.*aaaa, labels dddd.*version of Pillow .*--accept-data"):
+        other.check(new, drawn=False)
 
 
 @pytest.mark.slow

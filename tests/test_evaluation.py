@@ -85,6 +85,7 @@ def test_the_flow_bounds_the_probability_of_discrete_data():
     law = gd.Empirical(points, log_weights=jnp.asarray(logs))
     found = likelihoods.measure(law, np.asarray(points), likelihoods.Convention(3, 0.05), probes=None, steps=8)
     assert [row.name for row in found] == ["flow", "chain"]
+    assert all(isinstance(row, likelihoods.Likelihood) for row in found)
     row, slack = found[0], 5 * np.sqrt(2) / 80
     assert row.nats == pytest.approx(logs.mean(), abs=slack)
     # bits are nats / (2 log 2); the error of the mean of two is half their difference
@@ -248,6 +249,44 @@ def test_features_and_floors_share_no_training_sample(digits, monkeypatch):
     assert seen.isdisjoint(kept)
 
 
+def test_what_is_learned_of_labels_never_sees_the_half_that_floors_are_drawn_from(digits, monkeypatch):
+    """A spy in the place of the network; and the floors of `distances` ask for samples of the other half alone."""
+    seen, asked = [], []
+
+    class Spy:
+        def __init__(self, *_, **options):
+            self.coefs_, self.intercepts_ = [np.eye(64), np.eye(64)], [np.zeros(64), np.zeros(64)]
+
+        def fit(self, x, labels):
+            seen.append((x, labels))
+
+        def score(self, x, labels):
+            return 1.0
+
+    monkeypatch.setattr("sklearn.neural_network.MLPClassifier", Spy)
+    found = features.learn_classifier(digits)
+    (x, labels), kept = seen[0], features.unseen(digits)[:].reshape(-1, 64)
+    assert len(x) + len(kept) == len(digits.train)
+    assert {row.tobytes() for row in x.astype(np.float32)}.isdisjoint({row.tobytes() for row in kept})
+    by_image = dict(zip((row.tobytes() for row in digits.train), digits.train_labels, strict=True))
+    assert [by_image[row.tobytes()] for row in x.astype(np.float32)] == labels.tolist()
+    spied = features.Features("spied", lambda x: asked.append(x) or found.features.extract(x))
+    quality.distances(digits.held_out[:50], digits, spied)
+    drawn = {row.tobytes() for part in asked for row in part} & set(by_image)
+    assert drawn
+    assert drawn <= {row.tobytes() for row in kept}
+
+
+def test_unseen_samples_are_the_other_half_also_of_a_part_that_lies_among_others(digits):
+    """Rows that name their places in what is stored, as after a split, and rows without."""
+    plain = dataclasses.replace(digits, train_rows=data.Rows(digits.train))
+    for each in (digits, plain):
+        halves = [np.concatenate([each.train_rows[half] for half in features._halves(each)]), features.unseen(each)[:]]
+        assert sorted(row.tobytes() for row in halves[0]) == sorted(row.tobytes() for row in digits.train)
+        np.testing.assert_array_equal(halves[1], halves[0][-len(halves[1]) :])
+    assert digits.train_rows.places is not None
+
+
 @pytest.mark.slow
 def test_the_command_prints_and_writes_every_number_with_its_floor(tmp_path, capsys):
     run = tmp_path / "run"
@@ -290,11 +329,18 @@ def test_what_was_measured_stays_whatever_fails_later(tmp_path, capsys, monkeypa
     printed, errors = capsys.readouterr()
     assert "held out" in printed
     assert f"the rest is in {run / 'evaluation.json'}" in errors
-    assert "\nlikelihood: the probability flow of a sample could not be solved" in errors
+    for model in ("network", "gaussian"):
+        assert f"{model}: the probability flow of a sample could not be solved" in errors
     assert "\nquality: features: expected finite features (N, F)" in errors
     found = json.loads((run / "evaluation.json").read_text())
     assert len(found["levels"]) == 13
     assert found["failed"].keys() == {"likelihood", "quality"}
+    for model in ("network", "gaussian"):
+        flow, chain = found["likelihood"][model]["flow"], found["likelihood"][model]["chain"]
+        assert flow.keys() == {"name", "failed"}
+        assert np.isfinite(chain["nats"])
+        assert f"{chain['bits_per_dim']:.4g}" in printed
+    assert printed.count("not solved") == 2
     assert main([*small, f"{file}:stop", "--likelihoods", "0"]) == 130
     assert json.loads((run / "evaluation.json").read_text()) == found, "an earlier evaluation stays"
     begun = json.loads((run / "evaluation.json.partial").read_text())

@@ -77,7 +77,7 @@ def test_a_host_whose_disk_is_full_ends_the_save_on_all_and_the_last_state_stays
 
 
 @pytest.mark.slow
-def test_data_that_one_host_lacks_and_a_folder_that_the_first_cannot_tidy_end_both(reports, folder):
+def test_data_that_one_host_lacks_and_a_folder_that_the_first_cannot_tidy_or_write_end_both(reports, folder):
     first, second = of(reports, "no data")
     assert (first["raised"], second["raised"]) == ("OSError", "FileNotFoundError")
     assert first["said"] == f"host 1 could not read the data: {second['said']}"
@@ -85,3 +85,6 @@ def test_data_that_one_host_lacks_and_a_folder_that_the_first_cannot_tidy_end_bo
     first, second = of(reports, "not tidied")
     assert first["said"].startswith(f"could not write {folder / 'stuck' / 'train.jsonl'}: Is a directory")
     assert second["said"] == f"host 0 could not tidy the folder of the run: {first['said']}"
+    first, second = of(reports, "no page")
+    assert first["said"].startswith(f"could not write {folder / 'mute' / 'index.html'}: Is a directory")
+    assert second["said"] == f"host 0 could not write the page: {first['said']}"

@@ -424,3 +424,44 @@ def test_a_run_is_not_continued_on_other_data_nor_asked_in_few_digits(tmp_path):
     model = training.load(tmp_path / "run")
     text = jax.jit(type(model).denoise).lower(model, np.zeros(3, np.float32), gd.NoiseLevel(1.0, 1.0)).as_text()
     assert "bf16" not in text
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_not_reused_for_other_data_that_are_at_hand(tmp_path):
+    """Those of a file that was written again, and those given; other labels count where they are used."""
+    rng, file, run = np.random.default_rng(0), tmp_path / "mine.npy", tmp_path / "run"
+    x, labels = rng.normal(size=(90, 2)).astype(np.float32), np.arange(90, dtype=np.int32) % 2
+    np.save(file, x)
+    untrained = dataclasses.replace(TINY, data=str(file), steps=0)
+    training.train(untrained, run)
+    before = contents(run)
+    training.train(untrained, run)
+    np.save(file, x + 1)
+    with pytest.raises(ValueError, match=r"data: this run was started on 69 training .*give the data of the run"):
+        training.train(untrained, run)
+    with pytest.warns(UserWarning, match="data: this run was started on"):
+        training.train(dataclasses.replace(untrained, accept_data=True), run)
+    file.unlink()
+    training.train(untrained, run)
+    assert contents(run) == before
+    for told in (True, False):
+        config, out = dataclasses.replace(TINY, steps=0, labels=told), tmp_path / f"told {told}"
+        training.train(config, out, data.from_arrays(x, labels))
+        if told:
+            with pytest.raises(ValueError, match="labels .*, got .*labels .*give the data of the run"):
+                training.train(config, out, data.from_arrays(x, 1 - labels))
+        else:
+            training.train(config, out, data.from_arrays(x, 1 - labels))
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_data_that_were_accepted_and_then_holds_to_them(tmp_path):
+    x = np.random.default_rng(0).normal(size=(90, 2)).astype(np.float32)
+    one, other = data.from_arrays(x), data.from_arrays(x + 1e-3)
+    few, more, most = (dataclasses.replace(TINY, steps=steps) for steps in (0, 1, 2))
+    training.train(few, tmp_path, one)
+    with pytest.warns(UserWarning, match="data: this run was started on"):
+        training.train(dataclasses.replace(more, accept_data=True), tmp_path, other)
+    with pytest.raises(ValueError, match="--accept-data goes on with these"):
+        training.train(most, tmp_path, one)
+    training.train(most, tmp_path, other)
