@@ -67,7 +67,7 @@ def test_contents_tell_sets_apart_and_do_not_depend_on_how_they_are_stored():
 
 
 def test_labels_tell_runs_apart_that_are_told_them():
-    """Two of them exchanged, far from the samples that are looked at; labels of a run that is not told them are none."""
+    """Two of them exchanged, far from the samples that are looked at; a run that is not told any notes none."""
     x, labels = np.random.default_rng(0).normal(size=(5000, 2)), np.arange(5000, dtype=np.int32) % 3
     one = data.from_arrays(x, labels)
     assert one.train_labels is not None

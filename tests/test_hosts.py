@@ -24,7 +24,6 @@ def reports(folder) -> list[list[dict]]:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    env["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=1"
     line = [sys.executable, ROOT / "tests" / "hosts.py", folder, address]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     hosts = [subprocess.Popen([*line, str(process)], env=env, **pipes) for process in range(2)]

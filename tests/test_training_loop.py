@@ -448,7 +448,7 @@ def test_a_finished_run_is_not_reused_for_other_data_that_are_at_hand(tmp_path):
         config, out = dataclasses.replace(TINY, steps=0, labels=told), tmp_path / f"told {told}"
         training.train(config, out, data.from_arrays(x, labels))
         if told:
-            with pytest.raises(ValueError, match="labels .*, got .*labels .*give the data of the run"):
+            with pytest.raises(ValueError, match=r"labels .*, got .*labels .*give the data of the run"):
                 training.train(config, out, data.from_arrays(x, 1 - labels))
         else:
             training.train(config, out, data.from_arrays(x, 1 - labels))
