@@ -45,6 +45,7 @@ BAD = [
     ("dropout", 1.0),
     ("time_embedding", "learned"),
     ("dtype", "float16"),
+    ("accept_data", 1),
     ("remat", 0),
     ("objective", "epsilon"),
     ("weighting", "snr"),
