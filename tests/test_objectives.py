@@ -156,7 +156,7 @@ def trained(config, x):
     def advance(params, i):
         key = jax.random.fold_in(jax.random.key(0), i)
         places = jax.random.randint(key, (config.batch,), 0, len(x))
-        grads = gradient(trainer, params, Examples(x[places], None), key)[1]
+        grads = gradient(trainer, params, Examples(x, None), places, key)[1]
         # Robbins and Monro: steps that fall as 1 / i average the noise of the batches away.
         return jax.tree.map(lambda p, g: p - g * jnp.minimum(0.3, 20 / (i + 1)), params, grads), None
 
@@ -187,15 +187,23 @@ def tiny(**changes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("uncertainty", [False, True])
-def test_parts_of_a_batch_add_up_to_the_whole(uncertainty):
+@pytest.mark.parametrize(("uncertainty", "labels"), [(False, None), (True, jnp.arange(12) % 3)])
+def test_parts_of_a_batch_add_up_to_the_whole(uncertainty, labels):
+    """The batch itself, and the same one looked up; every image of it counts once."""
     x, key = jax.random.normal(jax.random.key(0), (12, 2), jnp.float32), jax.random.key(1)
+    settings = {"stratified": True, "uncertainty": uncertainty, "labels": labels is not None}
+    order = jax.random.permutation(key, 12)
+    examples = Examples(x, labels)
+    shuffled = jax.tree.map(lambda rows: rows[jnp.argsort(order)], examples)
     results = []
-    for parts in (1, 3):
-        trainer = Trainer.create(tiny(accumulate=parts, stratified=True, uncertainty=uncertainty), (2,), None)
+    for parts, given in ((1, (examples, None)), (2, (examples, None)), (3, (shuffled, order)), (12, (examples, None))):
+        trainer = Trainer.create(tiny(accumulate=parts, **settings), (2,), 3)
         params = jax.tree.map(lambda leaf: leaf + 0.1, trainer.initial().params)
-        results.append(jax.jit(lambda p, t=trainer: gradient(t, p, Examples(x, None), key))(params))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-6), *results)
+        one = jax.jit(lambda p, part, t=trainer, g=given: gradient(t, p, *g, key, part))
+        totals = [one(params, part) for part in range(parts)]
+        results.append(jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *totals))
+    for other in results[1:]:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-6), results[0], other)
 
 
 @pytest.mark.slow

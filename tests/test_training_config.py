@@ -56,7 +56,7 @@ BAD = [
     ("sigma_min", 0.0),
     ("sigma_max", float("inf")),
     ("stratified", 1),
-    ("accumulate", 0),
+    ("accumulate", -1),
     ("decay", "linear"),
     ("sharding", "fsdp"),
     ("keep_last", 0),
@@ -114,6 +114,7 @@ def test_a_cosine_fixes_the_last_step_and_a_measured_scale_may_stay_unsaid():
 def test_only_the_cadence_may_change():
     saved = Config()
     assert differences(saved, dataclasses.replace(saved, steps=9, checkpoint_every=3, log_every=1, data_dir="d")) == []
+    assert differences(dataclasses.replace(saved, accumulate=1), saved) == []  # what the default was
     changed = dataclasses.replace(saved, channels=64, seed=1)
     assert differences(saved, changed) == ["channels: 32 -> 64", "seed: 0 -> 1"]
     assert {field.name for field in dataclasses.fields(Config)} >= CADENCE

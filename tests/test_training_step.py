@@ -74,12 +74,20 @@ def test_a_step_depends_on_seed_and_step_alone():
 
 
 @pytest.mark.slow
+def test_a_step_in_parts_is_the_step():
+    (whole, losses), (parted, others) = advance(TINY, 2), advance(dataclasses.replace(TINY, accumulate=4), 2)
+    np.testing.assert_allclose(losses, others, rtol=1e-5)
+    for one, other in zip(*map(jax.tree.leaves, (whole[-1].opt_state, parted[-1].opt_state)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.slow
 def test_untrained_loss_is_one_on_data_of_the_stated_scale():
     # D = c_skip x is the Wiener filter, whose EDM-weighted error is 1 / sigma_data^2 * sigma_data^2 = 1 at every level.
     config = dataclasses.replace(TINY, batch=4096, sigma_data=2.0)
     trainer = Trainer.create(config, (2,), None)
     data = Examples(2 * jax.random.normal(jax.random.key(1), (4096, 2), jnp.float32), None)
-    losses = jax.jit(lambda params, key: gradient(trainer, params, data, key)[0])
+    losses = jax.jit(lambda params, key: gradient(trainer, params, data, None, key)[0])
     loss = float(losses(trainer.initial().params, jax.random.key(2)))
     # Each of 4096 terms is a mean of 2 squared normals about 1: standard error sqrt(2 / 2 / 4096) = 0.016, and the
     # data set's own variance varies by as much; 5 of both.

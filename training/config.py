@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 # Fields that say how long to train, how often to look, and where the work is done. They do not change what step k
-# computes (but for the rounding of another device count), so an existing run may be continued with other values; every
-# other field is fixed once the run has started.
+# computes (but for the rounding of other parts of a batch or another device count), so an existing run may be continued
+# with other values; every other field is fixed once the run has started.
 CADENCE = frozenset({"steps", "checkpoint_every", "keep_last", "keep_every", "keep_powers", "log_every"})
-CADENCE |= {"evaluate_every", "sample_every", "explain", "data_dir", "data_on", "accept_data", "remat", "sharding"}
+CADENCE |= {"evaluate_every", "sample_every", "explain"}
+CADENCE |= {"data_dir", "data_on", "accept_data", "accumulate", "remat", "sharding"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Settings:
     stratified: bool = False  # spread the levels of a batch evenly (one per equal share of probability)
     sigma_data: float | None = 0.75  # standard deviation of the data about its overall mean; None: measured
     batch: int = 96  # images per step
-    accumulate: int = 1  # parts that a batch is computed in, one after the other, to save memory
+    accumulate: int = 0  # parts that a batch is computed in, one after the other; 0: as many as make a CPU fast
     steps: int = 1000  # optimizer steps in all; may grow later to continue a run
     learning_rate: float = 2e-3  # Adam's largest step size
     warmup: int = 100  # steps over which the learning rate rises from 0
@@ -81,7 +82,7 @@ class Config(Settings):
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             check(field.name, getattr(self, field.name))
-        if self.batch % self.accumulate:
+        if self.accumulate and self.batch % self.accumulate:
             raise ValueError(
                 f"accumulate: expected a divisor of the batch, got {self.accumulate} parts of {self.batch} images; "
                 "change --accumulate or --batch"
@@ -275,7 +276,7 @@ _RULES: dict[str, _Rule] = {
     "stratified": _BOOL,
     "sigma_data": ("a finite number above 0, or None to measure it", lambda v: v is None or (_is_real(v) and v > 0)),
     "batch": _POSITIVE_INT,
-    "accumulate": _POSITIVE_INT,
+    "accumulate": _COUNT,
     "steps": _COUNT,
     "learning_rate": _POSITIVE,
     "warmup": _COUNT,

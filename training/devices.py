@@ -16,8 +16,6 @@ from jax import Array
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from .config import Config
-
 AXIS = "batch"
 SMALL = 2**10  # entries of an array that is not worth cutting
 REPORT = 2000  # bytes at most of what one host tells the others of its failure
@@ -143,16 +141,6 @@ def map_spread(function: Callable, args: Any, chunk: int = 256) -> Any:
 
     found = jax.lax.map(lambda rows: one(constrain(rows)), rows)
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], found)
-
-
-def check(config: Config) -> None:
-    """Raise ValueError where the parts of a batch cannot be shared out among the devices."""
-    count, part = jax.device_count(), config.batch // config.accumulate
-    if part % count:
-        raise ValueError(
-            f"batch: expected a multiple of the {count} devices for each of the {config.accumulate} parts, got "
-            f"{part} images a part; set --batch to {config.accumulate * count * max(1, round(part / count))}"
-        )
 
 
 def _mesh() -> Mesh:

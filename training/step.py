@@ -5,6 +5,10 @@
 
 What step n computes depends on the state, the data and (seed, n) alone: which images is training/batches.py, and their
 levels and noise come from fold_in(key(seed), n), so a restored run goes on with the batches it would have seen.
+
+It is two programs. One adds the gradient of a part of the batch to a total and is called once for each part
+(training/parts.py), the other moves the weights by the total. The parts are counted outside of the programs, since XLA
+computes convolutions inside a loop about 20 times slower on a CPU, and compiles each copy of a loop that is unrolled.
 """
 
 from collections.abc import Callable
@@ -13,17 +17,20 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from . import devices, levels, objectives
+from . import devices, levels, objectives, parts
 from .build import Params, initial_params, skeleton
 from .condition import Condition, large, small
 from .config import Config
 from .network import FlaxNetwork, LearnedDenoiser
+
+Total = tuple[Float[Array, ""], dict[str, Params]]  # the weighted error and the gradient, summed over parts of a batch
 
 
 class TrainState(NamedTuple):
@@ -117,15 +124,37 @@ class Trainer(NamedTuple):
         ema = tuple(jax.tree.map(jnp.copy, network) for _ in self.config.ema_half_lives)
         return TrainState(params, optimizer(self.config).init(params), ema, jnp.zeros((), jnp.int32))
 
+    @property
+    def parts(self) -> int:
+        """The number of parts that a batch is computed in, one after the other."""
+        return parts.of(self.config, self.shape)
+
     def compiled_step(self, state: TrainState, examples: Examples, indices: Array | None) -> Callable:
-        """Return step(state, examples, indices) -> (state, loss); it consumes the state it is given."""
-        places = jax.tree.map(lambda leaf: leaf.sharding, state), devices.everywhere()
-        step = jax.jit(partial(train_step, self), donate_argnums=0, out_shardings=places)
-        return step.lower(state, examples, indices).compile()
+        """Return step(state, examples, indices) -> (state, loss); it consumes the state it is given.
+
+        Without indices the examples are the batch.
+        """
+        whole, places = devices.everywhere(), jax.tree.map(lambda leaf: leaf.sharding, state)
+        sums = whole, places.params
+        add = jax.jit(partial(add_part, self), donate_argnums=0, out_shardings=sums)
+        update = jax.jit(partial(update_by, self), donate_argnums=0, out_shardings=(places, whole))
+        numbers = [devices.place(np.int32(part), whole) for part in range(self.parts)]
+        nothing = jax.jit(_nothing, out_shardings=sums).lower(state.params).compile()
+        total = nothing(state.params)
+        add = add.lower(total, state.params, state.step, examples, indices, numbers[0]).compile()
+        update = update.lower(state, total).compile()
+
+        def step(state: TrainState, examples: Examples, indices: Array | None) -> tuple[TrainState, Array]:
+            total = nothing(state.params)
+            for part in numbers:
+                total = add(total, state.params, state.step, examples, indices, part)
+            return update(state, total)
+
+        return step
 
 
 def _check(config: Config, shape: tuple[int, ...]) -> None:
-    devices.check(config)
+    parts.of(config, shape)
     if config.flip and len(shape) != 3:
         raise ValueError(f"flip: expected images (H, W, C), got samples of shape {shape}; drop --flip")
     factor = config.super_resolution
@@ -155,23 +184,34 @@ def optimizer(config: Config) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(config.clip), adam)
 
 
-def train_step(
-    trainer: Trainer, state: TrainState, examples: Examples, indices: Int[Array, " batch"] | None
-) -> tuple[TrainState, Float[Array, ""]]:
-    """Return the state after a step on the examples at `indices`, and the weighted error of the batch before it.
+def add_part(
+    trainer: Trainer,
+    total: Total,
+    params: dict[str, Params],
+    step: Int[Array, ""],
+    examples: Examples,
+    indices: Int[Array, " batch"] | None,
+    part: Int[Array, ""],
+) -> Total:
+    """Return the total of a batch, the examples at `indices` or all, with one more of its parts after `step` steps."""
+    key = jax.random.fold_in(jax.random.key(trainer.config.seed), step + 1)
+    return jax.tree.map(jnp.add, total, gradient(trainer, params, examples, indices, key, part))
 
-    Without indices the examples are the batch.
-    """
-    key = jax.random.fold_in(jax.random.key(trainer.config.seed), state.step + 1)
-    batch = examples if indices is None else jax.tree.map(lambda rows: rows[indices], examples)
-    loss, grads = gradient(trainer, state.params, batch, key)
+
+def update_by(trainer: Trainer, state: TrainState, total: Total) -> tuple[TrainState, Float[Array, ""]]:
+    """Return the state after a step by the total of a whole batch, and its weighted error before the step."""
+    error, grads = jax.tree.map(lambda leaf: leaf / trainer.parts, total)
     updates, opt_state = optimizer(trainer.config).update(grads, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
     ema = tuple(
         average(old, params["network"], state.step, decay_of(trainer.config, half_life))
         for old, half_life in zip(state.ema, trainer.config.ema_half_lives, strict=True)
     )
-    return TrainState(params, opt_state, ema, state.step + 1), loss
+    return TrainState(params, opt_state, ema, state.step + 1), error
+
+
+def _nothing(params: dict[str, Params]) -> Total:
+    return jnp.zeros((), jnp.float32), jax.tree.map(jnp.zeros_like, params)
 
 
 def decay_of(config: Config, half_life: float) -> float:
@@ -187,30 +227,27 @@ def average(ema: Params, params: Params, step: Int[Array, ""], decay: float) -> 
 
 
 def gradient(
-    trainer: Trainer, params: dict[str, Params], batch: Examples, key: PRNGKeyArray
-) -> tuple[Float[Array, ""], dict[str, Params]]:
-    """Return the weighted error of a batch and the gradient of its loss, computed in `accumulate` parts of it.
+    trainer: Trainer,
+    params: dict[str, Params],
+    examples: Examples,
+    indices: Int[Array, " batch"] | None,
+    key: PRNGKeyArray,
+    part: ArrayLike = 0,
+) -> Total:
+    """Return the weighted error of one part of a batch, the examples at `indices` or all, and its loss's gradient.
 
-    Every image's draws depend on its place in the batch alone, so the parts add up to the whole.
+    Every image's draws depend on its place in the batch alone, so the mean over the parts is that of the whole.
     """
     k_level, k_image = jax.random.split(key)
-    count, parts = trainer.config.batch, trainer.config.accumulate
-    whole = (batch, levels.quantiles(trainer.config, k_level, count), jax.random.split(k_image, count))
-    whole = devices.constrain(whole)
-    slope = jax.value_and_grad(partial(mean_loss, trainer), has_aux=True)
-    if parts == 1:
-        (_, error), grads = slope(params, *whole)
-        return error, grads
-
-    def add(total, part):
-        (_, error), grads = slope(params, *devices.constrain(part))
-        return jax.tree.map(jnp.add, total, (error, grads)), None
-
+    count = trainer.config.batch
+    draws = levels.quantiles(trainer.config, k_level, count), jax.random.split(k_image, count)
     # Images i, i + parts, ... go together: where the batch is spread over devices, every part is as well.
-    split = jax.tree.map(lambda a: a.reshape(count // parts, parts, *a.shape[1:]).swapaxes(0, 1), whole)
-    nothing = jax.tree.map(jnp.zeros_like, (jnp.zeros((), jnp.float32), params))
-    total, _ = jax.lax.scan(add, nothing, split)
-    return jax.tree.map(lambda leaf: leaf / parts, total)
+    whole = devices.constrain((examples if indices is None else indices, *draws))
+    x, u, keys = devices.constrain(jax.tree.map(lambda a: a.reshape(-1, trainer.parts, *a.shape[1:])[:, part], whole))
+    batch = x if indices is None else jax.tree.map(lambda rows: rows[x], examples)
+    slope = jax.value_and_grad(partial(mean_loss, trainer), has_aux=True)
+    (_, error), grads = slope(params, batch, u, keys)
+    return error, grads
 
 
 def mean_loss(
