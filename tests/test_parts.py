@@ -21,7 +21,8 @@ PLAIN = Config(data="folder", attention=(), channel_mult=(1, 2, 2))
         ({"batch": 32}, (32, 32, 3), 2, 8),  # half of a part on each
         ({"batch": 32}, (32, 32, 3), 32, 1),
         ({"batch": 32, "network": "dit"}, (32, 32, 3), 1, 1),
-        ({"batch": 4096}, (64,), 1, 1),
+        ({"batch": 4096}, (64,), 1, 2),
+        ({"batch": 512}, (64,), 1, 1),
         ({"batch": 32, "accumulate": 4}, (32, 32, 3), 1, 4),
         ({"batch": 32, "accumulate": 1}, (32, 32, 3), 2, 1),
     ],
