@@ -7,8 +7,7 @@ import jax
 from .config import Config
 
 # Numbers of samples at full resolution and width (256 KiB) that a part is to have on a CPU. With half or twice as many
-# steps took about as long; whole batches took up to twice as long. A transformer of 128
-# channels on 32 x 32 images was a tenth slower in parts.
+# steps took about as long; whole batches took up to twice as long. Transformers were faster or slower by as much.
 CACHED = 2**16
 
 

@@ -7,8 +7,8 @@ What step n computes depends on the state, the data and (seed, n) alone: which i
 levels and noise come from fold_in(key(seed), n), so a restored run goes on with the batches it would have seen.
 
 It is two programs. One adds the gradient of a part of the batch to a total and is called once for each part
-(training/parts.py), the other moves the weights by the total. The parts are counted outside of the programs, since XLA
-computes convolutions inside a loop about 20 times slower on a CPU, and compiles each copy of a loop that is unrolled.
+(training/parts.py), the other moves the weights by the total. A loop over the parts inside a program made a step 20
+times slower on a CPU, where XLA is slow at the weight gradients of a loop's convolutions; unrolled it compiles for long.
 """
 
 from collections.abc import Callable
