@@ -8,7 +8,7 @@ levels and noise come from fold_in(key(seed), n), so a restored run goes on with
 
 It is two programs. One adds the gradient of a part of the batch to a total and is called once for each part
 (training/parts.py), the other moves the weights by the total. A loop over the parts inside a program made a step 20
-times slower on a CPU, where XLA is slow at the weight gradients of a loop's convolutions; unrolled it compiles for long.
+times slower on a CPU, where XLA is slow at the weight gradients of a loop's convolutions; unrolled, it compiles long.
 """
 
 from collections.abc import Callable
