@@ -1,5 +1,6 @@
 """Models that share all with the studied ones but what a claim is about: an artefact shows in them too."""
 
+from collections.abc import Iterable
 from typing import TypeVar
 
 import equinox as eqx
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 import gaussdiff as gd
+from analysis.style import NAMES
 from training.build import initial_params
 from training.config import Config
 from training.network import LearnedDenoiser
@@ -37,3 +39,9 @@ def shuffled_spectrum(gaussian: gd.Gaussian, seed: int) -> gd.Gaussian:
     """The Gaussian whose variances belong to other directions than in the data: as many, as large, in another order."""
     order = np.random.default_rng(seed).permutation(gaussian.rank)
     return eqx.tree_at(lambda g: g.eigvals, gaussian, gaussian.eigvals[order])
+
+
+def as_well(what: str, names: Iterable[str]) -> str:
+    """The sentence that says of a part of a claim which controls show it too; empty where none does."""
+    alike = [NAMES.get(name, name) for name in names]
+    return f" Controls {what} as well ({'; '.join(alike)}): it takes no learning." if alike else ""

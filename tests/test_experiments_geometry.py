@@ -19,8 +19,9 @@ from analysis.experiments.dimension import preserving
 from analysis.experiments.distances import DISTANCES, cosines
 from analysis.experiments.emergence import EMERGENCE, slope
 from analysis.experiments.norms import NORMS, sampling_error
-from analysis.experiments.perturbation import PERTURBATION, remaining
+from analysis.experiments.perturbation import PERTURBATION
 from analysis.experiments.rotation import ROTATION
+from analysis.pushes import remaining
 from analysis.setting import Setting
 from training.data import Dataset, Rows
 

@@ -11,7 +11,7 @@ import pytest
 from settings import exact_gaussian, exact_setting
 
 import gaussdiff as gd
-from analysis import experiment, manifold
+from analysis import experiment, latent, manifold
 from analysis.experiments import manifold as manifold_experiment
 from analysis.experiments import retrieval, shape
 from analysis.experiments.interpolation import INTERPOLATION
@@ -121,6 +121,35 @@ def test_a_small_change_of_a_gaussian_s_noise_becomes_what_its_flow_makes_of_any
         np.testing.assert_allclose(change, exact, atol=0.02 * float(jnp.abs(exact).max()))
 
 
+def test_the_stretches_of_a_map_are_the_singular_values_of_its_jacobian(setting):
+    """Of a mixture, whose map is no Gaussian's, beside the dense Jacobian by forward derivatives and NumPy's SVD."""
+    model, levels, x = setting.models["mixture"], manifold.thinned(setting.levels, 4), setting.starts[:2] / 40
+    found = latent.stretches(model, gd.Heun(), x, levels, 3, jax.random.key(3), 40)
+    dense = jax.jit(jax.vmap(jax.jacfwd(lambda x: gd.sample(gd.Heun(), model, x, levels).x[-1])))(x)
+    _, values, rows = np.linalg.svd(np.asarray(dense).reshape(2, 64, 64))
+    np.testing.assert_allclose(found.values, values[:, :3], rtol=1e-5)
+    np.testing.assert_array_less(found.residual, 1e-3)
+    aligned = np.einsum("bkd,bkd->bk", np.asarray(found.directions).reshape(2, 3, 64), rows[:, :3])
+    np.testing.assert_allclose(np.abs(aligned), 1, atol=1e-4)
+    short = latent.stretches(model, gd.Heun(), x, levels, 3, jax.random.key(3), 5)
+    assert (np.asarray(short.values) <= values[:, :3] * (1 + 1e-9)).all()
+    off = np.abs(np.asarray(short.values)[:, :, None] - values[:, None]).min(-1).max(1)
+    assert (off <= np.asarray(short.residual) * np.asarray(short.values)[:, 0]).all()
+    assert (np.asarray(short.residual) > 1e-3).all()
+    with pytest.raises(ValueError, match=r"count: expected 1 to min\(depth, D\) = 5, got 6"):
+        latent.stretches(model, gd.Heun(), x, levels, 6, jax.random.key(3), 5)
+
+
+def test_a_map_that_stretches_all_directions_alike_has_one_singular_value(setting):
+    """The products of Lanczos stay in the span: the basis must go on with others."""
+    white = gd.Gaussian.isotropic(setting.gaussian.mean, 2.0)
+    found = latent.stretches(white, gd.Heun(), setting.starts[:1], setting.levels, 6, jax.random.key(0), 12)
+    gain = abs(float(gd.transfer(gd.Heun(), setting.levels, jnp.asarray([2.0]))[0]))
+    np.testing.assert_allclose(found.values, gain, rtol=1e-6)
+    directions = np.asarray(found.directions).reshape(6, 64)
+    np.testing.assert_allclose(directions @ directions.T, np.eye(6), atol=1e-9)
+
+
 def test_components_of_one_gaussian_path_emerge_at_the_closed_form_levels(setting, components):
     levels = gd.grids.karras(80, 0.002)
     path = gd.gaussian_path(setting.gaussian, setting.starts[0], levels)
@@ -149,8 +178,15 @@ def test_a_gaussian_s_undecided_directions_are_its_components_and_its_map_has_th
     record = MANIFOLD.measure(setting)
     np.testing.assert_allclose(record.shares["network"], 1, atol=1e-3)
     np.testing.assert_allclose(record.variances, np.broadcast_to(record.expected[:, None], (4, 16, 10)), rtol=1e-3)
-    np.testing.assert_allclose(record.gains, np.broadcast_to(record.solver, record.gains.shape), rtol=1e-6)
-    np.testing.assert_allclose(record.singular.mean(0), np.sort(record.solver)[::-1], rtol=1e-6)
+    latent = record.latent
+    np.testing.assert_allclose(latent.gains, np.broadcast_to(latent.solver, latent.gains.shape), rtol=1e-6)
+    np.testing.assert_allclose(latent.values["network"], np.broadcast_to(latent.expected, (4, 8)), rtol=1e-3)
+    np.testing.assert_allclose(latent.values["shuffled_spectrum"], latent.values["network"], rtol=1e-3)
+    np.testing.assert_allclose(latent.shares["network"], 1, atol=1e-2)
+    assert latent.shares["shuffled_spectrum"].mean() < 0.5
+    # a walk moves the image along its own component alone, by the step times the deviation
+    np.testing.assert_allclose(latent.along, 1, rtol=1e-6)
+    np.testing.assert_allclose(latent.inside, 1, rtol=1e-6)
     kept = set(np.asarray(setting.controls["shuffled_spectrum"].eigvals).argsort()[-10:]) & set(range(10))
     np.testing.assert_allclose(record.shares["shuffled_spectrum"], len(kept) / 10, atol=1e-3)
     assert MANIFOLD.find(record).verdict == "agrees"
@@ -367,7 +403,7 @@ def test_two_starts_and_components_without_variance_are_measured_and_drawn(setti
     flat = gd.Gaussian(setting.gaussian.mean, variances, setting.gaussian.eigvecs)
     two = replace(setting, models={"network": flat, "gaussian": flat}, controls={}, starts=setting.starts[:2])
     record = MANIFOLD.measure(two)
-    assert record.gains.shape == (2, 12)
+    assert record.latent.gains.shape == (2, 12)
     assert len(record.finals["network"]) == 2
     json.dumps(MANIFOLD.find(record).numbers, allow_nan=False)
     nowhere = {name: np.full_like(maps, np.nan) for name, maps in record.emergence.items()}

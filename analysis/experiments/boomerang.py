@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.bootstrap import Interval, interval
+from analysis.bootstrap import Interval, extreme, interval
 from analysis.compare import Paths
 from analysis.experiment import Experiment, Finding, NotMeasuredError, verdict
 from analysis.geometry import off_chord
@@ -94,7 +94,7 @@ def find(record: Record) -> Finding:
 
 
 def _peak(deviations: np.ndarray) -> Interval:
-    return interval(lambda rows: rows.mean(0).max(), deviations)
+    return extreme(deviations)
 
 
 def _place(record: Record, name: str, part: str) -> float:

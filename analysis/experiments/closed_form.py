@@ -19,7 +19,7 @@ from jaxtyping import Array
 from matplotlib.figure import Figure
 
 import gaussdiff as gd
-from analysis.bootstrap import Interval, interval
+from analysis.bootstrap import Interval, extreme, interval
 from analysis.compare import follow
 from analysis.experiment import Experiment, Finding, NotMeasuredError, verdict
 from analysis.setting import Setting
@@ -144,18 +144,16 @@ def find(record: Record) -> Finding:
 def early_errors(record: Record) -> dict[str, Interval]:
     """The largest mean error of denoised images above the largest deviation: "gaussian", "nearest", and "beyond".
 
-    Of the Gaussian, of the twin that is nearest at each scale, and of the first beyond the second. Patches, which have
-    fewer paths, are left out.
+    Of the Gaussian, of the twin that is nearest at each scale, and of the first beyond the second; scales and twins
+    are chosen on all starts. Patches, which have fewer paths, are left out.
     """
     early = record.sigma[:-1] >= record.largest
     gaussian = record.denoised["gaussian"][:, early] / record.unit
     whole = [apart for apart in record.denoised.values() if len(apart) == len(gaussian)]
     twins = np.stack([apart[:, early] for apart in whole], 1) / record.unit
-    return {
-        "gaussian": interval(lambda own: own.mean(0).max(), gaussian),
-        "nearest": interval(lambda rows: rows.mean(0).min(0).max(), twins),
-        "beyond": interval(lambda own, rows: (own.mean(0) - rows.mean(0).min(0)).max(), gaussian, twins),
-    }
+    place = twins.mean(0).argmin(0)[None, None]
+    nearest = np.take_along_axis(twins, np.broadcast_to(place, (len(twins), 1, gaussian.shape[1])), 1)[:, 0]
+    return {"gaussian": extreme(gaussian), "nearest": extreme(nearest), "beyond": extreme(gaussian - nearest)}
 
 
 def _nearer(record: Record, name: str) -> Interval:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.bootstrap import Interval, interval
+from analysis.bootstrap import Interval, extreme, interval
 from analysis.compare import Paths
 from analysis.experiment import Experiment, Finding, verdict
 from analysis.geometry import flat, noise
@@ -59,7 +59,7 @@ def find(record: Record) -> Finding:
     """Monotone where FALLING of the steps come nearer, in both; aligned where the mean cosine is never below COSINE."""
     share = {part: {n: _mean(falling(parts[part])) for n, parts in record.distances.items()} for part in PARTS}
     whole = {part: float((falling(record.distances["network"][part]) == 1).mean()) for part in PARTS}
-    least = {name: interval(lambda rows: rows.mean(0).min(), values) for name, values in record.cosines.items()}
+    least = {name: extreme(values, least=True) for name, values in record.cosines.items()}
     nearer = [share[part]["network"].value >= FALLING for part in PARTS]
     aligned = least["network"].value >= COSINE
     place = float(record.sigma[record.cosines["network"].mean(0).argmin()])

@@ -85,7 +85,11 @@ def find(record: Record) -> Finding:
     numbers = {
         "components": len(record.variances),
         "settled": settled,
-        "network_interval": {"rank_correlation": list(order), "slope": list(rise), "over_predicted": list(height)},
+        "network_interval": {
+            name: list(one)
+            for name, one in (("rank_correlation", order), ("slope", rise), ("over_predicted", height))
+            if one.is_known
+        },
         "rank_correlation": {name: _order(record, record.levels(name)) for name in judged},
         "slope": {name: slope(record, record.levels(name)) for name in judged},
         "over_predicted": {name: ratio(record, record.levels(name)) for name in judged},

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure, SubFigure
 import gaussdiff as gd
 from analysis.bootstrap import interval
 from analysis.compare import follow
+from analysis.controls import as_well
 from analysis.experiment import Experiment, Finding, NotMeasuredError, verdict
 from analysis.manifold import linear, rescaled, spherical, thinned
 from analysis.setting import Setting
@@ -37,7 +38,7 @@ class Record:
     power, gaussian: (P,), squared distance of the network's or the Gaussian's sample from the mean of the ends, over
     the mean of that of the ends. frechet: to the held-out data in the features of that name; floor: that of as many
     training samples. shares: (s,) of the second noise; lengths: (s,), mean length of the noise over sigma sqrt(D);
-    rows: (s, *event), samples between one pair.
+    rows: (s, *event), samples between one pair. controls: {model: power} of those that learned nothing.
     """
 
     power: dict[str, np.ndarray]
@@ -48,6 +49,7 @@ class Record:
     shares: np.ndarray
     lengths: dict[str, np.ndarray]
     rows: dict[str, np.ndarray]
+    controls: dict[str, dict[str, np.ndarray]]
 
 
 def measure(setting: Setting) -> Record:
@@ -62,13 +64,15 @@ def measure(setting: Setting) -> Record:
     half = {"ends": first, **{kind.__name__: _between(kind, first, second, 0.5) for kind in KINDS}}
     along = {kind.__name__: [_between(kind, first, second, share) for share in SHARES] for kind in KINDS}
     noises = {**half, **{f"row {name}": np.array([x[0] for x in rows]) for name, rows in along.items()}}
-    samples = {name: _samples(setting, name, noises) for name in ("network", "gaussian")}
+    models = {name: setting.models[name] for name in ("network", "gaussian")} | dict(setting.controls)
+    samples = {name: _samples(setting, model, noises) for name, model in models.items()}
+    powers = {name: _power({kind: found[kind] for kind in half}) for name, found in samples.items()}
     target = setting.features.extract(setting.data.held_out)
     training = [setting.features.extract(x) for x in draws(unseen(setting.data), pairs, setting.seed)]
     scale = float(setting.sigma[0]) * np.sqrt(first[0].size)
     return Record(
-        power=_power({name: samples["network"][name] for name in half}),
-        gaussian=_power({name: samples["gaussian"][name] for name in half}),
+        power=powers["network"],
+        gaussian=powers["gaussian"],
         frechet={
             name: gd.metrics.frechet_distance(setting.features.extract(samples["network"][name]), target)
             for name in half
@@ -78,6 +82,7 @@ def measure(setting: Setting) -> Record:
         shares=SHARES,
         lengths={name: np.array([_length(x).mean() / scale for x in rows]) for name, rows in along.items()},
         rows={name: samples["network"][f"row {name}"] for name in along},
+        controls={name: powers[name] for name in setting.controls},
     )
 
 
@@ -85,11 +90,11 @@ def _between(kind: Callable, first: np.ndarray, second: np.ndarray, share: float
     return np.array([kind(a, b, share) for a, b in zip(first, second, strict=True)]).astype(first.dtype)
 
 
-def _samples(setting: Setting, name: str, noises: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _samples(setting: Setting, model: gd.Denoiser, noises: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What a model makes of each set of noises, all in one batch, with a solver of few calls."""
     together = jnp.asarray(np.concatenate(list(noises.values())))
     levels = thinned(setting.levels, STEPS)
-    path = follow({name: setting.models[name]}, gd.DPMSolverPP2M(), together, levels)[name]
+    path = follow({"model": model}, gd.DPMSolverPP2M(), together, levels)["model"]
     ends = np.cumsum([len(x) for x in noises.values()])[:-1]
     return dict(zip(noises, np.split(path.samples, ends), strict=True))
 
@@ -109,9 +114,11 @@ def find(record: Record) -> Finding:
     power = {name: interval(_ratio, values, record.power["ends"]) for name, values in record.power.items()}
     gaussian = {name: float(values.mean()) for name, values in record.gaussian.items()}
     lengths = {name: float(values[len(values) // 2]) for name, values in record.lengths.items()}
-    kept = ("spherical", "rescaled")
-    shrinks = abs(lengths["linear"] - np.sqrt(0.5)) <= NEAR and abs(power["linear"].value - 0.5) <= NEAR
-    keeps = all(abs(lengths[name] - 1) <= NEAR and abs(power[name].value - 1) <= 2 * NEAR for name in kept)
+    shares = {name: float(values.mean()) for name, values in record.power.items()}
+    controls = {
+        model: {name: float(values.mean()) for name, values in one.items()} for model, one in record.controls.items()
+    }
+    shrinks, keeps = _shrinks(lengths, shares), _keeps(lengths, shares)
     found = (
         f"Half way on the straight line the noise has {lengths['linear']:.2f} of its length. Samples have "
         f"{power['linear']} of the variance at the ends there; the Gaussian's have {gaussian['linear']:.2f}, in closed "
@@ -121,10 +128,13 @@ def find(record: Record) -> Finding:
         f"{record.frechet['linear']:.3g}, spherical {record.frechet['spherical']:.3g}, rescaled "
         f"{record.frechet['rescaled']:.3g}, at the ends {record.frechet['ends']:.3g}; as many training samples have "
         f"{record.floor:.3g}."
+        f"{as_well('fade on the straight line', [n for n, one in controls.items() if _shrinks(lengths, one)])}"
+        f"{as_well('keep the variance on the other two', [n for n, one in controls.items() if _keeps(lengths, one)])}"
     )
     numbers = {
         "variance_share": {name: list(one) for name, one in power.items()},
         "variance_share_of_gaussian": gaussian,
+        "variance_share_of_controls": controls,
         "frechet": record.frechet,
         "frechet_of_training_samples": record.floor,
         "frechet_features": record.features,
@@ -133,6 +143,16 @@ def find(record: Record) -> Finding:
         "share_of_second_noise": record.shares.tolist(),
     }
     return Finding(verdict(shrinks, keeps), found, numbers)
+
+
+def _shrinks(lengths: dict[str, float], shares: dict[str, float]) -> bool:
+    """Whether noise and samples lose half of their variance half way on the straight line."""
+    return abs(lengths["linear"] - np.sqrt(0.5)) <= NEAR and abs(shares["linear"] - 0.5) <= NEAR
+
+
+def _keeps(lengths: dict[str, float], shares: dict[str, float]) -> bool:
+    """Whether noise and samples keep their variance on the arc and on the rescaled line."""
+    return all(abs(lengths[k] - 1) <= NEAR and abs(shares[k] - 1) <= 2 * NEAR for k in ("spherical", "rescaled"))
 
 
 def _ratio(values: np.ndarray, ends: np.ndarray) -> float:

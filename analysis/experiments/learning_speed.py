@@ -88,7 +88,7 @@ def find(record: Record) -> Finding:
         "first saved state after step 0."
     )
     numbers: dict[str, Any] = {
-        "exponent": {name: list(one) for name, one in found.items() if np.isfinite(one).all()},
+        "exponent": {name: list(one) for name, one in found.items() if one.is_known},
         "components": {name: int(group.sum()) for name, group in groups.items()},
         "steps": record.steps.tolist(),
         "variances": record.variances.tolist(),

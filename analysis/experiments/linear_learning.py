@@ -191,7 +191,7 @@ def find(record: Record) -> Finding:
         "sigma_data": record.deviation,
         "learning_rates": record.rates,
         "largest_weight_difference": away,
-        "exponent": {name: list(one) for name, one in measured.items() if np.isfinite(one).all()},
+        "exponent": {name: list(one) for name, one in measured.items() if one.is_known},
         "closed_form_exponent": {name: one.value for name, one in closed.items() if np.isfinite(one.value)},
         "steps": record.steps.tolist(),
         "generated_variance": {name: curve.tolist() for name, curve in record.generated.items()},

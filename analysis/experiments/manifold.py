@@ -2,42 +2,38 @@
 
 Around one image the posterior covariance (sigma^2 / alpha) dD/dx says what may still vary. Of a Gaussian its axes are
 the principal components at every level, with variances lam sigma^2 / (lam + sigma^2). The map from noise at sigma_T to
-the image has the gains sqrt(lam) / sqrt(lam + sigma_T^2) along them: a generator, whose latent axes are the components.
-The map is that of a solver of few calls, whose own gain on a Gaussian gd.transfer knows.
+the image has the gains sqrt(lam) / sqrt(lam + sigma_T^2) along them: a generator, whose latent axes are the components
+(analysis/latent_map.py).
 """
 
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-import gaussdiff as gd
-from analysis import manifold
+from analysis import latent_map, manifold
 from analysis.bootstrap import Interval, interval
-from analysis.experiment import Experiment, Finding
+from analysis.experiment import Experiment, Finding, verdict
+from analysis.latent_map import STEPS, LatentMap, head, row
 from analysis.setting import Setting
 from analysis.style import COLORS, LINES, NAMES, NOISE_AXIS, is_image
 
 SCALES = (4.0, 1.0, 0.5, 0.2)  # noise scales, in standard deviations of the first component
 OUTLINE, SHOWN = 1, 2  # which of them is judged, and at which one walks
 INSIDE, FACTOR = 0.8, 1.5  # what counts as agreement
-STEPS = np.array([-3.0, -2, -1, 0, 1, 2, 3])  # of a walk, in standard deviations of its direction
 ROWS = 3  # directions that are walked along, images whose emergence is mapped, at the most
-KEPT = 1e-6  # of the first component's variance: those below have no gain to speak of
 
 
 @dataclass(frozen=True)
 class Record:
-    """For B images, m noise scales, k undecided directions, d components.
+    """For B images, m noise scales, k undecided directions.
 
     sigma: (m,). shares: {model: (m or 1, B)} of the directions in the span of as many components, controls at the
-    outline alone; chance: that of random ones. variances: (m, B, k), expected (m, k). gains: (B, d) of noise -> image
-    along the components, singular: (B, d) values of the map on their span alone; exact, solver: (d,) the Gaussian's
-    gains, by no solver and by the one that was used. straight, redenoised: (rows, steps, *event) walks. finals,
-    emergence: {model: (rows, *event)}, images and the noise scale at which each entry of theirs committed.
+    outline alone; chance: that of random ones. variances: (m, B, k), expected (m, k). latent: what is known of the map
+    from noise to image. straight, redenoised: (rows, steps, *event) walks. finals, emergence: {model: (rows, *event)},
+    images and the noise scale at which each entry of theirs committed.
     """
 
     sigma: np.ndarray
@@ -45,10 +41,7 @@ class Record:
     chance: float
     variances: np.ndarray
     expected: np.ndarray
-    gains: np.ndarray
-    singular: np.ndarray
-    exact: np.ndarray
-    solver: np.ndarray
+    latent: LatentMap
     straight: np.ndarray
     redenoised: np.ndarray
     finals: dict[str, np.ndarray]
@@ -63,9 +56,6 @@ def measure(setting: Setting) -> Record:
     own = [_undecided(setting, "network", place, count) for place in places]
     shares = {name: [_undecided(setting, name, places[OUTLINE], count)] for name in setting.controls}
     noise2 = setting.sigma[places].astype(np.float64)[:, None] ** 2
-    solver = gd.Heun(), manifold.thinned(setting.levels, 8)
-    kept = min(16, int((lam > KEPT * lam[0]).sum()))
-    jacobians = _jacobians(setting, *solver, kept)
     straight, redenoised = _walks(setting, own[SHOWN], places[SHOWN])
     finals = {name: setting.paths[name].samples[:ROWS] for name in ("network", "gaussian")}
     return Record(
@@ -74,10 +64,7 @@ def measure(setting: Setting) -> Record:
         chance=count / len(basis),
         variances=np.array([np.asarray(one.variances, np.float64) for one in own]),
         expected=lam[:count] * noise2 / (lam[:count] + noise2),
-        gains=np.linalg.norm(jacobians, axis=-1),
-        singular=np.linalg.svd(jacobians, compute_uv=False),
-        exact=np.sqrt(lam[:kept] / (lam[:kept] + float(setting.sigma[0]) ** 2)),
-        solver=np.abs(np.asarray(gd.transfer(*solver, setting.gaussian.eigvals[:kept]), np.float64)),
+        latent=latent_map.measure(setting),
         straight=straight,
         redenoised=redenoised,
         finals=finals,
@@ -95,14 +82,6 @@ def _undecided(setting: Setting, name: str, place: int, count: int) -> manifold.
 def _shares(found: list[manifold.Variations], basis: np.ndarray) -> np.ndarray:
     directions = np.array([np.asarray(one.directions, np.float64) for one in found])
     return manifold.principal_share(directions.reshape(*directions.shape[:3], -1), basis).mean(-1)
-
-
-def _jacobians(setting: Setting, sampler: gd.Sampler, levels: gd.NoiseLevel, kept: int) -> np.ndarray:
-    """What each component of the noise becomes in the image: (B, kept, D)."""
-    directions = setting.gaussian.eigvecs[:, :kept].T.reshape(kept, *setting.data.shape)
-    starts = setting.starts[: setting.count(16, 32)]
-    maps = [manifold.perturbation_maps(setting.network, sampler, x, levels, directions) for x in starts]
-    return np.asarray(jax.device_get(maps), np.float64).reshape(len(maps), kept, -1)
 
 
 def _walks(setting: Setting, found: manifold.Variations, place: int) -> tuple[np.ndarray, np.ndarray]:
@@ -130,8 +109,9 @@ def find(record: Record) -> Finding:
     """Agrees where the undecided directions are components at the outline, and the gains of the map are theirs."""
     share = _mean(record.shares["network"][OUTLINE])
     detail = _mean(record.shares["network"][-1])
-    ratio = interval(lambda gains: float(np.median(gains.mean(0) / record.solver)), record.gains)
-    spread = np.exp(np.median(np.abs(np.log(record.gains.mean(0) / record.solver))))
+    gains, solver = record.latent.gains, record.latent.solver
+    ratio = interval(lambda rows: float(np.median(rows.mean(0) / solver)), gains)
+    spread = np.exp(np.median(np.abs(np.log(gains.mean(0) / solver))))
     inside, alike = share.value >= INSIDE, spread <= FACTOR
     controls = {name: float(values.mean()) for name, values in record.shares.items() if name != "network"}
     others = "".join(f", {NAMES.get(name, name)} {value:.2f}" for name, value in controls.items())
@@ -140,6 +120,7 @@ def find(record: Record) -> Finding:
         f"components (a Gaussian: 1, chance {record.chance:.2f}{others}); at {record.sigma[-1]:.2g} {detail}. A change "
         f"of the noise along a component comes out {ratio} times as large as a Gaussian's, typically within a factor "
         f"{spread:.2f}. Intervals are over {record.shares['network'].shape[1]} images."
+        f"{latent_map.told(record.latent)}"
     )
     settled = {name: np.isfinite(maps).mean().item() for name, maps in record.emergence.items()}
     numbers = {
@@ -152,14 +133,11 @@ def find(record: Record) -> Finding:
         "undecided_variance_of_gaussian": record.expected.tolist(),
         "gain_ratio": list(ratio),
         "gain_factor": float(spread),
-        "gain": record.gains.mean(0).tolist(),
         "images": record.shares["network"].shape[1],
-        "singular_value_on_components": record.singular.mean(0).tolist(),
-        "gain_of_gaussian": record.exact.tolist(),
-        "gain_of_gaussian_with_solver": record.solver.tolist(),
+        **latent_map.numbers(record.latent),
         "entries_that_commit": settled,
     }
-    return Finding("agrees" if inside and alike else "agrees in part" if inside or alike else "differs", found, numbers)
+    return Finding(verdict(inside, bool(alike)), found, numbers)
 
 
 def _mean(values: np.ndarray) -> Interval:
@@ -169,17 +147,19 @@ def _mean(values: np.ndarray) -> Interval:
 def draw(record: Record) -> Figure:
     """Two curves, and for images the walks and the maps below them."""
     pictures = is_image(record.straight[0, 0])
-    figure = Figure(figsize=(11, 9.4 if pictures else 4), layout="constrained")
-    grid = figure.add_gridspec(1 + pictures, 2, height_ratios=(4, 5.2)[: 1 + pictures], width_ratios=(7, 4.6))
+    heights = (4, 5.2, 5.2) if pictures else (4,)
+    figure = Figure(figsize=(11, sum(heights)), layout="constrained")
+    grid = figure.add_gridspec(len(heights), 2, height_ratios=heights, width_ratios=(7, 4.6))
     left, right = figure.add_subfigure(grid[0, :]).subplots(1, 2, squeeze=False)[0]
     _draw_shares(left, record)
-    _draw_gains(right, record)
+    latent_map.draw_gains(right, record.latent)
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(frameon=False, fontsize=8)
+        axis.legend(frameon=False, fontsize=7)
     if pictures:
         _draw_walks(figure.add_subfigure(grid[1, 0]), record)
-        _draw_maps(figure.add_subfigure(grid[1, 1]), record)
+        _draw_maps(figure.add_subfigure(grid[1:, 1]), record)
+        latent_map.draw_walks(figure.add_subfigure(grid[2, 0]), record.latent)
     share = record.shares["network"][OUTLINE].mean()
     figure.suptitle(f"{share:.0%} of what is undecided at σ = {record.sigma[OUTLINE]:.2g} are principal components")
     return figure
@@ -198,33 +178,14 @@ def _draw_shares(axis: Axes, record: Record) -> None:
     axis.minorticks_off()
 
 
-def _draw_gains(axis: Axes, record: Record) -> None:
-    place = np.arange(1, len(record.exact) + 1)
-    axis.plot(place, record.exact, color=COLORS["gaussian"], label="Gaussian, closed form: √λ / √(λ + σ²)")
-    axis.plot(place, record.solver, color=COLORS["gaussian"], ls=":", label="Gaussian, same solver")
-    axis.plot(place, record.gains.mean(0), "o", color=COLORS["network"], label=f"{NAMES['network']}, along components")
-    axis.plot(place, record.singular.mean(0), "-", color=COLORS["network"], lw=1, label="singular values on their span")
-    axis.set(yscale="log", xlabel="component", ylabel="change of image / change of noise")
-    axis.set_title("The map from noise to image", fontsize=10)
-
-
 def _draw_walks(figure: SubFigure, record: Record) -> None:
     rows = len(record.straight)
     axes = figure.subplots(2 * rows, len(STEPS), squeeze=False)
     for i in range(rows):
-        _row(axes[2 * i], record.straight[i], f"direction {i + 1}")
-        _row(axes[2 * i + 1], record.redenoised[i], "denoised again")
-    for axis, step in zip(axes[0], STEPS, strict=True):
-        axis.set_title(f"{step:+.0f} std" if step else "image", fontsize=8)
+        row(axes[2 * i], record.straight[i], f"direction {i + 1}")
+        row(axes[2 * i + 1], record.redenoised[i], "denoised again")
+    head(axes[0])
     figure.suptitle(f"Walks along what is undecided at σ = {record.sigma[SHOWN]:.2g}", fontsize=10)
-
-
-def _row(axes: np.ndarray, images: np.ndarray, name: str) -> None:
-    for axis, image in zip(axes, images, strict=True):
-        axis.imshow(np.clip(image.squeeze() / 2 + 0.5, 0, 1), cmap="gray_r", vmin=0, vmax=1)
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-    axes[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
 
 
 def _draw_maps(figure: SubFigure, record: Record) -> None:
@@ -235,7 +196,7 @@ def _draw_maps(figure: SubFigure, record: Record) -> None:
     axes = figure.subplots(4, len(maps["network"]), squeeze=False)
     shown = None
     for i, (name, images) in enumerate(record.finals.items()):
-        _row(axes[2 * i], images, NAMES[name])
+        row(axes[2 * i], images, NAMES[name])
         for axis, levels in zip(axes[2 * i + 1], maps[name], strict=True):
             shown = axis.imshow(levels, cmap="viridis", norm="log", vmin=low, vmax=high)
             axis.set(xticks=[], yticks=[])
@@ -262,10 +223,11 @@ MANIFOLD = Experiment(
     "leading undecided directions lie in as many principal components, and the gains of the map along components are "
     f"typically within a factor {FACTOR} of the Gaussian's with the same solver; in part where one of the two holds.",
     caption="Left: how much of the leading axes of the posterior covariance lies in as many principal components. "
-    "Right: how much a change of the noise changes the image, along components of the "
-    "data, and by the singular values along mixtures of these. Below: images along undecided directions, as they are "
-    "and noised and denoised again, which leads back to the manifold; and the noise scale at which each pixel of an "
-    "image was over half way from the mean to its final value.",
+    "Right: how much a change of the noise changes the image, along components of the data, and along the directions "
+    "that the map stretches most (singular values). Below: images along undecided directions, as they are and noised "
+    "and denoised again, which leads back to the manifold; images of noise that is moved along components, and along "
+    "what is stretched most; and the noise scale at which each pixel of an image was over half way from the mean to "
+    "its final value.",
     measure=measure,
     find=find,
     draw=draw,

@@ -3,17 +3,23 @@
 What a twin leaves of the network's score, 1 - explained (A6), at checkpoints spread evenly in the logarithm of the
 step, as a mean over noise scales around the data's deviation. A network that learned means and covariances before
 anything else is nearest to the Gaussian early, and leaves it while it still approaches the data set.
+
+Two controls can show a dip that is no learning of the data's covariance. A Gaussian with a shuffled spectrum in the
+Gaussian's place: were its residual to dip and to grow as well, the total variance alone would make the dip. And every
+checkpoint with its weights shuffled: were the curves the same, sizes of weights would make them. An untrained network
+is the first checkpoint already, and does not change with the step. A network trained on data with shuffled pixels or
+phases would be another run, to be compared with this one.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.bootstrap import Interval, interval
-from analysis.experiment import Experiment, Finding, NotMeasuredError
-from analysis.probes import ask, left_out, to_explain
+from analysis.controls import as_well, shuffled
+from analysis.experiment import Experiment, Finding, NotMeasuredError, verdict
+from analysis.probes import Probes, ask, left_out, to_explain
 from analysis.setting import Setting
 from analysis.style import COLORS, LINES, NAMES, panels
 
@@ -27,12 +33,17 @@ ROUNDING = 1e-12  # a residual that is no larger is that of the same model
 
 @dataclass(frozen=True)
 class Record:
-    """steps (c,); sigma (m,); left {twin: (c, m, N)} and whole {part: (c, m, N)}, of every sample."""
+    """steps (c,); sigma (m,); left {twin: (c, m, N)} and whole {part: (c, m, N)}, of every sample.
+
+    Twins: those of TWINS, and "shuffled_spectrum" where there is such a control. shuffled: the same for the networks
+    with their weights shuffled, where there is such a control.
+    """
 
     steps: np.ndarray
     sigma: np.ndarray
     left: dict[str, np.ndarray]
     whole: dict[str, np.ndarray]
+    shuffled: "Record | None" = None
 
 
 def chosen(steps: list[int], count: int) -> list[int]:
@@ -53,11 +64,22 @@ def measure(setting: Setting) -> Record:
     whole = setting.held_out
     near = (whole.sigma >= RANGE[0] * deviation) & (whole.sigma <= RANGE[1] * deviation)
     probes = whole.first(setting.count(64, 512)).scales(near)
-    beliefs = {name: ask(setting.models[name], probes.noisy, probes.sigma) for name in TWINS}
-    answered = [probes.by(setting.history[step]()) for step in steps]
+    twins = {name: setting.models[name] for name in TWINS}
+    twins |= {name: one for name, one in setting.controls.items() if name == "shuffled_spectrum"}
+    beliefs = {name: ask(model, probes.noisy, probes.sigma) for name, model in twins.items()}
+    networks = [setting.history[step]() for step in steps]
+    record = _record(steps, beliefs, [probes.by(network) for network in networks])
+    if "shuffled_weights" not in setting.controls:
+        return record
+    key = setting.key("A7")
+    mixed = [probes.by(shuffled(network, key)) for network in networks]
+    return replace(record, shuffled=_record(steps, beliefs, mixed))
+
+
+def _record(steps: list[int], beliefs: dict[str, np.ndarray], answered: list[Probes]) -> Record:
     return Record(
         steps=np.array(steps),
-        sigma=probes.sigma,
+        sigma=answered[0].sigma,
         left={name: np.stack([left_out(one, belief) for one in answered]) for name, belief in beliefs.items()},
         whole={part: np.stack([to_explain(one, part) for one in answered]) for part in ("denoiser", "score")},
     )
@@ -75,11 +97,9 @@ def find(record: Record) -> Finding:
         for part, whole in record.whole.items()
     }
     gaussian, data_set = (curves["score"][name] for name in TWINS)
-    least = int(gaussian.argmin())
-    grown = _last(record, "gaussian", lambda left: left[-1] / left.min())
-    fallen = _last(record, "data_set", lambda left: left[-1] / left[0])
-    last = float(data_set[-1] / data_set.min())
-    dips, falls = bool(least > 0 and grown.low >= GROWN), bool(last <= 1.05 and fallen.high < 1)
+    least, last = int(gaussian.argmin()), float(data_set[-1] / data_set.min())
+    grown, fallen = grows_by(record, "gaussian"), _last(record, "data_set", 0)
+    dips, falls = dip(record, "gaussian"), bool(last <= 1.05 and fallen.high < 1)
     dipped, count = grows(record), len(record.sigma)
     found = (
         f"What a twin leaves of the network's score is given in units of its variance, as a mean over {count} noise "
@@ -88,6 +108,7 @@ def find(record: Record) -> Finding:
         f"goes from {data_set[0]:.3g} to {data_set[-1]:.3g}, {last:.2f} times its least. Scale by scale, what the "
         f"Gaussian leaves of the score is in the end a tenth above its least, or more, at {dipped['score']} of the "
         f"{count} noise scales; what it leaves of the denoised sample, at {dipped['denoiser']}."
+        f"{_controls(record)}"
     )
     numbers = {
         "steps": record.steps.tolist(),
@@ -101,8 +122,37 @@ def find(record: Record) -> Finding:
         "gaussian_last_over_least": list(grown),
         "data_set_last_over_first": list(fallen),
         "data_set_last_over_least": last,
+        "controls_last_over_least": {name: list(grows_by(one, twin)) for name, (one, twin) in controls(record).items()},
     }
-    return Finding("agrees" if dips and falls else "agrees in part" if dips or falls else "differs", found, numbers)
+    return Finding(verdict(dips, falls), found, numbers)
+
+
+def controls(record: Record) -> dict[str, tuple[Record, str]]:
+    """By name of the control, the record and the twin whose residual is beside the network's from the Gaussian."""
+    twin = {"shuffled_spectrum": (record, "shuffled_spectrum")} if "shuffled_spectrum" in record.left else {}
+    weights = {} if record.shuffled is None else {"shuffled_weights": (record.shuffled, "gaussian")}
+    return {**twin, **weights}
+
+
+def _controls(record: Record) -> str:
+    """How much the controls' residuals grow, in words."""
+    found = controls(record)
+    if not found:
+        return ""
+    grown = "; ".join(f"{NAMES[name]} {grows_by(*pair)}" for name, pair in found.items())
+    alike = [name for name, pair in found.items() if dip(*pair)]
+    return f" In the controls the last is this many times the least: {grown}.{as_well('dip and grow', alike)}"
+
+
+def grows_by(record: Record, name: str) -> Interval:
+    """What a twin leaves of the score at the last checkpoint over its least, whose step is that of all samples."""
+    return _last(record, name, int(residual(record.left[name], record.whole["score"]).argmin()))
+
+
+def dip(record: Record, name: str) -> bool:
+    """Whether what a twin leaves of the score is least after the first checkpoint, and has grown by GROWN since."""
+    least = residual(record.left[name], record.whole["score"]).argmin()
+    return bool(least > 0 and grows_by(record, name).low >= GROWN)
 
 
 def grows(record: Record) -> dict[str, int]:
@@ -111,10 +161,15 @@ def grows(record: Record) -> dict[str, int]:
     return {part: int((one[-1] >= GROWN * one.min(0)).sum()) for part, one in curves.items()}
 
 
-def _last(record: Record, name: str, ratio: Callable[[np.ndarray], float]) -> Interval:
-    """A ratio of the residuals of the score (c,), resampling samples: each draw finds its own least."""
-    rows = (np.moveaxis(one, 2, 0) for one in (record.left[name], record.whole["score"]))
-    return interval(lambda *rows: ratio(residual(*(np.moveaxis(one, 0, 2) for one in rows))), *rows)
+def _last(record: Record, name: str, place: int) -> Interval:
+    """The residual of the score at the last checkpoint over that at another, resampling samples."""
+    rows = (np.moveaxis(one[[place, -1]], 2, 0) for one in (record.left[name], record.whole["score"]))
+
+    def ratio(left: np.ndarray, whole: np.ndarray) -> float:
+        first, last = residual(np.moveaxis(left, 0, 2), np.moveaxis(whole, 0, 2))
+        return float(last / first)
+
+    return interval(ratio, *rows)
 
 
 def draw(record: Record) -> Figure:
@@ -129,6 +184,10 @@ def draw(record: Record) -> Figure:
                 **LINES[name],
                 label=NAMES[name] if part == "score" else None,
             )
+        if record.shuffled is not None:
+            curve = residual(record.shuffled.left["gaussian"], record.shuffled.whole[part])
+            label = "Gaussian, of shuffled weights" if part == "score" else None
+            axis.plot(record.steps, curve, "--", color="0.6", label=label)
         axis.set(title=f"{part}: mean over noise scales", ylabel="share not explained")
     left = record.left["gaussian"].sum(2) / record.whole["score"].sum(2)
     for i, sigma in enumerate(record.sigma):
@@ -151,11 +210,13 @@ ORDER_OF_LEARNING = Experiment(
     "nearer to the data set.",
     published="No number read; Wang & Vastola, arXiv 2303.02490 and follow-ups.",
     criterion="Agrees where what the Gaussian leaves of the score is at the last checkpoint at least 1.1 times its "
-    "least (with its interval; every draw of samples finds its own least), which is not at the first checkpoint; and "
-    "what the data set leaves has fallen, and is within 5 % of its least at the end; in part where one of them.",
+    "least (with its interval, the step of the least being chosen on all samples), which is not at the first "
+    "checkpoint; and what the data set leaves has fallen, and is within 5 % of its least at the end; in part where "
+    "one of them.",
     caption="What the Gaussian and the data set leave of the network's score and of its denoised samples, over the "
     "steps of training, on held-out samples, as a mean over noise scales from .1 to 3 deviations of the data. Right: "
-    "the Gaussian at each noise scale.",
+    "the Gaussian at each noise scale. Dotted: a Gaussian "
+    "with a shuffled spectrum; dashed grey: the Gaussian, of checkpoints with their weights shuffled.",
     measure=measure,
     find=find,
     draw=draw,

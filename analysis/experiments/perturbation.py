@@ -8,25 +8,21 @@ in standard deviations of the noisy marginal along their direction.
 
 from dataclasses import dataclass
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 import gaussdiff as gd
 from analysis.bootstrap import interval
 from analysis.compare import rank_correlation
+from analysis.controls import as_well
 from analysis.experiment import Experiment, Finding, verdict
+from analysis.pushes import AMOUNTS, RANDOM, directions, ends, predicted, remaining
 from analysis.setting import Setting
 from analysis.style import NAMES, NOISE_AXIS, is_image
 
-COMPONENTS, RANDOM = (0, 1, 2, 10, 45), 2  # directions: principal components, and at random
-AMOUNTS = np.array([-10.0, -5.0, 5.0, 10.0])  # standard deviations of the noisy marginal along the direction
-LEVELS, STEPS = 4, 16  # levels of the grid that are pushed; Heun steps from each of them to the end
-STATES = (16, 32)  # how many are pushed, usually and in full
+LEVELS = 4  # of the grid that are pushed
+STATES, OF_CONTROLS = (16, 32), (4, 16)  # how many are pushed, usually and in full; of the controls
 ORDER, RATIO = 0.9, 1.25  # what the criterion asks for
 SHOWN = ("component 1", "component 2", "component 11", f"random direction {RANDOM}")
 COLORS = ("#332288", "#88ccee", "#117733", "#ddaa33", "#cc6677", "#999999", "#666666")  # of directions
@@ -39,7 +35,8 @@ class Record:
     pushes, predicted: (L, P, A) lengths of the pushes and, in closed form, of the changes of the sample. changes:
     {model: (S, L, P, A)} their lengths. coarse: {model: (S, L)}, the share of the squared changes by random pushes
     that lies in the components of half of the data's variance; (1, L) of the closed form. pictures: (L, 1 + P A,
-    *event), the ends of the network's first state, the first without a push.
+    *event), the ends of the network's first state, the first without a push. controls: the models among them that
+    learned nothing, of fewer states.
     """
 
     sigma: np.ndarray
@@ -49,83 +46,41 @@ class Record:
     changes: dict[str, np.ndarray]
     coarse: dict[str, np.ndarray]
     pictures: np.ndarray
+    controls: tuple[str, ...] = ()
 
 
 def measure(setting: Setting) -> Record:
-    """The network's and the Gaussian's states on their own paths, pushed, and carried on by one solver and grid."""
-    names, units = _directions(setting)
+    """States of network, Gaussian and controls on their own paths, pushed, and carried on by one solver and grid."""
+    names, units = directions(setting)
     steps = np.unique(np.linspace(0, len(setting.sigma) - 2, LEVELS, endpoint=False).astype(int)).tolist()
-    closed = [_predict(setting.gaussian, units, setting.levels[step]) for step in steps]
-    pushes, predicted = (np.stack(parts) for parts in zip(*closed, strict=True))
-    ends = {
-        name: np.stack([pushed(setting, name, step, moves) for step, moves in zip(steps, pushes, strict=True)], 1)
-        for name in ("network", "gaussian")
-    }
-    changes = {name: found[:, :, 1:] - found[:, :, :1] for name, found in ends.items()}
+    closed = [predicted(setting.gaussian, units, setting.levels[step]) for step in steps]
+    pushes, expected = (np.stack(parts) for parts in zip(*closed, strict=True))
+    models = {name: setting.models[name] for name in ("network", "gaussian")} | dict(setting.controls)
+    found = {name: _pushed(setting, name, model, steps, pushes) for name, model in models.items()}
+    changes = {name: one[:, :, 1:] - one[:, :, :1] for name, one in found.items()}
     shape = (len(steps), len(units), len(AMOUNTS))
     return Record(
         sigma=setting.sigma[steps],
         directions=names,
         pushes=_lengths(pushes, 2).reshape(shape),
-        predicted=_lengths(predicted, 2).reshape(shape),
+        predicted=_lengths(expected, 2).reshape(shape),
         changes={name: _lengths(found, 3).reshape(-1, *shape) for name, found in changes.items()},
         coarse={
-            name: _coarse(setting.gaussian, found[:, :, -RANDOM * len(AMOUNTS) :])
-            for name, found in {**changes, "closed_form": predicted[None]}.items()
+            name: _coarse(setting.gaussian, one[:, :, -RANDOM * len(AMOUNTS) :])
+            for name, one in {**changes, "closed_form": expected[None]}.items()
         },
-        pictures=ends["network"][0],
+        pictures=found["network"][0],
+        controls=tuple(setting.controls),
     )
 
 
-def _directions(setting: Setting) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names and unit vectors (P, *event): components of some variance, then random ones."""
-    gaussian = setting.gaussian
-    held = int((np.asarray(gaussian.eigvals) > 1e-6 * float(gaussian.eigvals[0])).sum())
-    chosen = [k for k in COMPONENTS if k < held]
-    random = np.asarray(jax.random.normal(setting.key("perturbation"), (RANDOM, gaussian.mean.size)))
-    flat = np.concatenate([np.asarray(gaussian.eigvecs).T[chosen], random])
-    units = (flat / np.linalg.norm(flat, axis=1, keepdims=True)).reshape(-1, *gaussian.shape)
-    names = [f"component {k + 1}" for k in chosen] + [f"random direction {i + 1}" for i in range(RANDOM)]
-    return tuple(names), units
-
-
-def _predict(gaussian: gd.Gaussian, units: np.ndarray, level: gd.NoiseLevel) -> tuple[np.ndarray, np.ndarray]:
-    """Pushes of all amounts along all directions (P A, *event), and what becomes of them in the sample."""
-    stds, ends = _closed_form(gaussian, units, level)
-    amounts = np.expand_dims(np.asarray(stds)[:, None] * AMOUNTS, tuple(range(2, 1 + units.ndim)))
-    pushes, predicted = (amounts * np.asarray(part)[:, None] for part in (units, ends))
-    return pushes.reshape(-1, *gaussian.shape), predicted.reshape(-1, *gaussian.shape)
-
-
-@jax.jit
-def _closed_form(gaussian: gd.Gaussian, units: Array, level: gd.NoiseLevel) -> tuple[Array, Array]:
-    """Standard deviations (P,) of the noisy marginal along unit directions, and a unit push's end (P, *event)."""
-    marginal, clean = gd.gaussian_marginal(gaussian, level), gd.NoiseLevel(1.0, 0.0)
-
-    def one(unit: Array) -> tuple[Array, Array]:
-        spread = marginal.spectral_map(marginal.eigvals, marginal.residual, unit.reshape(-1))
-        return (unit.reshape(-1) @ spread) ** 0.5, gd.gaussian_perturbation(gaussian, unit, level, clean)[0]
-
-    return jax.vmap(one)(units)
-
-
-def pushed(setting: Setting, name: str, step: int, pushes: np.ndarray) -> np.ndarray:
-    """The ends (S, 1 + M, *event) of a model's first states at a step: left alone, and with M pushes (M, *event)."""
-    states = setting.paths[name].x[: setting.count(*STATES), step]
-    pushes = np.concatenate([np.zeros_like(pushes[:1]), pushes]).astype(states.dtype)
-    starts = jnp.asarray((states[:, None] + pushes).reshape(-1, *states.shape[1:]))
-    ends = _ends(setting.models[name], starts, remaining(setting, step))
-    return np.asarray(ends, np.float64).reshape(len(states), -1, *states.shape[1:])
-
-
-def remaining(setting: Setting, step: int) -> gd.NoiseLevel:
-    """A grid of STEPS steps from the level of a step to the end."""
-    return gd.grids.karras(STEPS, float(setting.sigma[-2]), float(setting.sigma[step]))
-
-
-@eqx.filter_jit
-def _ends(model: gd.Denoiser, starts: Float[Array, "batch *event"], levels: gd.NoiseLevel) -> Array:
-    return jax.vmap(lambda x: gd.sample(gd.Heun(), model, x, levels).x[-1])(starts)
+def _pushed(setting: Setting, name: str, model: gd.Denoiser, steps: list[int], pushes: np.ndarray) -> np.ndarray:
+    """The ends (S, L, 1 + M, *event) of a model's first states at L steps, with pushes (L, M, *event)."""
+    controlled = name in setting.controls
+    x = (setting.control_paths if controlled else setting.paths)[name].x
+    few = x[: setting.count(*(OF_CONTROLS if controlled else STATES))]
+    each = zip(steps, pushes, strict=True)
+    return np.stack([ends(model, few[:, step], moves, remaining(setting, step)) for step, moves in each], 1)
 
 
 def _lengths(vectors: np.ndarray, axes: int) -> np.ndarray:
@@ -146,6 +101,8 @@ def find(record: Record) -> Finding:
     order = {name: interval(lambda rows: _order(record, rows), rows) for name, rows in record.changes.items()}
     ratio = {name: interval(lambda rows: _ratio(record, rows), rows) for name, rows in record.changes.items()}
     early, late = (interval(np.mean, record.coarse["network"][:, i]) for i in (0, -1))
+    parts = {name: _parts(order[name].value, ratio[name].value, record.coarse[name]) for name in record.changes}
+    shown = [[name for name in record.controls if parts[name][i]] for i in range(3)]
     expected = record.coarse["closed_form"][0]
     found = (
         f"Changes of the sample are {ratio['network']} of the closed form's (median, 95 % interval over states; the "
@@ -153,6 +110,8 @@ def find(record: Record) -> Finding:
         f"{order['network']}. Of what a random push changes, {early} lies in the components of half of the variance "
         f"when it comes at σ = {record.sigma[0]:.3g} and {late} at {record.sigma[-1]:.2g} (closed form "
         f"{expected[0]:.2f} and {expected[-1]:.2f})."
+        f"{as_well('rank as predicted', shown[0])}{as_well('change by as much', shown[1])}"
+        f"{as_well('change less of the outline when pushed late', shown[2])}"
     )
     numbers = {
         "measured_over_predicted": {name: list(one) for name, one in ratio.items()},
@@ -166,8 +125,13 @@ def find(record: Record) -> Finding:
         "predicted_gain": _by_direction(record, record.predicted),
         "measured_gain": {name: _by_direction(record, rows.mean(0)) for name, rows in record.changes.items()},
     }
-    sized = 1 / RATIO <= ratio["network"].value <= RATIO
-    return Finding(verdict(order["network"].value >= ORDER, sized, early.value > late.value), found, numbers)
+    return Finding(verdict(*parts["network"]), found, numbers)
+
+
+def _parts(order: float, ratio: float, coarse: np.ndarray) -> tuple[bool, bool, bool]:
+    """Whether each part of the criterion holds: rank, size, and ever less of the outline (coarse: (S, L))."""
+    early, late = coarse.mean(0)[[0, -1]]
+    return order >= ORDER, 1 / RATIO <= ratio <= RATIO, bool(early > late)
 
 
 def _by_direction(record: Record, changes: np.ndarray) -> dict[str, list[float]]:
@@ -248,7 +212,8 @@ PERTURBATION = Experiment(
     caption="Pushes by -10 to +10 standard deviations of the noisy state, along principal components and random "
     "directions. Top left: the change of the sample over the size of the push, by the noise scale of the push, the "
     "mean over states and sizes. Top right: how much of the change lies in the components of half of the data's "
-    "variance. Bottom, for images: what the pushes made of one sample.",
+    "variance. Bottom, for images: what the pushes made of one sample. Levels alone put the gains of any denoiser in "
+    "order, a control's too: the sizes, and the outline, are what learning adds.",
     measure=measure,
     find=find,
     draw=draw,

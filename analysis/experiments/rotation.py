@@ -115,7 +115,9 @@ def find(record: Record) -> Finding:
 
 
 def _worst(left: np.ndarray, lengths: np.ndarray) -> Interval:
-    return interval(lambda a, b: share(a, b).max(), left, lengths)
+    """At the level where the share is largest, which is chosen on all paths."""
+    place = int(share(left, lengths).argmax())
+    return interval(lambda a, b: float(share(a, b)), left[:, place], lengths[:, place])
 
 
 def draw(record: Record) -> Figure:

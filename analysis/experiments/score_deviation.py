@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 import gaussdiff as gd
 from analysis.bootstrap import Interval, interval
+from analysis.controls import as_well
 from analysis.experiment import Experiment, Finding, verdict
 from analysis.setting import Setting
 from analysis.style import COLORS, LINES, NAMES, noise_axes, panels
@@ -39,24 +40,26 @@ SAME = 0.01  # a sample this near to a training image, in units of the data's sp
 @dataclass(frozen=True)
 class Record:
     """sigma: (n,), without the end. deviations: {model: {version: (b, n)}}, Euclidean norms in data units, for all
-    models but the data set. replay: (B,) distance of the data set's samples to the nearest training image, over the
-    data's spread sqrt(sum of variances).
+    models but the data set, controls among them. replay: (B,) distance of the data set's samples to the nearest
+    training image, over the data's spread sqrt(sum of variances).
     """
 
     sigma: np.ndarray
     deviations: dict[str, dict[str, np.ndarray]]
     replay: np.ndarray
+    controls: tuple[str, ...] = ()
 
 
 def measure(setting: Setting) -> Record:
-    """The four distances of the network and of the Gaussian, and how near the optimal samples are to the data."""
+    """The four distances of the network, the Gaussian and the controls; how near the optimal samples are to data."""
     few, best = setting.count(32, 256), setting.paths["data_set"]
     data_set, levels = setting.models["data_set"], setting.levels[:-1]
-    deviations = {}
-    for name in ("network", "gaussian"):
-        path = setting.paths[name]
+    models = {name: setting.models[name] for name in ("network", "gaussian")} | dict(setting.controls)
+    paths, deviations = {**setting.paths, **setting.control_paths}, {}
+    for name, model in models.items():
+        path = paths[name]
         there = _denoised(data_set, jnp.asarray(path.x[:few, :-1]), levels)
-        here = _denoised(setting.models[name], jnp.asarray(best.x[:few, :-1]), levels)
+        here = _denoised(model, jnp.asarray(best.x[:few, :-1]), levels)
         deviations[name] = {
             "paths": _norm(path.x[:few, :-1] - best.x[:few, :-1]),
             "beliefs": _norm(path.denoised[:few] - best.denoised[:few]),
@@ -65,7 +68,7 @@ def measure(setting: Setting) -> Record:
         }
     spread = float(np.sqrt(np.sum(np.asarray(setting.gaussian.variances, np.float64))))
     replay = gd.metrics.nearest_distances(best.samples, setting.data.train) / spread
-    return Record(setting.sigma[:-1], deviations, replay)
+    return Record(setting.sigma[:-1], deviations, replay, tuple(setting.controls))
 
 
 @eqx.filter_jit
@@ -81,13 +84,12 @@ def _norm(difference: np.ndarray) -> np.ndarray:
 
 def find(record: Record) -> Finding:
     """Agrees where the optimal deviation peaks and falls, the own one ends above it, and the optimal path replays."""
-    own, optimal = record.deviations["network"]["own"], record.deviations["network"]["optimal"]
+    own, optimal = (record.deviations["network"][version] for version in ("own", "optimal"))
+    returns, stays = ({name: part(one) for name, one in record.deviations.items()} for part in (_returns, _stays))
     replayed = interval(np.mean, (record.replay < SAME).astype(float))
     peak = int(optimal.mean(0).argmax())
     top, end = _mean(optimal[:, peak]), _mean(optimal[:, -1])
     last = _mean(own[:, -1])
-    falls = peak > 0 and end.value * FALLS <= top.value
-    stays = last.low > end.high
     replays = replayed.value >= 0.99
     gaussian = record.deviations["gaussian"]["optimal"].mean(0)
     quoted = _quoted(record.sigma)
@@ -97,6 +99,8 @@ def find(record: Record) -> Finding:
         f"{record.sigma[peak]:.2g}: {top}, against {gaussian[peak]:.3g} of the Gaussian, and ends at {end}; on its own "
         f"path it ends at {last}. Distances are in data units. {replayed} of the optimal samples are training images. "
         f"Where published distances on the learned path are quoted, ours are: {there or 'none'}."
+        f"{as_well('come back on the optimal path', [name for name in record.controls if returns[name]])}"
+        f"{as_well('stay away on their own path', [name for name in record.controls if stays[name]])}"
     )
     numbers = {
         "noise_scale": record.sigma.tolist(),
@@ -112,7 +116,18 @@ def find(record: Record) -> Finding:
         "end_on_own_path": list(last),
         "replayed": list(replayed),
     }
-    return Finding(verdict(falls, stays, replays), found, numbers)
+    return Finding(verdict(returns["network"], stays["network"], replays), found, numbers)
+
+
+def _returns(versions: dict[str, np.ndarray]) -> bool:
+    """Whether the deviation on the optimal path peaks after the start and ends FALLS times lower, or more."""
+    mean = versions["optimal"].mean(0)
+    return bool(mean.argmax() > 0 and mean[-1] * FALLS <= mean.max())
+
+
+def _stays(versions: dict[str, np.ndarray]) -> bool:
+    """Whether the deviation on the own path ends above that on the optimal path, intervals apart."""
+    return _mean(versions["own"][:, -1]).low > _mean(versions["optimal"][:, -1]).high
 
 
 def _quoted(sigma: np.ndarray) -> list[int]:
@@ -156,7 +171,8 @@ SCORE_DEVIATION = Experiment(
     "samples are training images; in part where some of these hold.",
     caption="Distances between the network and the data set's own denoiser (marked *) from the same noise: of the "
     "states, of what each believes on its own path, and of the two denoisers asked at the same place. The Gaussian in "
-    "the network's stead shows how much second-order statistics leave out.",
+    "the network's stead shows how much second-order statistics leave out; controls that come back, and stay away, as "
+    "the network does show how much of the claim any denoiser fulfils: at small noise all return what they see.",
     measure=measure,
     find=find,
     draw=draw,

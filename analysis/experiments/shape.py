@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 import gaussdiff as gd
 from analysis.bootstrap import Interval, interval
 from analysis.compare import Paths
+from analysis.controls import as_well
 from analysis.experiment import Experiment, Finding, NotMeasuredError, verdict
 from analysis.geometry import noise, off_chord
 from analysis.setting import Setting
@@ -128,13 +129,14 @@ def find(record: Record) -> Finding:
     seen = record.sigma[:-1] <= SEEN
     peak = {name: _peak(one, record.sigma, seen) for name, one in record.shapes.items()}
     expected = _peak(record.expected, record.sigma, seen)
+    alike = [name for name in record.controls if name in shared and shared[name].value >= ALIKE]
     others = ", ".join(f"{NAMES.get(name, name)} {one.value:.3f}" for name, one in shared.items() if name != "network")
     found = (
         f"Two directions hold {planar['network']} of what is beside the chord (closed form "
         f"{record.expected.planar[0]:.3f}). Aligned paths share {shared['network']} of it ({others}), and "
         f"{closed['network']} with the closed form. They turn fastest at noise scale {peak['network'][0]:.2g}, by "
         f"{peak['network'][1]:.3g} radians per unit of log sigma; closed form {expected[1]:.3g} at {expected[0]:.2g}."
-        f"{_unlearned(shared, record.controls)}"
+        f"{as_well('share their shape', alike)}"
     )
     numbers = {
         "planar": {name: list(one) for name, one in planar.items()},
@@ -155,14 +157,6 @@ def _alike(shapes: np.ndarray, one: np.ndarray) -> Interval:
     """1 - sum |shape - one|^2 / sum |shape|^2 over paths."""
     errors, squares = (np.sum(part**2, axis=(1, 2)) for part in (shapes - one, shapes))
     return interval(lambda e, s: float(1 - e.sum() / s.sum()), errors, squares)
-
-
-def _unlearned(shared: dict[str, Interval], controls: list[str]) -> str:
-    """Which controls share their shape as well, in words."""
-    alike = [NAMES.get(name, name) for name in controls if name in shared and shared[name].value >= ALIKE]
-    if not alike:
-        return ""
-    return f" Controls share their shape as well ({'; '.join(alike)}): it takes no learning."
 
 
 def _peak(found: Shape, sigma: np.ndarray, seen: np.ndarray) -> tuple[float, float]:
