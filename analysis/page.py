@@ -57,7 +57,7 @@ def sentences(study: Study) -> dict[str, str]:
             f"set {ratio['data_set']} times."
         ),
         "made": (
-            f"{settings.paths} starts, Heun's method, {settings.steps} steps on the EDM grid from σ = "
+            f"{study.starts} starts, Heun's method, {settings.steps} steps on the EDM grid from σ = "
             f"{settings.sigma_max:g} to {settings.sigma_min:g} and then 0, seed {settings.seed}. "
             f"The network: {study.config.steps} steps of {study.config.batch} images, averaged weights. "
             f"The features for the Fréchet distance: {study.setting.features.name}. "

@@ -22,6 +22,7 @@ from training.checkpoint import versions
 from training.data import Dataset, load_for, spread
 from training.runs import history
 
+MEMORY, MODELS, LEAST = 2**31, 10, 16  # bytes that paths may take, of so many models; starts, however large they are
 EXPLAINED = 1024  # held-out samples at the most that a network is asked about at every noise scale
 
 
@@ -78,6 +79,11 @@ class Study:
         return self.setting.paths
 
     @property
+    def starts(self) -> int:
+        """How many paths there are of each model: as many as asked for, or fewer of large images."""
+        return len(self.setting.starts)
+
+    @property
     def levels(self) -> np.ndarray:
         """The noise scales of the grid (n+1,)."""
         return self.setting.sigma
@@ -89,9 +95,15 @@ class Study:
 
 
 def noise_and_grid(settings: Settings, shape: tuple[int, ...]) -> tuple[jax.Array, gd.NoiseLevel]:
-    """The starts (B, *shape), noise of the first level's scale, and the grid of levels."""
+    """The starts (B, *shape), noise of the first level's scale, and the grid of levels; fewer starts of large images.
+
+    States and denoised images of ten models, seven that all experiments share and three that A5 adds, are held at once:
+    B (2 steps + 1) D numbers of four bytes each, which may take MEMORY.
+    """
     levels = gd.grids.karras(settings.steps, settings.sigma_min, settings.sigma_max)
-    noise = jax.random.normal(jax.random.key(settings.seed), (settings.paths, *shape), jnp.float32)
+    each = 4 * MODELS * (2 * settings.steps + 1) * int(np.prod(shape))
+    count = min(settings.paths, max(LEAST, MEMORY // each))
+    noise = jax.random.normal(jax.random.key(settings.seed), (count, *shape), jnp.float32)
     return levels.sigma[0] * noise, levels
 
 
@@ -129,8 +141,9 @@ def run(directory: Path, settings: Settings) -> Study:
     clock.lap("open", f"{setting.name}: {len(data.train)} training and {len(data.held_out)} held-out samples; twins")
 
     _ = setting.paths, setting.control_paths
-    models = len(setting.models) + len(setting.controls)
-    clock.lap("follow", f"{settings.paths} paths of {settings.steps} Heun steps for each of {models} models")
+    models, paths = len(setting.models) + len(setting.controls), len(setting.starts)
+    fewer = f", not {settings.paths}: more would take over {MEMORY / 2**30:g} GiB" * (paths < settings.paths)
+    clock.lap("follow", f"{paths} paths of {settings.steps} Heun steps for each of {models} models{fewer}")
 
     with_baseline = {**setting.models, "isotropic": explain.isotropic(data.train)}
     key = jax.random.key(settings.seed + 1)

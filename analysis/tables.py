@@ -57,7 +57,7 @@ def _distance(study: Study, shown: int = 8) -> Table:
     ]
     return Table(
         "Distance of the paths from the network's",
-        f"Root mean square per entry over {study.settings.paths} starts; images are in [-1, 1]. Last column: samples.",
+        f"Root mean square per entry over {study.starts} starts; images are in [-1, 1]. Last column: samples.",
         ["σ =", *(f"{study.levels[i]:.2g}" for i in chosen), "end"],
         rows,
     )
@@ -92,7 +92,7 @@ def _quality(study: Study) -> Table:
     rows[-1][1] += f" ± {scores['real']['frechet_std']:.2f}"
     return Table(
         "Samples",
-        f"Fréchet distance to {len(study.data.held_out)} held-out samples, from {study.settings.paths} samples; "
+        f"Fréchet distance to {len(study.data.held_out)} held-out samples, from {study.starts} samples; "
         f"features: {study.setting.features.name}. The row “{NAMES['real']}” is for comparison, real images against "
         "real images: as many training images instead of samples, mean and spread (±, standard deviation) over ten "
         "draws; differences smaller than that spread mean nothing. Nearest-training ratio: 0 copies a training image, "
@@ -120,7 +120,7 @@ def metrics(study: Study) -> dict[str, Any]:
             "closed_form": np.sqrt(3 * study.variances).tolist(),
             **{name: [None if np.isnan(v) else v for v in curve.tolist()] for name, curve in study.committed.items()},
         },
-        "quality": {"features": study.setting.features.name, "samples": study.settings.paths, **study.quality},
+        "quality": {"features": study.setting.features.name, "samples": study.starts, **study.quality},
         "experiments": {result.experiment.name: result.to_json() for result in study.results},
         "seconds": study.seconds,
         "versions": study.versions,

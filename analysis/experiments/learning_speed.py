@@ -4,14 +4,17 @@ The network of each checkpoint generates samples from the same noise; their vari
 the first checkpoint to that of the last, and is learned where it crosses the geometric mean of the two (half of the
 way, in log). The exponent is the slope of log step on log variance over the components that change by a factor of 2 or
 more, by itself for those that rise and those that fall: -1 for a plain linear denoiser, about -1/2 with preconditioning
-(C1), near 0 for a convolutional network, for which whole-image components are no modes. A step before the first saved
-state after step 0 is an interpolation, not a measurement, so few components may be learned there.
+(C1), near 0 for a convolutional network, for which whole-image components are no modes. What explains that is patches:
+the same is measured along the components of the covariance of small patches (analysis/patch_learning.py). A step before
+the first saved state after step 0 is an interpolation, not a measurement, so few components may be learned there.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import gaussdiff as gd
@@ -20,6 +23,8 @@ from analysis.compare import follow
 from analysis.experiment import Experiment, Finding, NotMeasuredError, Verdict
 from analysis.experiments.order_of_learning import chosen
 from analysis.half_way import exponent, half_way
+from analysis.patch_learning import Growth, exponents, fitting, growth, tells
+from analysis.patch_learning import times as patch_times
 from analysis.setting import Setting
 from analysis.style import panels
 
@@ -30,11 +35,15 @@ UNSEEN = 0.1  # the share of components that may be learned before the first sav
 
 @dataclass(frozen=True)
 class Record:
-    """steps (c,); coefficients (c, n, K) of generated samples along the components of variances (K,)."""
+    """steps (c,); coefficients (c, n, K) of generated samples along the components of variances (K,).
+
+    patches: by their size, how the components of the patches of these samples grow; none where they are no images.
+    """
 
     steps: np.ndarray
     coefficients: np.ndarray
     variances: np.ndarray
+    patches: dict[int, Growth] = field(default_factory=dict)
 
 
 def measure(setting: Setting) -> Record:
@@ -49,11 +58,13 @@ def measure(setting: Setting) -> Record:
     levels = gd.grids.karras(STEPS, float(smallest) / 2, 10 * float(largest))
     starts = setting.starts[: setting.count(64, 256)] * (levels.sigma[0] / setting.levels.sigma[0])
 
-    def coefficients(step: int) -> np.ndarray:
-        paths = follow({"network": setting.history[step]()}, gd.DPMSolverPP2M(), starts, levels)
-        return (paths["network"].samples - mean).reshape(len(starts), -1) @ basis
+    def generated(step: int) -> np.ndarray:
+        return follow({"network": setting.history[step]()}, gd.DPMSolverPP2M(), starts, levels)["network"].samples
 
-    return Record(np.array(steps), np.stack([coefficients(step) for step in steps]), variances[:count])
+    samples = [generated(step) for step in steps]
+    coefficients = np.stack([(images - mean).reshape(len(starts), -1) @ basis for images in samples])
+    patches = {found.size: growth(samples, found) for found in fitting(setting)}
+    return Record(np.array(steps), coefficients, variances[:count], patches)
 
 
 def times(steps: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
@@ -62,7 +73,7 @@ def times(steps: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
 
 
 def find(record: Record) -> Finding:
-    """Agrees where the exponents of rising and of falling components are nearer to 0 than to -1/2, intervals too."""
+    """Agrees where whole-image exponents are nearer to 0 than to -1/2, intervals too, and those of patches are not."""
     learned, groups, change = times(record.steps, record.coefficients), split(record), record.coefficients.var(1)
     held = np.isfinite(learned)
     found = {name: _exponent(record, group) for name, group in groups.items() if _measurable(record, group)}
@@ -71,6 +82,7 @@ def find(record: Record) -> Finding:
             "history: expected 3 components or more, of unlike variance, that rise or that fall by a factor of 2 in "
             f"training, got {_counted(groups)}. Train longer, on images, with --keep-powers."
         )
+    of_patches = {size: exponents(record.steps, one) for size, one in record.patches.items()}
     first = record.steps[record.steps > 0][0]
     early = int((learned[held] < first).sum())
     if early > UNSEEN * held.sum():
@@ -85,7 +97,7 @@ def find(record: Record) -> Finding:
         + " (95 % interval over samples)"
         + "".join(f"; those that are {name} are too few, or too alike, to tell" for name in groups if name not in found)
         + f". The median step is {np.median(learned[held]):.0f}; {early} of them are learned before step {first}, the "
-        "first saved state after step 0."
+        f"first saved state after step 0.{_told(of_patches)}"
     )
     numbers: dict[str, Any] = {
         "exponent": {name: list(one) for name, one in found.items() if one.is_known},
@@ -96,8 +108,34 @@ def find(record: Record) -> Finding:
         "learned": {"component": (np.flatnonzero(held) + 1).tolist(), "step": learned[held].tolist()},
         "median_step": float(np.median(learned[held])),
         "learned_before_first_state": early,
+        "patches": {f"{size}x{size}": _patch_numbers(record, size, one) for size, one in of_patches.items()},
     }
-    return Finding(_judge(list(found.values())), sentence, numbers)
+    told = [power for one in of_patches.values() for power in one.values()]
+    return Finding(_judge(list(found.values()), told), sentence, numbers)
+
+
+def _told(of_patches: dict[int, dict[str, Interval]]) -> str:
+    """The exponents of patches, in words."""
+    if not any(of_patches.values()):
+        return " Components of patches are too few, or too alike, to tell." if of_patches else ""
+    listed = "; ".join(
+        f"{', '.join(f'{one} ({name})' for name, one in found.items())} for patches of {size} x {size} pixels"
+        for size, found in of_patches.items()
+        if found
+    )
+    return f" Along the components of patches the power is {listed}."
+
+
+def _patch_numbers(record: Record, size: int, found: dict[str, Interval]) -> dict[str, Any]:
+    one = record.patches[size]
+    learned = patch_times(record.steps, one)
+    held = np.isfinite(learned)
+    return {
+        "exponent": {name: list(power) for name, power in found.items() if power.is_known},
+        "variances": one.variances.tolist(),
+        "generated_variance": one.generated().tolist(),
+        "learned": {"component": (np.flatnonzero(held) + 1).tolist(), "step": learned[held].tolist()},
+    }
 
 
 def split(record: Record) -> dict[str, np.ndarray]:
@@ -110,16 +148,17 @@ def _counted(groups: dict[str, np.ndarray]) -> str:
     return " and ".join(f"{group.sum()} {name}" for name, group in groups.items())
 
 
-def _judge(exponents: list[Interval]) -> Verdict:
-    surely = len(exponents) == 2 and all(one.low > -FLAT and one.high < FLAT for one in exponents)
-    flat = all(abs(one.value) < FLAT for one in exponents)
-    return "agrees" if surely else "agrees in part" if flat else "differs"
+def _judge(whole: Sequence[Interval], patches: Sequence[Interval]) -> Verdict:
+    surely = len(whole) == 2 and all(one.low > -FLAT and one.high < FLAT for one in whole)
+    flat = all(abs(one.value) < FLAT for one in whole)
+    steep = bool(patches) and all(one.high < -FLAT for one in patches)
+    if surely and (steep or not patches):
+        return "agrees"
+    return "agrees in part" if flat or steep else "differs"
 
 
 def _measurable(record: Record, group: np.ndarray) -> bool:
-    """Whether there are three components or more in the group (K,), and their variances span a factor of 4."""
-    variances = record.variances[group]
-    return len(variances) >= 3 and bool(variances.max() >= 4 * variances.min())
+    return tells(record.variances[group])
 
 
 def _exponent(record: Record, group: np.ndarray) -> Interval:
@@ -133,7 +172,10 @@ def _exponent(record: Record, group: np.ndarray) -> Interval:
 
 def draw(record: Record) -> Figure:
     """Variances of some components over the steps, and the step at which each is learned."""
-    figure, (first, second) = panels(2, width=4.8)
+    figure, axes = panels(2 + bool(record.patches), width=4.6)
+    first, second = axes[:2]
+    if record.patches:
+        _draw_patches(axes[2], record)
     change, learned = record.coefficients.var(1), times(record.steps, record.coefficients)
     picked = np.unique(np.geomspace(1, len(record.variances), 6).astype(int) - 1)
     for i, k in enumerate(picked):
@@ -162,20 +204,42 @@ def draw(record: Record) -> Figure:
     return figure
 
 
+def _draw_patches(axis: Axes, record: Record) -> None:
+    """The step at which each component of patches is learned, over its variance."""
+    for (size, found), color in zip(record.patches.items(), ("#111111", "#0072b2"), strict=False):
+        change, learned = found.generated(), patch_times(record.steps, found)
+        rises = change[-1] > change[0]
+        for which, mark in ((rises, "^"), (~rises, "v")):
+            axis.plot(
+                found.variances[which],
+                learned[which],
+                mark,
+                color=color,
+                mfc=color if size == min(record.patches) else "none",
+            )
+    sizes = ", ".join(f"{size} x {size}" for size in record.patches)
+    axis.set(xscale="log", yscale="log", xlabel="variance of the patches' component", ylabel="step when half learned")
+    axis.set_title(f"components of patches: {sizes} (open)" if len(record.patches) > 1 else f"patches: {sizes}")
+    axis.title.set_fontsize(10)
+
+
 LEARNING_SPEED = Experiment(
     name="C2",
     title="A convolutional network learns all components at about one time",
     claim="For the whole image, the time at which a convolutional network learns a component hardly depends on its "
-    "variance, unlike in a linear denoiser.",
-    published="Exponent near 0 for a convolutional U-Net; -.48 (rising) and -.35 (falling) for a U-Net of MLPs on "
-    "FFHQ32 (Wang & Pehlevan, arXiv 2503.03206).",
-    criterion="Agrees where the exponents of the components that rise and of those that fall are between -.25 and .25 "
-    "with their whole intervals; in part where only the estimates are, or one of both groups can be judged: that takes "
-    "3 components or more, whose variances span a factor of 4. Not measured where more than 10 % of the components are "
-    "learned before the first saved state after step 0.",
+    "variance, unlike in a linear denoiser; the covariance of patches explains it, whose components are learned in "
+    "order.",
+    published="Exponent near 0 for a convolutional U-Net, which patches explain; -.48 (rising) and -.35 (falling) for "
+    "a U-Net of MLPs on FFHQ32 (Wang & Pehlevan, arXiv 2503.03206).",
+    criterion="Agrees where (1) the exponents of the components that rise and of those that fall are between -.25 and "
+    ".25 with their whole intervals, and (2) those of patches of 3 x 3 and 5 x 5 pixels, where they can be told, are "
+    "below -.25 with theirs; in part where only (2) holds, or the estimates of (1), or one of both groups can be "
+    "judged: that takes 3 components or more, whose variances span a factor of 4. Not measured where more than 10 % of "
+    "the components are learned before the first saved state after step 0.",
     caption="Left: the variance of generated samples along some components, over the steps of training; dotted, the "
     "data's. Right: the step at which a component is half of the way, in log, over its variance, for variances that "
-    "rise in training and for those that fall; grey lines have the slopes 0, -1/2 and -1.",
+    "rise in training and for those that fall; grey lines have the slopes 0, -1/2 and -1. Last, for images, the same "
+    "for the components of the covariance of patches.",
     measure=measure,
     find=find,
     draw=draw,

@@ -82,20 +82,30 @@ def measure(setting: Setting) -> Record:
 
 
 def shape(paths: Paths, reference: np.ndarray | None = None) -> Shape:
-    """The shape of each path, turned onto the reference (n+1, 2) where there is one."""
-    left, singular, _ = np.linalg.svd(off_chord(paths.x), full_matrices=False)
-    beside = _two(left * singular[:, None])
+    """The shape of each path, turned onto the reference (n+1, 2) where there is one.
+
+    Path by path: derivatives of all of them at once would take many times what the paths do.
+    """
+    each = [_shape(Paths(paths.sigma, *one), reference) for one in zip(paths.x, paths.denoised, strict=True)]
+    return Shape(*(np.array(parts) for parts in zip(*each, strict=True)))
+
+
+def _shape(path: Paths, reference: np.ndarray | None) -> tuple[np.ndarray, ...]:
+    """Of one path, x (n+1, *event): the entries of Shape."""
+    one = Paths(path.sigma, path.x[None], path.denoised[None])
+    left, singular, _ = np.linalg.svd(off_chord(one.x)[0], full_matrices=False)
+    beside = _two(left * singular)
     if reference is not None:
-        beside = np.array([one @ turn(one, reference) for one in beside])
+        beside = beside @ turn(beside, reference)
     squares = singular**2
-    total = squares.sum(1)
-    planar = np.divide(squares[:, :2].sum(1), total, out=np.ones_like(total), where=total > 0)
-    return Shape(beside, planar, *bends(noise(paths), paths.sigma[:-1].astype(np.float64)))
+    planar = squares[:2].sum() / squares.sum() if squares.any() else np.ones(())
+    turning, twist = bends(noise(one), path.sigma[:-1].astype(np.float64))
+    return beside, planar, turning[0], twist[0]
 
 
 def _two(coordinates: np.ndarray) -> np.ndarray:
     """The first two columns; 0 for a second that is not there."""
-    return np.pad(coordinates, ((0, 0), (0, 0), (0, 1)))[..., :2]
+    return np.pad(coordinates, ((0, 0), (0, 1)))[:, :2]
 
 
 def turn(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
