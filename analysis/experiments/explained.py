@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 import gaussdiff as gd
 from analysis.bootstrap import Interval
 from analysis.experiment import Experiment, Finding, verdict
-from analysis.probes import Probes, ask, explained, left_out, share, to_explain
+from analysis.parts import Part, by_mode, compared, gains, with_local
+from analysis.probes import Probes, ask, share
 from analysis.setting import Setting
 from analysis.style import COLORS, LINES, NAMES, noise_axes, panels
 
@@ -27,18 +28,6 @@ TWINS = ("gaussian", "data_set")
 WELL, HALF = 0.95, 0.5
 LARGE = 2  # deviations of the data, from which on noise is called large
 MODES = 40
-
-
-@dataclass(frozen=True)
-class Part:
-    """explained: "denoiser" and "score" {twin: (m,)}, "error" {model: (m,)}; left {twin: (m, N)}; whole {part: (m, N)}.
-
-    left: |network - twin|^2 of each sample (of the first ones for the patches); whole: what is to be explained.
-    """
-
-    explained: dict[str, dict[str, np.ndarray]]
-    left: dict[str, np.ndarray]
-    whole: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -66,9 +55,9 @@ def measure(setting: Setting) -> Record:
     parts = {}
     for name, probes in (("held_out", setting.held_out), ("training", setting.training)):
         beliefs[name] = {twin: ask(model, probes.noisy, probes.sigma) for twin, model in twins.items()}
-        parts[name] = _part(probes, beliefs[name])
+        parts[name] = compared(probes, beliefs[name])
     if setting.local is not None:
-        parts["held_out"] = _with_local(parts["held_out"], setting.held_out, setting.local.beliefs)
+        parts["held_out"] = with_local(parts["held_out"], setting.held_out, setting.local.beliefs)
     gaussian = setting.gaussian
     variances = np.asarray(gaussian.eigvals, np.float64)
     count = min(MODES, int((variances > 1e-3 * variances[0]).sum()))
@@ -85,11 +74,6 @@ def measure(setting: Setting) -> Record:
     )
 
 
-def _part(probes: Probes, beliefs: dict[str, np.ndarray]) -> Part:
-    left = {name: left_out(probes, belief) for name, belief in beliefs.items()}
-    return Part(explained(probes, beliefs), left, {part: to_explain(probes, part) for part in ("denoiser", "score")})
-
-
 def _quoted(setting: Setting, twins: Mapping[str, gd.Denoiser]) -> Part:
     """Of the held-out samples with the same noise at the scales of the published table."""
     held_out, sigma = setting.held_out, np.array(QUOTED)
@@ -97,38 +81,14 @@ def _quoted(setting: Setting, twins: Mapping[str, gd.Denoiser]) -> Part:
     scales = sigma.reshape(-1, *(1 for _ in noise.shape))
     noisy = (held_out.clean + scales * noise).astype(held_out.noisy.dtype)
     probes = Probes(sigma, held_out.clean, noisy, ask(setting.network, noisy, sigma))
-    return _part(probes, {name: ask(twins[name], noisy, sigma) for name in TWINS})
+    return compared(probes, {name: ask(twins[name], noisy, sigma) for name in TWINS})
 
 
 def _untrained(setting: Setting, beliefs: dict[str, np.ndarray]) -> Part | None:
     if "untrained" not in setting.controls:
         return None
     probes = setting.held_out.by(setting.controls["untrained"])
-    return _part(probes, {name: beliefs[name] for name in ("isotropic", "gaussian")})
-
-
-def _with_local(part: Part, probes: Probes, belief: np.ndarray) -> Part:
-    """The part, with the patches, which answered for the first samples alone."""
-    first = probes.first(belief.shape[1])
-    found = explained(first, {"local": belief})
-    curves = {name: {**curves, "local": found[name]["local"]} for name, curves in part.explained.items()}
-    return Part(curves, {**part.left, "local": left_out(first, belief)}, part.whole)
-
-
-def by_mode(network: np.ndarray, twin: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """Explained variance (m, K) of the network's coefficients along the columns of a basis (D, K), by the twin's."""
-    target, guess = (answers.reshape(*answers.shape[:2], -1).astype(np.float64) @ basis for answers in (network, twin))
-    return 1 - ((target - guess) ** 2).sum(1) / ((target - target.mean(1, keepdims=True)) ** 2).sum(1)
-
-
-def gains(part: Part) -> dict[str, np.ndarray]:
-    """What each twin explains of what the isotropic Gaussian leaves, (m,)."""
-    base = part.left["isotropic"]
-    return {
-        name: 1 - left.sum(1) / base[:, : left.shape[1]].sum(1)
-        for name, left in part.left.items()
-        if name != "isotropic"
-    }
+    return compared(probes, {name: beliefs[name] for name in ("isotropic", "gaussian")})
 
 
 def find(record: Record) -> Finding:

@@ -208,15 +208,9 @@ def _draw_patches(axis: Axes, record: Record) -> None:
     """The step at which each component of patches is learned, over its variance."""
     for (size, found), color in zip(record.patches.items(), ("#111111", "#0072b2"), strict=False):
         change, learned = found.generated(), patch_times(record.steps, found)
-        rises = change[-1] > change[0]
+        rises, fill = change[-1] > change[0], color if size == min(record.patches) else "none"
         for which, mark in ((rises, "^"), (~rises, "v")):
-            axis.plot(
-                found.variances[which],
-                learned[which],
-                mark,
-                color=color,
-                mfc=color if size == min(record.patches) else "none",
-            )
+            axis.plot(found.variances[which], learned[which], mark, color=color, mfc=fill)
     sizes = ", ".join(f"{size} x {size}" for size in record.patches)
     axis.set(xscale="log", yscale="log", xlabel="variance of the patches' component", ylabel="step when half learned")
     axis.set_title(f"components of patches: {sizes} (open)" if len(record.patches) > 1 else f"patches: {sizes}")

@@ -1,18 +1,12 @@
 """C1: how linear denoisers learn the modes of the data: closed form (gd.OneLayer, ...) against gradient descent.
 
-Descended are whole matrices W at every noise scale by itself, on the expected loss, in a basis in which nothing is
-diagonal, with Sigma of the data's own variances:
-
-    E |D(x) - x0|^2 = tr (W - I) Sigma (W - I)^T + sigma^2 tr W W^T
-
-with D = W x, D = P P^T x, and the preconditioned D = c_skip x + c_out F c_in x, whose loss is divided by c_out^2.
+Descended are whole matrices at every noise scale by itself (analysis/linear_descent.py), on the data's own variances.
 Weights are compared with the gradient flow's, and what they generate, by integrating d log x / d log sigma = 1 - w
 over the learned scales, with gd.generated_variance. The time to learn a mode is where its generated variance is half
 of the way, in log, from its first value to its last.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -26,6 +20,7 @@ import gaussdiff as gd
 from analysis.bootstrap import Interval
 from analysis.experiment import Experiment, Finding, NotMeasuredError
 from analysis.half_way import exponent_over_modes, half_way
+from analysis.linear_descent import START, descend, generated
 from analysis.setting import Setting
 from analysis.style import panels
 
@@ -33,7 +28,6 @@ MODES, SCALES, MARKS = 10, 24, 40
 SPAN = 300.0  # largest variance over the least that is descended on
 NAMES = {"one_layer": "one layer", "two_layers": "two layers", "preconditioned": "preconditioned"}
 COLORS = {"one_layer": "#0072b2", "two_layers": "#e69f00", "preconditioned": "#009e73"}
-START = 0.05  # of the two layers, P P^T = START I
 WEIGHTS = 0.03  # the largest difference of a weight from the flow's
 
 
@@ -70,7 +64,7 @@ def measure(setting: Setting) -> Record:
     counts = np.diff(steps, prepend=0)
     basis, _ = np.linalg.qr(np.random.default_rng(setting.seed).normal(size=(len(variances),) * 2))
     found = jax.tree.map(jnp.asarray, (basis, variances, sigma, deviation, rates, counts))
-    weights, steps = _host(_descend(*found)), np.concatenate([[0], steps])
+    weights, steps = _host(descend(*found)), np.concatenate([[0], steps])
     flow, expected = _closed(learnings(rates, deviation), *(jnp.asarray(x, float) for x in (variances, sigma, steps)))
     return Record(
         variances=variances,
@@ -105,54 +99,6 @@ def learnings(rates: dict[str, float], deviation: float) -> dict[str, gd.Learnin
         "two_layers": gd.TwoLayers(rates["two_layers"], START),
         "preconditioned": gd.PreconditionedLayer(rates["preconditioned"], deviation),
     }
-
-
-@jax.jit
-def _descend(basis, variances, sigma, deviation, rates, counts: Array) -> dict[str, Array]:
-    """Weights of the modes {kind: (c+1, s, K)} at first and after sums of the counts (c,) of steps."""
-    size, covariance = len(variances), (basis * variances[None]) @ basis.T
-
-    def error(W: Array, scale: Array) -> Array:
-        away = W - jnp.eye(size)
-        return jnp.sum((away @ covariance) * away) + scale**2 * jnp.sum(W**2)
-
-    def matrix(name: str, layer: Array, scale: Array) -> tuple[Array, Array]:
-        """The matrix that denoises, and what its error is divided by."""
-        if name == "one_layer":
-            return layer, jnp.ones(())
-        if name == "two_layers":
-            return layer @ layer.T, jnp.ones(())
-        power = scale**2 + deviation**2
-        out = scale * deviation / jnp.sqrt(power)
-        return deviation**2 / power * jnp.eye(size) + out / jnp.sqrt(power) * layer, out**2
-
-    def loss(name: str, layer: Array, scale: Array) -> Array:
-        W, unit = matrix(name, layer, scale)
-        return rates[name] * error(W, scale) / unit
-
-    def step(_, layers: dict[str, Array]) -> dict[str, Array]:
-        slopes = {name: jax.vmap(jax.grad(partial(loss, name)))(layer, sigma) for name, layer in layers.items()}
-        return {name: layer - slopes[name] for name, layer in layers.items()}
-
-    def weights(layers: dict[str, Array]) -> dict[str, Array]:
-        found = {name: jax.vmap(lambda y, s, n=name: matrix(n, y, s)[0])(y, sigma) for name, y in layers.items()}
-        return {name: jnp.einsum("ik,sij,jk->sk", basis, W, basis) for name, W in found.items()}
-
-    def advance(layers: dict[str, Array], count: Array):
-        layers = jax.lax.fori_loop(0, count, step, layers)
-        return layers, weights(layers)
-
-    def repeated(scale) -> Array:
-        return jnp.broadcast_to(scale * jnp.eye(size, dtype=covariance.dtype), (len(sigma), size, size))
-
-    first = {"one_layer": repeated(0), "two_layers": repeated(START**0.5), "preconditioned": repeated(0)}
-    after = jax.lax.scan(advance, first, counts)[1]
-    return {name: jnp.concatenate([one[None], after[name]]) for name, one in weights(first).items()}
-
-
-def generated(weights: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """sigma_max^2 exp(-2 integral of (1 - w) d log sigma), by trapezia: weights (c, s, K), sigma falling: (c, K)."""
-    return sigma[0] ** 2 * np.exp(2 * np.trapezoid(1 - weights, np.log(sigma), axis=1))
 
 
 @eqx.filter_jit
