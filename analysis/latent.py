@@ -52,23 +52,22 @@ def stretches(
             with jax.default_matmul_precision("highest"):
                 return gd.sample(sampler, model, flat.reshape(x.shape), levels).x[-1].reshape(-1)
 
-        def push(v: Array) -> Array:
-            return jax.jvp(end, (x.reshape(-1),), (v,))[1]
-
-        _, pull = jax.vjp(end, x.reshape(-1))
-        basis, images = _krylov(push, lambda u: pull(u)[0], random)
-        left, values, turn = jnp.linalg.svd(images.T, full_matrices=False)
+        _, push = jax.linearize(end, x.reshape(-1))
+        pull = jax.linear_transpose(push, x.reshape(-1))
+        basis, images, products = _krylov(push, lambda u: pull(u)[0], random)
+        _, values, turn = jnp.linalg.svd(images.T, full_matrices=False)
         directions = jnp.matmul(turn[:count], basis, precision="highest")
-        back = jax.lax.map(lambda u: pull(u)[0], left.T[:count])
+        lengths = jnp.where(values > 0, values, 1)[:count, None]
+        back = jnp.matmul(turn[:count], products, precision="highest") / lengths  # J^T u of u = J v / s
         away = jnp.linalg.norm(back - values[:count, None] * directions, axis=1)
-        residual = jnp.max(away) / jnp.where(values[0] > 0, values[0], 1)
+        residual = jnp.max(away) / lengths[0, 0]
         return Stretches(values[:count], directions.reshape(count, *x.shape), residual)
 
     return jax.lax.map(one, x)
 
 
-def _krylov(push, pull, random: Float[Array, "depth D"]) -> tuple[Array, Array]:
-    """Orthonormal rows V whose span holds r, J^T J r, ... of the first random row r, and J V, both (depth, D).
+def _krylov(push, pull, random: Float[Array, "depth D"]) -> tuple[Array, Array, Array]:
+    """Orthonormal rows V whose span holds r, J^T J r, ... of the first random row r; J V and J^T J V: all (depth, D).
 
     A product that is already in the span, as all are where J is a multiple of the identity, makes way for the next
     random row.
@@ -84,16 +83,16 @@ def _krylov(push, pull, random: Float[Array, "depth D"]) -> tuple[Array, Array]:
             v = v - jnp.matmul(jnp.matmul(basis, v, precision="highest"), basis, precision="highest")
         return v
 
-    def grow(i: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        basis, images, v = state
+    def grow(i: Array, state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        basis, images, products, v = state
         new, other = outside(v, basis), unit(outside(unit(random[i]), basis))
         new = jnp.where(jnp.linalg.norm(new) > small, unit(new), other)
         image = push(new)
-        return basis.at[i].set(new), images.at[i].set(image), unit(pull(image))
+        product = pull(image)
+        return basis.at[i].set(new), images.at[i].set(image), products.at[i].set(product), unit(product)
 
     empty = jnp.zeros_like(random)
-    basis, images, _ = jax.lax.fori_loop(0, len(random), grow, (empty, empty, unit(random[0])))
-    return basis, images
+    return jax.lax.fori_loop(0, len(random), grow, (empty, empty, empty, unit(random[0])))[:3]
 
 
 @eqx.filter_jit

@@ -20,7 +20,7 @@ from analysis.setting import Setting
 from analysis.style import COLORS, LINES, NAMES
 
 STEPS = np.array([-3.0, -2, -1, 0, 1, 2, 3])  # of a walk, in standard deviations of its direction
-CALLS = 8  # Heun steps of the map
+CALLS = 16  # of the map, by DPM-Solver++(2M): its derivative compiles in half the time of Heun's
 ROWS, TOP = 3, 8  # directions of each kind that are walked along; singular values
 KEPT = 1e-6  # of the first component's variance: those below have no gain to speak of
 
@@ -51,7 +51,7 @@ class LatentMap:
 
 def measure(setting: Setting) -> LatentMap:
     """Gains along components, singular values of the network's and the controls' maps, and walks."""
-    gaussian, solver = setting.gaussian, (gd.Heun(), manifold.thinned(setting.levels, CALLS))
+    gaussian, solver = setting.gaussian, (gd.DPMSolverPP2M(), manifold.thinned(setting.levels, CALLS))
     lam, basis = (np.asarray(part, np.float64) for part in (gaussian.eigvals, gaussian.eigvecs))
     kept = min(16, int((lam > KEPT * lam[0]).sum()))
     count, models = min(TOP, lam.size), {"network": setting.network, **setting.controls}

@@ -158,7 +158,7 @@ def draw(record: Record) -> Figure:
         axis.legend(frameon=False, fontsize=7)
     if pictures:
         _draw_walks(figure.add_subfigure(grid[1, 0]), record)
-        _draw_maps(figure.add_subfigure(grid[1:, 1]), record)
+        _draw_maps(figure.add_subfigure(grid[1, 1]), record)
         latent_map.draw_walks(figure.add_subfigure(grid[2, 0]), record.latent)
     share = record.shares["network"][OUTLINE].mean()
     figure.suptitle(f"{share:.0%} of what is undecided at σ = {record.sigma[OUTLINE]:.2g} are principal components")

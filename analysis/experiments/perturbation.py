@@ -220,7 +220,7 @@ PERTURBATION = Experiment(
     "directions. Top left: the change of the sample over the size of the push, by the noise scale of the push, the "
     "mean over states and sizes. Top right: how much of the change lies in the components of half of the data's "
     "variance. Bottom, for images: what the pushes made of one sample. Levels alone put the gains of any denoiser in "
-    "order, a control's too: the sizes, and the outline, are what learning adds.",
+    "order, a control's too; what is found says which other parts a control shows.",
     measure=measure,
     find=find,
     draw=draw,
