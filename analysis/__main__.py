@@ -39,14 +39,15 @@ class One:
 
 @dataclass(frozen=True)
 class Compare:
-    """Put runs, or checkpoints of a run, side by side: same data, same noise, same twins; write a table and figures."""
+    """Put runs, or checkpoints of a run, side by side: same data, same noise, same twins; write tables and a page."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]  # folders of runs or of checkpoints, or files of exported weights
     out: Path = Path("runs/compare")  # folder to write to
+    experiments: tuple[str, ...] = ()  # measure these on every run, or "standard"; by default reports are read
     settings: tyro.conf.OmitArgPrefixes[Settings] = field(default_factory=Settings)
 
     def __call__(self) -> None:
-        side_by_side.write(side_by_side.run(list(self.runs), self.settings), self.out)
+        side_by_side.write(side_by_side.run(list(self.runs), self.settings, self.experiments), self.out)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from analysis.study import Study
 from analysis.tables import Table, tables
 
 SECTION = Template("""<section id="$name">
-<h2>$title <span class="verdict $mark">$verdict</span></h2>
+<h2>$title $verdict</h2>
 <p class="soft">$name. The claim: $claim<br>Published: $published<br>$criterion</p>
 <p class="found">$found</p>
 $figure
@@ -25,17 +25,24 @@ $numbers
 
 def page(study: Study, drawings: Mapping[str, bytes]) -> str:
     """report.html. drawings: PNG files by name, "trajectories", "samples" and one for each experiment measured."""
-    template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
     words = {name: html.escape(text) for name, text in sentences(study).items()}
-    return template.substitute(
-        words,
-        figure_trajectories=_encoded(drawings["trajectories"]),
-        figure_samples=_encoded(drawings["samples"]),
+    return filled(
+        "page.html",
+        **words,
+        figure_trajectories=encoded(drawings["trajectories"]),
+        figure_samples=encoded(drawings["samples"]),
         slider=slider(study.setting.paths),
         claims="\n".join(_claim(result) for result in study.results),
         experiments="\n\n".join(_section(result, drawings.get(result.experiment.name)) for result in study.results),
-        tables="\n".join(map(_html_table, tables(study))),
+        tables="\n".join(map(html_table, tables(study))),
     )
+
+
+def filled(template: str, **parts: str) -> str:
+    """A template of this folder with its parts, in the style that all pages have."""
+    here = Path(__file__)
+    style = here.with_name("page.css").read_text(encoding="utf-8")
+    return Template(here.with_name(template).read_text(encoding="utf-8")).substitute(parts, style=style)
 
 
 def sentences(study: Study) -> dict[str, str]:
@@ -47,7 +54,10 @@ def sentences(study: Study) -> dict[str, str]:
     ratio = {name: f"{row['nearest_training_ratio']:.2f}" for name, row in quality.items()}
     sizes = f"{len(study.data.train)} training and {len(study.data.held_out)} held-out samples"
     return {
-        "data": f"{study.config.data}: {sizes}",
+        "data": f"{study.config.data}: {sizes}; the network after {study.step:,} steps",
+        "thing": "image" if study.setting.is_image else "point",
+        "article": "an" if study.setting.is_image else "a",
+        "unit": "pixels run from −1 to 1" if study.setting.is_image else "those of the coordinates",
         "verdicts": _counted(study.results),
         "samples": (
             f"Fréchet distance to unseen images: {frechet}; for comparison, real images against real "
@@ -66,10 +76,13 @@ def sentences(study: Study) -> dict[str, str]:
     }
 
 
+SAID = {"agrees": "agree", "agrees in part": "agree in part", "differs": "differ", "not measured": "were not measured"}
+
+
 def _counted(results: tuple[Result, ...]) -> str:
     counts = Counter(result.finding.verdict for result in results)
-    said = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
-    return f"{len(results)} claims of the literature, measured on this run: {said}."
+    said = ", ".join(f"{counts[verdict]} {word}" for verdict, word in SAID.items() if verdict in counts)
+    return f"Of {len(results)} claims of the literature, measured on this run, {said}."
 
 
 def _spent(study: Study) -> str:
@@ -81,7 +94,7 @@ def _claim(result: Result) -> str:
     about, finding = result.experiment, result.finding
     return (
         f'<tr><td><a href="#{about.name}">{about.name}</a></td><td>{html.escape(about.title)}</td>'
-        f'<td><span class="verdict {_mark(finding.verdict)}">{finding.verdict}</span></td></tr>'
+        f"<td>{chip(finding.verdict)}</td></tr>"
     )
 
 
@@ -91,28 +104,30 @@ def _section(result: Result, drawing: bytes | None) -> str:
     return SECTION.substitute(
         words,
         name=about.name,
-        verdict=finding.verdict,
-        mark=_mark(finding.verdict),
+        verdict=chip(finding.verdict),
         found=html.escape(finding.found),
         figure=_figure(about.title, about.caption, drawing),
         numbers=_numbers(finding.numbers),
     )
 
 
-def _mark(verdict: str) -> str:
-    return verdict.replace(" ", "-")
+def chip(verdict: str) -> str:
+    """A verdict as a coloured mark."""
+    return f'<span class="verdict {verdict.replace(" ", "-")}">{verdict}</span>'
 
 
 def _figure(title: str, caption: str, drawing: bytes | None) -> str:
     if drawing is None:
         return ""
     return (
-        f'<figure><img alt="{html.escape(title)}" src="data:image/png;base64,{_encoded(drawing)}">'
+        f'<figure><div class="wide"><img alt="{html.escape(title)}" '
+        f'src="data:image/png;base64,{encoded(drawing)}"></div>'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
     )
 
 
-def _encoded(drawing: bytes) -> str:
+def encoded(drawing: bytes) -> str:
+    """A PNG file as text for an address of an image."""
     return base64.b64encode(drawing).decode()
 
 
@@ -141,7 +156,8 @@ def _said(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _html_table(table: Table) -> str:
+def html_table(table: Table) -> str:
+    """A table with its title and note."""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in table.columns)
     rows = "".join(
         f"<tr><th>{html.escape(first)}</th>{''.join(f'<td>{html.escape(cell)}</td>' for cell in rest)}</tr>"

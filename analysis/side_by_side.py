@@ -11,8 +11,10 @@ from matplotlib.figure import Figure
 
 import gaussdiff as gd
 import training
-from analysis import compare, figures, quality, report, twins
-from analysis.study import EXPLAINED, SIGMAS, Settings, noise_and_grid
+from analysis import compare, figures, quality, report, twins, verdicts
+from analysis.compare_page import page
+from analysis.probes import SIGMAS
+from analysis.study import Settings, noise_and_grid
 from analysis.style import COLORS, noise_axes, panels
 from analysis.tables import Table
 from training import explain
@@ -21,6 +23,7 @@ from training.features import learn_features
 from training.runs import open_run
 
 PALETTE = ("#111111", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+EXPLAINED = 1024  # held-out samples at the most that a network is asked about at every noise scale
 EXPLAINING = ("isotropic", "gaussian", "data_set")
 
 
@@ -31,7 +34,7 @@ class Comparison:
     steps: trained. error: (m,) root mean square error of the denoised held-out samples at SIGMAS, and trained_error on
     as many training samples. explained: {label: {twin: (m,)}} of the denoised samples. apart: (R, R) root mean square
     distance per entry of the samples from the same noise. scores: of quality.judge. ratios: median ratio of the
-    noise scales at which components commit to the closed form's.
+    noise scales at which components commit to the closed form's. told: what experiments found on each.
     """
 
     steps: dict[str, int]
@@ -42,16 +45,22 @@ class Comparison:
     apart: np.ndarray
     scores: quality.Scores
     ratios: dict[str, float]
+    told: dict[str, verdicts.Told]
 
 
-def run(places: list[Path], settings: Settings) -> Comparison:
-    """Measure every run; a line of progress for each. ValueError for fewer than two, or runs on unlike data."""
+def run(places: list[Path], settings: Settings, experiments: tuple[str, ...] = ()) -> Comparison:
+    """Measure every run; a line of progress for each. ValueError for fewer than two, or runs on unlike data.
+
+    experiments: names of those to measure on every run, or "standard"; without any, the runs' own reports are read.
+    """
     settings.check()
+    verdicts.check(experiments)
     if len(places) < 2:
         raise ValueError(f"runs: expected two or more folders of runs or of their checkpoints, got {len(places)}.")
     named = labels(places)
     networks = {name: training.load(place) for name, place in named.items()}
     data = load_for(_common_config(named))
+    told = {name: verdicts.read(place) for name, place in named.items()} if not experiments else {}
     fitted = twins.fit(data.train, settings.components, settings.seed)
     others = {"gaussian": fitted.gaussian, "data_set": fitted.data_set, "isotropic": explain.isotropic(data.train)}
     starts, levels = noise_and_grid(settings, data.shape)
@@ -65,6 +74,7 @@ def run(places: list[Path], settings: Settings) -> Comparison:
         paths |= compare.follow({name: network}, gd.Heun(), starts, levels)
         print(f"measured {name}", flush=True)
     samples = {name: path.samples for name, path in paths.items()}
+    told |= {name: verdicts.measure(name, place, experiments, settings) for name, place in named.items() if experiments}
     modes = compare.leading_modes(fitted.gaussian)
     committed = compare.commitment_levels(paths, fitted.gaussian, modes)
     predicted = np.sqrt(3 * np.asarray(fitted.gaussian.eigvals, np.float64)[:modes])
@@ -77,6 +87,7 @@ def run(places: list[Path], settings: Settings) -> Comparison:
         apart=_apart(list(samples.values())),
         scores=quality.judge(samples, data, learn_features(data, settings.seed), settings.seed),
         ratios={name: float(np.nanmedian(curve / predicted)) for name, curve in committed.items()},
+        told=told,
     )
 
 
@@ -187,17 +198,21 @@ def record(found: Comparison) -> dict[str, Any]:
             }
             for name, step in found.steps.items()
         },
+        "experiments": verdicts.record(found.told),
     }
 
 
 def write(found: Comparison, out: Path) -> None:
-    """Print the table; write compare.json, compare.png and .pdf, and compare_samples.png to the folder `out`."""
+    """Print the tables; write compare.json, compare.html, compare.png and .pdf, and compare_samples.png to `out`."""
     numbers = json.dumps(record(found), indent=1, allow_nan=False) + "\n"
     drawing, rows = draw(found), figures.samples(found.samples)
-    report.show([table(found)])
+    pictures = {"compare": report.drawn(drawing, "png"), "compare_samples": report.drawn(rows, "png")}
+    text = page(table(found), pictures["compare"], pictures["compare_samples"], found.told)
+    report.show([table(found), *([verdicts.table(found.told)] if verdicts.shown(found.told) else [])])
     out.mkdir(parents=True, exist_ok=True)
     (out / "compare.json").write_text(numbers)
-    for kind in ("png", "pdf"):
-        (out / f"compare.{kind}").write_bytes(report.drawn(drawing, kind))
-    (out / "compare_samples.png").write_bytes(report.drawn(rows, "png"))
-    print(f"written: {out / 'compare.json'}, compare.png, compare.pdf, compare_samples.png")
+    (out / "compare.pdf").write_bytes(report.drawn(drawing, "pdf"))
+    for name, picture in pictures.items():
+        (out / f"{name}.png").write_bytes(picture)
+    (out / "compare.html").write_text(text, encoding="utf-8")
+    print(f"written: {out / 'compare.html'}, compare.json, compare.png, compare.pdf, compare_samples.png")

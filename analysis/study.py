@@ -14,16 +14,13 @@ import gaussdiff as gd
 import training
 from analysis import compare, controls, experiment, quality, twins
 from analysis.experiment import Result
-from analysis.experiments import STANDARD
-from analysis.probes import SIGMAS
+from analysis.experiments import STANDARD, explained
 from analysis.setting import Setting
-from training import explain
+from training import runs
 from training.checkpoint import versions
-from training.data import Dataset, load_for, spread
-from training.runs import history
+from training.data import Dataset, load_for
 
 MEMORY, MODELS, LEAST = 2**31, 10, 16  # bytes that paths may take, of so many models; starts, however large they are
-EXPLAINED = 1024  # held-out samples at the most that a network is asked about at every noise scale
 
 
 @dataclass(frozen=True)
@@ -58,10 +55,9 @@ class Study:
 
     settings: Settings
     config: training.Config
+    step: int  # of the training run
     setting: Setting
     results: tuple[Result, ...]
-    sigmas: np.ndarray  # (m,) noise scales of the explained variances
-    explained: dict[str, compare.Curves]
     distances: dict[str, compare.Curves]
     variances: np.ndarray  # (modes,) of the principal components
     committed: compare.Curves
@@ -87,6 +83,11 @@ class Study:
     def levels(self) -> np.ndarray:
         """The noise scales of the grid (n+1,)."""
         return self.setting.sigma
+
+    @property
+    def explained(self) -> explained.Record | None:
+        """What A6 measured; None where it could not be."""
+        return next((result.record for result in self.results if result.experiment is explained.EXPLAINED), None)
 
     @property
     def versions(self) -> dict[str, str]:
@@ -128,7 +129,7 @@ def open_run(directory: Path, settings: Settings) -> Setting:
             "shuffled_weights": controls.shuffled(network, key),
             "shuffled_spectrum": controls.shuffled_spectrum(fitted.gaussian, settings.seed),
         },
-        history={step: partial(training.load, path, "params") for step, path in history(directory).items()},
+        history={step: partial(training.load, path, "params") for step, path in runs.history(directory).items()},
         full=settings.full,
     )
 
@@ -145,12 +146,6 @@ def run(directory: Path, settings: Settings) -> Study:
     fewer = f", not {settings.paths}: more would take over {MEMORY / 2**30:g} GiB" * (paths < settings.paths)
     clock.lap("follow", f"{paths} paths of {settings.steps} Heun steps for each of {models} models{fewer}")
 
-    with_baseline = {**setting.models, "isotropic": explain.isotropic(data.train)}
-    key = jax.random.key(settings.seed + 1)
-    shown = data.held_out_rows[spread(len(data.held_out_rows), EXPLAINED)]
-    explained = compare.explained_variance(with_baseline, shown, SIGMAS, key)
-    clock.lap("explain", f"{len(SIGMAS)} noise scales on {len(shown)} held-out samples")
-
     samples = {name: path.samples for name, path in setting.paths.items()}
     judged = quality.judge(samples, data, setting.features, settings.seed)
     variances, committed = _commitment(setting)
@@ -160,10 +155,9 @@ def run(directory: Path, settings: Settings) -> Study:
     return Study(
         settings=settings,
         config=training.load_config(directory),
+        step=runs.open_run(directory).step,
         setting=setting,
         results=results,
-        sigmas=SIGMAS,
-        explained=explained,
         distances=compare.distance_to_network(setting.paths),
         variances=variances,
         committed=committed,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.experiments.explained import Record
 from analysis.figures import NAMES
 from analysis.study import Study
 
@@ -21,23 +22,24 @@ class Table:
 
 
 def tables(study: Study) -> list[Table]:
-    """The four tables of a report."""
-    return [_explained(study), _distance(study), _commitment(study), _quality(study)]
+    """The tables of a report: of what twins explain only where A6 was measured."""
+    explained = [] if study.explained is None else [_explained(study.explained)]
+    return [*explained, _distance(study), _commitment(study), _quality(study)]
 
 
-def _explained(study: Study, shown: int = 8) -> Table:
-    chosen = np.linspace(0, len(study.sigmas) - 1, shown).astype(int)
+def _explained(record: Record, shown: int = 8) -> Table:
+    held_out, chosen = record.parts["held_out"], np.linspace(0, len(record.sigma) - 1, shown).astype(int)
     rows = [
         [f"{NAMES[name]}, {label}", *(_share(curve[i]) for i in chosen)]
         for part, label in (("denoiser", "denoised image"), ("score", "score"))
-        for name, curve in study.explained[part].items()
+        for name, curve in held_out.explained[part].items()
     ]
     return Table(
         "Explained variance of the network",
         "1: the twin says what the network says; below 0: worse than a constant. Isotropic: the baseline that knows "
         "only the mean and the total variance. "
-        f"On {len(study.data.held_out)} held-out samples with noise of scale σ.",
-        ["σ =", *(f"{study.sigmas[i]:.2g}" for i in chosen)],
+        f"On {held_out.whole['score'].shape[1]} held-out samples with noise of scale σ (as in A6; patches on fewer).",
+        ["σ =", *(f"{record.sigma[i]:.2g}" for i in chosen)],
         rows,
     )
 
@@ -112,8 +114,9 @@ def metrics(study: Study) -> dict[str, Any]:
             "shape": list(study.data.shape),
         },
         "settings": dataclasses.asdict(study.settings),
+        "step": study.step,
         "training": study.config.to_json(),
-        "explained_variance": {"sigma": study.sigmas.tolist(), **_lists(study.explained)},
+        "explained_variance": {} if study.explained is None else _explained_lists(study.explained),
         "path_distance": {"sigma": study.levels.tolist(), **_lists(study.distances)},
         "commitment": {
             "variance": study.variances.tolist(),
@@ -125,6 +128,11 @@ def metrics(study: Study) -> dict[str, Any]:
         "seconds": study.seconds,
         "versions": study.versions,
     }
+
+
+def _explained_lists(record: Record) -> dict[str, Any]:
+    """What entry A6 has of the held-out samples."""
+    return {"sigma": record.sigma.tolist(), **_lists(record.parts["held_out"].explained)}
 
 
 def _lists(parts: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, list[float]]]:

@@ -13,9 +13,10 @@ from settings import exact_gaussian, exact_setting
 import gaussdiff as gd
 import training
 from analysis import __main__ as commands
-from analysis import accelerate, ends, experiment
+from analysis import accelerate, choices, ends, experiment, least_w2
 from analysis.bootstrap import Interval
 from analysis.experiments import denoised_first, few_calls, teleportation, time_grids
+from gaussdiff.spectral import spectrum
 from training import commands as program
 
 
@@ -182,9 +183,9 @@ class Late(gd.Denoiser):
 
 def test_a_recipe_with_a_closed_form_start_is_saved_and_makes_as_many_calls_as_it_says(tmp_path):
     gaussian = exact_gaussian()
-    sampler, levels = accelerate.teleported(gaussian, gd.IPNDM(4), gd.grids.karras(5, sigma_max=10.0))
+    sampler, levels = choices.teleported(gaussian, gd.IPNDM(4), gd.grids.karras(5, sigma_max=10.0))
     gd.save_recipe(tmp_path / "recipe.json", sampler, levels)
-    choice = accelerate.from_file(tmp_path / "recipe.json")
+    choice = choices.from_file(tmp_path / "recipe.json")
     assert choice.calls == 5
     start = 80 * jax.random.normal(jax.random.key(0), gaussian.shape)
     found = gd.sample(choice.sampler, Late(gaussian, 10.1), start, choice.levels).x[-1]
@@ -195,9 +196,9 @@ def test_a_recipe_with_a_closed_form_start_is_saved_and_makes_as_many_calls_as_i
     np.testing.assert_allclose(coarse, found, atol=1e-4)
 
 
-def judged(calls: int, distance: float) -> accelerate.Judged:
-    choice = accelerate.Choice("Euler", "any", None, calls, gd.Euler(), gd.grids.karras(calls))
-    return accelerate.Judged(choice, distance, 1.0)
+def judged(calls: int, distance: float, frechet: float = 1.0) -> accelerate.Judged:
+    choice = choices.Choice("Euler", "any", None, calls, gd.Euler(), gd.grids.karras(calls))
+    return accelerate.Judged(choice, distance, frechet)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +206,7 @@ def judged(calls: int, distance: float) -> accelerate.Judged:
     [
         (0.1, 0.1, True, "the fewest calls for a distance of 0.2000"),
         (0.1, 0.3, False, "from other starts, where the budget is not kept"),
-        (0.3, 0.1, False, "no choice reached a distance of 0.2000 from the fine solution; the nearest"),
+        (0.3, 0.1, False, "no choice reached a distance of 0.2000 from the fine solution; the best"),
     ],
 )
 def test_a_budget_is_reached_where_it_is_kept_from_other_starts_too(there, anew, reached, words):
@@ -213,10 +214,11 @@ def test_a_budget_is_reached_where_it_is_kept_from_other_starts_too(there, anew,
     result = accelerate.Result(
         data="any",
         settings=accelerate.Settings(),
-        usual=0.2,
+        usual=judged(35, 0.2),
         budget=0.2,
         judged=[],
         fine_frechet=1.0,
+        floor=accelerate.Floor(1.0, 0.1),
         features="any",
         chosen=judged(5, there),
         again=again,
@@ -236,6 +238,39 @@ def test_of_the_choices_within_the_budget_that_of_fewest_calls_is_taken():
     assert accelerate.pareto(found) == [found[2], found[0]]
 
 
+def test_a_budget_of_frechet_distance_is_judged_by_that_alone():
+    found = [judged(10, 0.1, 3.0), judged(5, 0.3, 2.0), judged(8, 0.2, 1.0)]
+    assert accelerate.choose(found, 2.5, "frechet") is found[1]
+    assert accelerate.choose(found, 0.5, "frechet") is found[2]
+    assert accelerate.pareto(found, "frechet") == [found[1], found[2]]
+
+
+@pytest.mark.parametrize("solver", [gd.IPNDM(4), gd.DPMSolverPP2M(), gd.UniPC(3)], ids=["ipndm", "2m", "unipc"])
+def test_a_grid_that_ends_early_in_a_longer_array_has_the_w2_of_the_grid_alone(solver):
+    gaussian = exact_gaussian(4)
+    numbers = jnp.linspace(0.3, -0.5, 9)
+    for count in (2, 5, 9):
+        padded = least_w2.levels_of(numbers, count, 80.0)
+        assert (np.asarray(padded.sigma) > 0).sum() == count
+        found = least_w2.w2(solver, padded, spectrum(gaussian), 80.0)
+        np.testing.assert_allclose(found, gd.wasserstein2(solver, padded[: count + 1], gaussian), rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_grids_of_least_w2_are_near_those_of_optimal_grid_also_after_a_closed_form_start():
+    """Judged by gd.wasserstein2 of the whole sampler, which knows nothing of the way the grids were found."""
+    gaussian, solver = exact_gaussian(4), gd.DPMSolverPP2M()
+    found = least_w2.least_w2(solver, gaussian, (3, 6), (80.0, 5.0), 80.0)
+    alone, usual = (gd.wasserstein2(solver, one, gaussian) for one in (found[6, 80.0], gd.grids.karras(6)))
+    best = gd.wasserstein2(solver, gd.optimal_grid(gaussian, solver, 6, steps=100, tries=1), gaussian)
+    assert alone < 1.1 * best
+    assert alone < usual / 4
+    jumped = gd.wasserstein2(*choices.teleported(gaussian, solver, found[3, 5.0]), gaussian)
+    plain = gd.wasserstein2(*choices.teleported(gaussian, solver, gd.grids.karras(3, sigma_max=5.0)), gaussian)
+    assert jumped < plain / 2
+    np.testing.assert_allclose(jumped, least_w2.w2(solver, found[3, 5.0], spectrum(gaussian), 80.0), rtol=1e-4)
+
+
 @pytest.mark.slow
 def test_accelerate_writes_a_recipe_that_sampling_follows(tmp_path, capsys):
     run, out, samples = tmp_path / "run", tmp_path / "out", tmp_path / "samples.npz"
@@ -250,7 +285,7 @@ def test_accelerate_writes_a_recipe_that_sampling_follows(tmp_path, capsys):
         "accelerate.pdf",
         "recipe.json",
     }
-    assert record["chosen"]["calls"] == accelerate.from_file(out / "recipe.json").calls
+    assert record["chosen"]["calls"] == choices.from_file(out / "recipe.json").calls
     within = [d <= record["budget"] for d in (record["chosen"]["distance"], record["chosen_from_other_starts"][0])]
     assert (record["reached_where_chosen"], record["reached"]) == (within[0], all(within))
     again = ["--recipes", str(out / "recipe.json"), "--budget", "100"]
@@ -258,17 +293,23 @@ def test_accelerate_writes_a_recipe_that_sampling_follows(tmp_path, capsys):
     cheap = json.loads((out / "accelerate.json").read_text())
     assert (cheap["chosen"]["calls"], cheap["reached"]) == (3, True)  # Heun's, which cannot make 4
     assert "recipe" in {each["solver"] for each in cheap["judged"]}
+    # the samples of the command are those of what was chosen, not only of what was read back
+    result = accelerate.run(run, accelerate.Settings((4, 6), "frechet", starts=16, tried=1, points=100))
+    accelerate.write(result, out)
+    assert json.loads((out / "accelerate.json").read_text())["settings"]["quality"] == "frechet"
+    assert result.budget == pytest.approx(result.usual.frechet + result.floor.spread)
     draw = ["sample", "--run", str(run), "--out", str(samples), "--n", "3", "--recipe", str(out / "recipe.json")]
     assert program.main(draw) == 0
-    assert np.isfinite(np.load(samples)["samples"]).all()
-    assert training.load(run).shape == (2,)
+    choice, model = result.chosen.choice, training.load(run)
+    expected = gd.sample_batch(choice.sampler, model, choice.levels, count=3, shape=(2,), key=jax.random.key(0))
+    np.testing.assert_allclose(np.load(samples)["samples"], expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
         (["--calls", "2"], "calls: expected numbers of at least 3"),
-        (["--budget", "-1"], "budget: expected a distance above 0"),
+        (["--budget", "-1"], "budget: expected a number above 0"),
         (["--tried", "0"], "tried: expected at least 1, got 0"),
     ],
 )
