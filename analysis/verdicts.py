@@ -121,7 +121,7 @@ def cell(entry: Mapping[str, Any] | None, name: str) -> tuple[str, str]:
     while isinstance(value, list) and value and isinstance(value[-1], list):
         value = value[-1]  # of the most calls
     if isinstance(value, list):
-        return entry["verdict"], str(Interval(*value))
+        return entry["verdict"], str(Interval(*value)) if None not in value else "–"
     return entry["verdict"], "–" if value is None else f"{value:.3g}"
 
 
@@ -146,8 +146,8 @@ def sentence(told: Mapping[str, Told]) -> str:
     if not both:
         return "No claim was measured on all of these runs."
     apart = [name for name in both if parts(name, told)]
-    differ = f"The verdicts differ on {', '.join(apart)}" if apart else "The verdicts are the same on all of them"
-    return f"{len(both)} claims were measured on every run. {differ}."
+    differ = f"the verdicts differ on {', '.join(apart)}" if apart else "the verdicts are the same on all of them"
+    return f"Of {len(both)} claims measured on every run: {differ}."
 
 
 def parts(name: str, told: Mapping[str, Told]) -> bool:

@@ -10,11 +10,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from test_page import browse, check
+from test_page import browse, check_slider
 
 import gaussdiff as gd
 from analysis import __main__ as command
-from analysis import compare, quality, side_by_side, twins
+from analysis import compare, quality, side_by_side, twins, verdicts
 from analysis.experiments import STANDARD
 from training import explain
 from training.data import Dataset, Rows, load
@@ -174,8 +174,11 @@ def test_train_and_report_from_end_to_end(trained, reported):
     missing = _check_files(reported)
     # 150 steps are few: a component may be learned before the second kept state, and C2 says so
     assert set(missing) <= {"C2"}, missing
-    quality = json.loads((reported / "metrics.json").read_text())["quality"]
-    assert quality["data_set"]["nearest_training_ratio"] < 0.05
+    metrics = json.loads((reported / "metrics.json").read_text())
+    assert metrics["quality"]["data_set"]["nearest_training_ratio"] < 0.05
+    assert metrics["step"] == 150
+    of_a6 = metrics["experiments"]["A6"]["numbers"]
+    assert metrics["explained_variance"]["denoiser"] == of_a6["held_out"]["denoiser"]
     _check_page((reported / "report.html").read_text(encoding="utf-8"))
 
 
@@ -185,7 +188,7 @@ def test_the_page_of_a_report_in_a_browser(reported, tmp_path):
     windows = ((1000, False), (500, False), (1000, True))
     light, narrow, dark = (browse(page, tmp_path, width, dark) for width, dark in windows)
     for seen in (light, narrow, dark):
-        check(seen)
+        check_slider(seen)
     assert light["colours"] != dark["colours"]
 
 
@@ -204,6 +207,9 @@ def test_a_run_beside_itself_and_its_own_beginning(trained, tmp_path):
         *QUICK,
         "--out",
         str(tmp_path),
+        "--experiments",
+        "A1",
+        "a3",
     )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "compare.json").read_text())
@@ -217,7 +223,33 @@ def test_a_run_beside_itself_and_its_own_beginning(trained, tmp_path):
     np.testing.assert_allclose(untrained["error"], expected, rtol=0.02)
     assert np.array(found["apart"])[0] == pytest.approx([0, 0, found["apart"][2][0]])
     assert found["apart"][0][2] > 0.1
-    assert {"compare.png", "compare.pdf", "compare_samples.png"} <= {path.name for path in tmp_path.iterdir()}
+    written = {"compare.html", "compare.png", "compare.pdf", "compare_samples.png"}
+    assert written <= {path.name for path in tmp_path.iterdir()}
+    first, second, begun = (told["entries"] for told in found["experiments"].values())
+    assert list(first) == list(begun) == ["A1", "A3"]
+    assert first["A3"]["numbers"] == second["A3"]["numbers"] != begun["A3"]["numbers"]
+    assert "measured now: 48 starts, 12 steps, seed 0; of step 0" in done.stdout.replace("\n", " ")
+
+
+@pytest.mark.slow
+def test_what_a_run_s_own_report_says_is_read_and_doubted_where_it_is_of_another_state(trained, reported, tmp_path):
+    assert verdicts.read(trained) == verdicts.Told({}, verdicts.UNKNOWN)
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    metrics = json.loads((reported / "metrics.json").read_text())
+    doubts = []
+    for change in ({}, {"step": 100}, {"training": metrics["training"] | {"channels": 8}}):
+        (copy / "metrics.json").write_text(json.dumps(metrics | change))
+        told = verdicts.read(copy)
+        doubts.append(told.doubt)
+    assert doubts == ["", "the run is at step 150 now", "it is of a run with other settings (channels)"]
+    assert "48 starts, 12 steps, seed 0" in told.made
+    measured = {name: verdicts.cell(one, name)[1] for name, one in told.entries.items() if one["numbers"]}
+    # C2 may have too few components that fall
+    assert {name for name, number in measured.items() if number == "–"} <= {"C2"}
+    (copy / "metrics.json").write_text("[")
+    with pytest.raises(ValueError, match=r"runs: expected a report's metrics.json, got .*copy"):
+        verdicts.read(copy)
 
 
 def test_runs_are_told_apart_by_the_ends_of_their_paths():

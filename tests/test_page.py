@@ -12,8 +12,12 @@ import numpy as np
 import pytest
 from settings import exact_setting
 
+from analysis import report, verdicts
 from analysis.compare import Paths
+from analysis.compare_page import page
 from analysis.slider import BUDGET, slider
+from analysis.style import panels
+from analysis.tables import Table
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PROBE = """
@@ -27,9 +31,10 @@ ASK = """
 <script>
 addEventListener("load", () => {
   const level = document.getElementById("level"), say = () => document.getElementById("sigma").textContent;
+  const at_hand = level ? [level.min, level.max] : [];
   const picture = () => document.querySelector("#models canvas").toDataURL();
   const seen = [];
-  for (const at of [level.min, level.max]) {
+  for (const at of at_hand) {
     level.value = at;
     level.dispatchEvent(new Event("input"));
     seen.push([say(), picture()]);
@@ -67,6 +72,10 @@ def check(seen: dict) -> None:
     assert seen["errors"] == []
     assert seen["over"] == []
     assert seen["broken"] == 0
+
+
+def check_slider(seen: dict) -> None:
+    check(seen)
     (first, noise), (last, sample) = seen["seen"]
     assert "noise" in first
     assert "the sample" in last
@@ -76,15 +85,54 @@ def check(seen: dict) -> None:
 @pytest.mark.parametrize("width", [1000, 500])
 def test_the_slider_works_in_a_browser(tmp_path, width):
     paths = exact_setting(starts=3, steps=8).paths
-    check(browse(HEAD + slider(paths) + "</div></body></html>", tmp_path, width, dark=False))
+    check_slider(browse(HEAD + slider(paths) + "</div></body></html>", tmp_path, width, dark=False))
 
 
 def test_the_slider_shows_points_of_vectors(tmp_path):
     rng = np.random.default_rng(0)
     path = Paths(np.array([9.0, 1.0, 0.0]), rng.normal(size=(40, 3, 2)), rng.normal(size=(40, 2, 2)))
-    check(browse(HEAD + slider({"network": path, "gaussian": path}) + "</div></body></html>", tmp_path, 800, False))
+    check_slider(
+        browse(HEAD + slider({"network": path, "gaussian": path}) + "</div></body></html>", tmp_path, 800, False)
+    )
 
 
 def test_a_page_stays_small_with_large_images():
     path = Paths(np.geomspace(80, 0.1, 33), np.zeros((9, 33, 64, 64, 3)), np.zeros((9, 32, 64, 64, 3)))
     assert len(slider({"network": path, "gaussian": path, "mixture": path, "data_set": path})) < 2 * BUDGET
+
+
+def entry(verdict: str, **numbers) -> dict:
+    return {"verdict": verdict, "found": f"It {verdict} <here>.", "numbers": numbers}
+
+
+TOLD = {
+    "short": verdicts.Told(
+        {"A1": entry("agrees", two_components={"network": [0.9, 0.8, 0.95]}), "A8": entry("agrees")}, "its report"
+    ),
+    "a run of a longer name": verdicts.Told(
+        {"A1": entry("differs", two_components={"network": [0.5, 0.4, 0.6]})}, "its report", "the run is at step 9 now"
+    ),
+    "third": verdicts.Told({"A1": entry("not measured")}, verdicts.UNKNOWN),
+}
+
+
+def test_runs_side_by_side_are_a_page_that_fits(tmp_path):
+    picture = report.drawn(panels(4)[0], "png")
+    text = page(Table("Runs", "A note.", ["run", "step"], [[name, "5"] for name in TOLD]), picture, picture, TOLD)
+    assert "Stale: the run is at step 9 now" in text
+    assert text.count('<tr class="apart">') == 1, "the runs differ on A1, and on nothing else"
+    assert "&lt;here&gt;" in text
+    seen = [browse(text, tmp_path, width, dark) for width, dark in ((1000, False), (500, True))]
+    for each in seen:
+        check(each)
+    assert seen[0]["colours"] != seen[1]["colours"]
+
+
+def test_verdicts_side_by_side_hold_the_number_of_each_run_and_say_where_they_part():
+    (first,), (second,), (third,) = ([row[i] for row in verdicts.table(TOLD).rows[:1]] for i in (1, 2, 3))
+    assert (first, second) == ("agrees 0.9 (0.8 to 0.95)", "differs 0.5 (0.4 to 0.6)")
+    assert third == "not measured –"
+    assert verdicts.shown(TOLD) == ["A1", "A8"]
+    assert verdicts.sentence(TOLD) == "Of 1 claims measured on every run: the verdicts differ on A1."
+    most = verdicts.cell(entry("agrees", distance_share_of_edm={"GITS, network": [[3, 2, 4], [0.5, 0.4, 0.6]]}), "D9")
+    assert most == ("agrees", "0.5 (0.4 to 0.6)")
