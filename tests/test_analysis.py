@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from test_page import browse, check_slider
 
 import gaussdiff as gd
@@ -272,6 +273,34 @@ def test_a_report_on_vectors(tmp_path):
     missing = _check_files(directory)
     assert not any("failed here" in reason for reason in missing.values()), missing
     assert {"A3", "C1"} <= set(missing)
+
+
+@pytest.mark.slow
+def test_a_report_on_a_folder_of_rectangular_colour_images(tmp_path):
+    """Discs and rectangles of one colour on another: pictures, patches and slider in colour, and nothing that fails."""
+    rng, (y, x) = np.random.default_rng(0), np.mgrid[:8, :6]
+    (tmp_path / "shapes").mkdir()
+    for i in range(80):
+        back, front = rng.integers(0, 256, (2, 3))
+        down, across, reach = np.abs(y - rng.uniform(2, 6)), np.abs(x - rng.uniform(2, 4)), rng.uniform(1, 3)
+        inside = np.hypot(down, across) < reach if i % 2 else np.maximum(down, across) < reach
+        picture = np.where(inside[..., None], front, back).astype(np.uint8)
+        Image.fromarray(picture).save(tmp_path / "shapes" / f"{i}.png")
+    directory = tmp_path / "run"
+    tiny = ("--channels", "8", "--channel-mult", "1", "--attention", "8", "--blocks", "1", "--batch", "8")
+    data = ("--data", str(tmp_path / "shapes"), "--steps", "20", "--keep-powers")
+    trained = run("training", "train", *data, *tiny, "--out", str(directory))
+    assert trained.returncode == 0, trained.stderr
+    few = ("--starts", "8", "--steps", "6", "--components", "2")
+    done = run("analysis", "report", "--run", str(directory), "--out", str(directory), *few)
+    assert done.returncode == 0, done.stderr
+    missing = _check_files(directory)
+    assert not any("failed here" in reason for reason in missing.values()), missing
+    assert json.loads((directory / "metrics.json").read_text())["data"]["shape"] == [8, 6, 3]
+    page = (directory / "report.html").read_text(encoding="utf-8")
+    _check_page(page)
+    check_slider(browse(page, tmp_path, 500, dark=False))
+    assert '"shape": [8, 6, 3]' in page
 
 
 def _check_files(out: Path) -> dict[str, str]:
