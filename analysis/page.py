@@ -56,6 +56,7 @@ def sentences(study: Study) -> dict[str, str]:
     return {
         "data": f"{study.config.data}: {sizes}; the network after {study.step:,} steps",
         "thing": "image" if study.setting.is_image else "point",
+        "entries": "pixels" if study.setting.is_image else "coordinates",
         "article": "an" if study.setting.is_image else "a",
         "unit": "pixels run from −1 to 1" if study.setting.is_image else "those of the coordinates",
         "verdicts": _counted(study.results),
@@ -76,12 +77,19 @@ def sentences(study: Study) -> dict[str, str]:
     }
 
 
-SAID = {"agrees": "agree", "agrees in part": "agree in part", "differs": "differ", "not measured": "were not measured"}
+SAID = {  # of one claim, and of several
+    "agrees": ("agrees", "agree"),
+    "agrees in part": ("agrees in part", "agree in part"),
+    "differs": ("differs", "differ"),
+    "not measured": ("was not measured", "were not measured"),
+}
 
 
 def _counted(results: tuple[Result, ...]) -> str:
     counts = Counter(result.finding.verdict for result in results)
-    said = ", ".join(f"{counts[verdict]} {word}" for verdict, word in SAID.items() if verdict in counts)
+    said = ", ".join(
+        f"{counts[verdict]} {words[counts[verdict] > 1]}" for verdict, words in SAID.items() if verdict in counts
+    )
     return f"Of {len(results)} claims of the literature, measured on this run, {said}."
 
 
