@@ -23,6 +23,15 @@ $numbers
 </section>""")
 
 
+CAPTIONS = {
+    "images": "Left: the start, pure noise, where a model should believe in the average image. Right: the end of the "
+    "path, σ = 0, the finished image. For large σ the rows look alike, because only the mean and the covariance matter "
+    "there; they part when details are decided.",
+    "points": "Every line is one start: what the model believes from pure noise, where it should be the average point, "
+    "to the finished point, the dot. The lines leave the middle alike, and part where details are decided.",
+}
+
+
 def page(study: Study, drawings: Mapping[str, bytes]) -> str:
     """report.html. drawings: PNG files by name, "trajectories", "samples" and one for each experiment measured."""
     words = {name: html.escape(text) for name, text in sentences(study).items()}
@@ -56,6 +65,7 @@ def sentences(study: Study) -> dict[str, str]:
     return {
         "data": f"{study.config.data}: {sizes}; the network after {study.step:,} steps",
         "thing": "image" if study.setting.is_image else "point",
+        "caption": CAPTIONS["images" if study.setting.is_image else "points"],
         "entries": "pixels" if study.setting.is_image else "coordinates",
         "article": "an" if study.setting.is_image else "a",
         "unit": "pixels run from −1 to 1" if study.setting.is_image else "those of the coordinates",

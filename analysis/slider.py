@@ -27,7 +27,8 @@ def slider(paths: Mapping[str, Paths]) -> str:
 
 HINTS = {
     "images": "Each column is a model. The last row is the model's denoised image minus the network's: red where it is "
-    "darker, blue where it is lighter. States are divided by √(1 + σ²), to be seen at every noise scale.",
+    "darker, blue where it is lighter; below it, its root mean square per pixel. States are divided by √(1 + σ²), to "
+    "be seen at every noise scale.",
     "plane": "Each panel is a model: grey the noisy states, divided by √(1 + σ²), in colour the denoised values, first "
     "two coordinates.",
 }
