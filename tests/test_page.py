@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from settings import exact_setting
 
-from analysis import report, verdicts
+import training
+from analysis import compare, quality, report, study, verdicts
 from analysis.compare import Paths
 from analysis.compare_page import page
+from analysis.page import page as report_page
 from analysis.slider import BUDGET, slider
 from analysis.style import panels
-from analysis.tables import Table
+from analysis.tables import Table, metrics
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PROBE = """
@@ -136,3 +138,25 @@ def test_verdicts_side_by_side_hold_the_number_of_each_run_and_say_where_they_pa
     assert verdicts.sentence(TOLD) == "Of 1 claims measured on every run: the verdicts differ on A1."
     most = verdicts.cell(entry("agrees", distance_share_of_edm={"GITS, network": [[3, 2, 4], [0.5, 0.4, 0.6]]}), "D9")
     assert most == ("agrees", "0.5 (0.4 to 0.6)")
+
+
+def test_every_place_of_a_report_s_page_is_filled_also_where_nothing_was_measured():
+    setting = exact_setting(starts=3, steps=8)
+    samples = {name: path.samples for name, path in setting.paths.items()}
+    bare = study.Study(
+        settings=study.Settings(starts=3, steps=8),
+        config=training.Config(),
+        step=7,
+        setting=setting,
+        results=(),
+        distances=compare.distance_to_network(setting.paths),
+        variances=np.ones(2),
+        committed={name: np.ones(2) for name in setting.models},
+        quality=quality.judge(samples, setting.data, setting.features),
+        seconds={},
+    )
+    text = report_page(bare, {"trajectories": b"", "samples": b""})
+    assert "after 7 steps" in text
+    assert "pixels run from" in text
+    assert "$" not in re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
+    assert metrics(bare)["explained_variance"] == {}
