@@ -229,7 +229,9 @@ def test_a_run_beside_itself_and_its_own_beginning(trained, tmp_path):
     first, second, begun = (told["entries"] for told in found["experiments"].values())
     assert list(first) == list(begun) == ["A1", "A3"]
     assert first["A3"]["numbers"] == second["A3"]["numbers"] != begun["A3"]["numbers"]
-    assert "measured now: 48 starts, 12 steps, seed 0; of step 0" in done.stdout.replace("\n", " ")
+    made = [told["made"] for told in found["experiments"].values()]
+    assert made[2] == "measured now: 48 starts, 12 steps, seed 0; of step 0"
+    assert made[0] == made[1] != made[2]
 
 
 @pytest.mark.slow
