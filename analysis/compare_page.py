@@ -10,8 +10,8 @@ from analysis.tables import Table
 from analysis.verdicts import Told
 
 
-def page(table: Table, figure: bytes, samples: bytes, told: Mapping[str, Told]) -> str:
-    """The page. table: of what was measured of every run; figure, samples: PNG files."""
+def page(table: Table, figure: bytes, samples: bytes, told: Mapping[str, Told], images: bool) -> str:
+    """The page. table: of what was measured of every run; figure, samples: PNG files, these of images or of points."""
     return filled(
         "compare.html",
         sentence=html.escape(verdicts.sentence(told)),
@@ -19,6 +19,7 @@ def page(table: Table, figure: bytes, samples: bytes, told: Mapping[str, Told]) 
         table=html_table(table),
         figure=encoded(figure),
         samples=encoded(samples),
+        shared=": one noise for each column" if images else "",
         claims=_claims(told) if verdicts.shown(told) else "",
     )
 
@@ -35,8 +36,9 @@ def _claims(told: Mapping[str, Told]) -> str:
     rows = "".join(_row(name, told) for name in names)
     return (
         "<h2>The claims, and what was found on each run</h2><p>A verdict says whether a claim of the literature holds "
-        "on that run, by one criterion for all. Under it the number that stands in the first column, in brackets its "
-        "95 % interval. A bar at the left: the verdicts differ. Below the table is what was found, in words.</p>"
+        "on that run, by one criterion for all that are not stale. Under it the number that stands in the first "
+        "column, in brackets its 95 % interval. A bar at the left: the verdicts differ. Below the table is what was "
+        "found, in words.</p>"
         f'<div class="wide"><table class="claims compared"><thead><tr><th>claim</th>{head}</tr></thead><tbody>{rows}'
         f"</tbody></table></div>\n{''.join(_found(name, told) for name in names)}"
     )

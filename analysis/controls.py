@@ -16,6 +16,19 @@ from training.network import LearnedDenoiser
 
 Model = TypeVar("Model", bound=gd.Denoiser)
 
+FILTERS = ("edm", "v", "flow")  # objectives by which an output of 0 is a filter of x; by others it is x itself, or 0
+
+
+def usual(network: LearnedDenoiser, config: Config, gaussian: gd.Gaussian, seed: int) -> dict[str, gd.Denoiser]:
+    """The controls of a trained network by name, without the untrained one where its paths go nowhere (see FILTERS)."""
+    key = jax.random.key(seed + 2)  # not that of the starts
+    begun = {"untrained": untrained(network, config, key)} if config.objective in FILTERS else {}
+    return {
+        **begun,
+        "shuffled_weights": shuffled(network, key),
+        "shuffled_spectrum": shuffled_spectrum(gaussian, seed),
+    }
+
 
 def untrained(network: LearnedDenoiser, config: Config, key: PRNGKeyArray) -> LearnedDenoiser:
     """The network as it was before its first step, with other random weights; its last layer is 0, as in training."""

@@ -1,8 +1,9 @@
 """What an experiment is: a claim of the literature, a measurement, and the sentence that sets one beside the other."""
 
 import json
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
@@ -16,7 +17,10 @@ Verdict = Literal["agrees", "agrees in part", "differs", "not measured"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What came out: a verdict, the sentence that says it with its interval, and the numbers, finite, for JSON."""
+    """What came out: a verdict, the sentence that says it with its interval, and the numbers for JSON.
+
+    They are finite, but for the ends of an interval that is not known: NaN here, null in JSON.
+    """
 
     verdict: Verdict
     found: str
@@ -72,9 +76,19 @@ class Result:
             "criterion": about.criterion,
             "found": finding.found,
             "verdict": finding.verdict,
-            "numbers": finding.numbers,
+            "numbers": storable(finding.numbers),
             "seconds": self.seconds,
         }
+
+
+def storable(numbers: Any) -> Any:
+    """The numbers with null for the ends of intervals [value, NaN, NaN], which are not known."""
+    if isinstance(numbers, Mapping):
+        return {name: storable(one) for name, one in numbers.items()}
+    if not isinstance(numbers, list):
+        return numbers
+    unknown = len(numbers) == 3 and all(isinstance(one, float) and math.isnan(one) for one in numbers[1:])
+    return [numbers[0], None, None] if unknown else [storable(one) for one in numbers]
 
 
 def run(experiment: Experiment[Any], setting: Setting) -> Result:
@@ -84,7 +98,7 @@ def run(experiment: Experiment[Any], setting: Setting) -> Result:
     try:
         record = experiment.measure(setting)
         finding = experiment.find(record)
-        json.dumps(finding.numbers, allow_nan=False)  # what metrics.json will hold
+        json.dumps(storable(finding.numbers), allow_nan=False)  # what metrics.json will hold
         figure = experiment.draw(record)
     except NotMeasuredError as reason:
         finding = Finding("not measured", str(reason), {})

@@ -25,6 +25,12 @@ def _crossing(axis: np.ndarray, curve: np.ndarray) -> float:
     return float(np.expm1(axis[i - 1] + weight * (axis[i] - axis[i - 1])))
 
 
+def rising_and_falling(times: np.ndarray, curves: np.ndarray) -> dict[str, np.ndarray]:
+    """Which modes (K,) rise and which fall, by a factor of 2 or more, of curves (c, K)."""
+    held = np.isfinite(half_way(times, curves))
+    return {"rising": held & (curves[-1] > curves[0]), "falling": held & (curves[-1] < curves[0])}
+
+
 def exponent(variances: np.ndarray, times: np.ndarray) -> float:
     """The slope of log time on log variance, over modes (K,) with a finite time; NaN with fewer than two variances."""
     kept = np.isfinite(times) & (times > 0)

@@ -17,7 +17,7 @@ from matplotlib.figure import SubFigure
 import gaussdiff as gd
 from analysis import latent, manifold
 from analysis.setting import Setting
-from analysis.style import COLORS, LINES, NAMES
+from analysis.style import COLORS, LINES, NAMES, picture_row
 
 STEPS = np.array([-3.0, -2, -1, 0, 1, 2, 3])  # of a walk, in standard deviations of its direction
 CALLS = 16  # of the map, by DPM-Solver++(2M): its derivative compiles in half the time of Heun's
@@ -115,10 +115,10 @@ def _share(directions: np.ndarray, basis: np.ndarray) -> np.ndarray:
 def told(found: LatentMap) -> str:
     """What the singular values and the walks say."""
     top = found.values["network"].mean(0) / found.expected
-    network, *others = [f"{NAMES.get(name, name)} {one.mean():.2f}" for name, one in found.shares.items()]
-    network = network.split()[-1]
+    network = found.shares["network"].mean()
+    others = [f"{NAMES[name]} {one.mean():.2f}" for name, one in found.shares.items() if name != "network"]
     return (
-        f" Of the directions that the whole map stretches most, {top.size} of them, {network} lies in as many "
+        f" Of the directions that the whole map stretches most, {top.size} of them, {network:.2f} lies in as many "
         f"components{' (' + ', '.join(others) + ')' if others else ''}; it stretches them {top[0]:.2f} (the first) to "
         f"{top[-1]:.2f} (the last) times as much as the Gaussian's map does its own, known to {found.residual:.1g} of "
         f"the first. A walk of the noise along the first {found.along.shape[1]} components moves the image along them "
@@ -161,18 +161,9 @@ def draw_walks(figure: SubFigure, found: LatentMap) -> None:
     names = [f"component {i + 1}" for i in range(rows)] + [f"most stretched {i + 1}" for i in range(rows)]
     axes = figure.subplots(2 * rows, len(STEPS), squeeze=False)
     for line, images, name in zip(axes, found.walks, names, strict=True):
-        row(line, images, name)
+        picture_row(line, images, name)
     head(axes[0])
     figure.suptitle("Walks of the noise: what it becomes", fontsize=10)
-
-
-def row(axes: np.ndarray, images: np.ndarray, name: str) -> None:
-    """A row of pictures with a name in front."""
-    for axis, image in zip(axes, images, strict=True):
-        axis.imshow(np.clip(image.squeeze() / 2 + 0.5, 0, 1), cmap="gray_r", vmin=0, vmax=1)
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-    axes[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
 
 
 def head(axes: np.ndarray) -> None:

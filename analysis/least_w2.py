@@ -6,7 +6,7 @@ N(0, sigma_max^2) to the grid's first level `top`, then the solver has the gain 
 
     W2^2 = sum over modes of (g c sigma_max - sqrt lam)^2 + (g c m)^2,     c^2 = (lam + top^2) / (lam + sigma_max^2)
 
-so that a closed-form start (`accelerate.teleported`) is part of what is made small, and top = sigma_max has none.
+so that a closed-form start (`choices.teleported`) is part of what is made small, and top = sigma_max has none.
 """
 
 from collections.abc import Sequence

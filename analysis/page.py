@@ -31,6 +31,11 @@ CAPTIONS = {
     "to the finished point, the dot. The lines leave the middle alike, and part where details are decided.",
 }
 
+SAMPLES = {
+    "images": "Columns share their noise, except for the real images in the last row.",
+    "points": "Every dot is a sample. All models started from the same noise; the last panel shows real points.",
+}
+
 
 def page(study: Study, drawings: Mapping[str, bytes]) -> str:
     """report.html. drawings: PNG files by name, "trajectories", "samples" and one for each experiment measured."""
@@ -62,25 +67,28 @@ def sentences(study: Study) -> dict[str, str]:
     )
     ratio = {name: f"{row['nearest_training_ratio']:.2f}" for name, row in quality.items()}
     sizes = f"{len(study.data.train)} training and {len(study.data.held_out)} held-out samples"
+    kind = "images" if study.setting.is_image else "points"
+    thing = kind[:-1]
     return {
         "data": f"{study.config.data}: {sizes}; the network after {study.step:,} steps",
-        "thing": "image" if study.setting.is_image else "point",
-        "caption": CAPTIONS["images" if study.setting.is_image else "points"],
+        "thing": thing,
+        "caption": CAPTIONS[kind],
+        "under_samples": SAMPLES[kind],
         "entries": "pixels" if study.setting.is_image else "coordinates",
         "article": "an" if study.setting.is_image else "a",
         "unit": "pixels run from −1 to 1" if study.setting.is_image else "those of the coordinates",
         "verdicts": _counted(study.results),
         "samples": (
-            f"Fréchet distance to unseen images: {frechet}; for comparison, real images against real "
-            f"images: {quality['real']['frechet']:.2f} ± {quality['real']['frechet_std']:.2f}; differences smaller "
+            f"Fréchet distance to unseen {kind}: {frechet}; for comparison, real {kind} against real "
+            f"{kind}: {quality['real']['frechet']:.2f} ± {quality['real']['frechet_std']:.2f}; differences smaller "
             f"than that ± {quality['real']['frechet_std']:.2f} mean nothing. The network's samples lie "
-            f"{ratio['network']} times as far from the nearest training image as unseen images do, those of the data "
+            f"{ratio['network']} times as far from the nearest training {thing} as unseen {kind} do, those of the data "
             f"set {ratio['data_set']} times."
         ),
         "made": (
             f"{study.starts} starts, Heun's method, {settings.steps} steps on the EDM grid from σ = "
             f"{settings.sigma_max:g} to {settings.sigma_min:g} and then 0, seed {settings.seed}. "
-            f"The network: {study.config.steps} steps of {study.config.batch} images, averaged weights. "
+            f"The network: {study.step:,} steps of {study.config.batch} {thing}s, averaged weights. "
             f"The features for the Fréchet distance: {study.setting.features.name}. "
             f"{_spent(study)}"
         ),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.bootstrap import Interval, interval
-from analysis.half_way import exponent, half_way
+from analysis.half_way import exponent, half_way, rising_and_falling
 from analysis.setting import Setting
 from training.data import spread
 
@@ -97,9 +97,7 @@ def exponents(steps: np.ndarray, found: Growth) -> dict[str, Interval]:
 
     That takes three components or more whose variances span a factor of 4.
     """
-    change, learned = found.generated(), times(steps, found)
-    held = np.isfinite(learned)
-    groups = {"rising": held & (change[-1] > change[0]), "falling": held & (change[-1] < change[0])}
+    groups = rising_and_falling(steps, found.generated())
     return {name: _exponent(steps, found, group) for name, group in groups.items() if tells(found.variances[group])}
 
 

@@ -55,7 +55,8 @@ def write_one(result: Result, out: Path) -> None:
         (out / f"{about.name}.png").write_bytes(drawn(figure, "png"))
         (out / f"{about.name}.pdf").write_bytes(drawn(figure, "pdf"))
     print(f"{about.name}  {about.title}\nclaimed: {about.claim}\nfound: {result.finding.found}")
-    print(f"verdict: {result.finding.verdict}\nwritten: {out / about.name}.json, .png, .pdf")
+    print(f"verdict: {result.finding.verdict}")
+    print(f"written: {out / about.name}.json{'' if figure is None else ', .png, .pdf'}")
 
 
 def draw(study: Study) -> dict[str, Figure]:
@@ -81,7 +82,7 @@ def arrays(study: Study) -> dict[str, np.ndarray]:
 
 def _sample_rows(study: Study) -> dict[str, np.ndarray]:
     rows = {figures.NAMES[name]: path.samples for name, path in study.paths.items()}
-    return {**rows, "unseen real\nimages": study.data.held_out}
+    return {**rows, "unseen\nreal data": study.data.held_out}
 
 
 def show(shown: list[Table]) -> None:

@@ -15,7 +15,7 @@ from analysis import compare, figures, quality, report, twins, verdicts
 from analysis.compare_page import page
 from analysis.probes import SIGMAS
 from analysis.study import Settings, noise_and_grid
-from analysis.style import COLORS, noise_axes, panels
+from analysis.style import COLORS, is_image, noise_axes, panels
 from analysis.tables import Table
 from training import explain
 from training.data import load_for, spread
@@ -142,8 +142,8 @@ def table(found: Comparison) -> Table:
     return Table(
         "Runs side by side",
         f"Error, and explained variance of the denoised samples by the Gaussian and the data set, at σ = "
-        f"{SIGMAS[near_one]:.2g}. Commitment: median ratio to the Gaussian's √(3 variance). Fréchet: real images "
-        f"against real ones have {real['frechet']:.2f} ± {real['frechet_std']:.2f}. Nearest: 0 copies a training "
+        f"{SIGMAS[near_one]:.2g}. Commitment: median ratio to the Gaussian's √(3 variance). Fréchet: real data "
+        f"against real data have {real['frechet']:.2f} ± {real['frechet_std']:.2f}. Nearest: 0 copies a training "
         "sample. Last: distance of samples from the first run's, from the same noise (root mean square per entry).",
         ["run", "step", "error", "on training", "Gaussian", "data set", "commitment", "Fréchet", "nearest", "apart"],
         rows,
@@ -207,7 +207,8 @@ def write(found: Comparison, out: Path) -> None:
     numbers = json.dumps(record(found), indent=1, allow_nan=False) + "\n"
     drawing, rows = draw(found), figures.samples(found.samples)
     pictures = {"compare": report.drawn(drawing, "png"), "compare_samples": report.drawn(rows, "png")}
-    text = page(table(found), pictures["compare"], pictures["compare_samples"], found.told)
+    some = next(iter(found.samples.values()))[0]
+    text = page(table(found), pictures["compare"], pictures["compare_samples"], found.told, is_image(some))
     report.show([table(found), *([verdicts.table(found.told)] if verdicts.shown(found.told) else [])])
     out.mkdir(parents=True, exist_ok=True)
     (out / "compare.json").write_text(numbers)

@@ -20,7 +20,8 @@ from training import runs
 from training.checkpoint import versions
 from training.data import Dataset, load_for
 
-MEMORY, MODELS, LEAST = 2**31, 10, 16  # bytes that paths may take, of so many models; starts, however large they are
+MEMORY, MODELS = 5 * 2**29, 11  # bytes that paths may take, of so many models
+LEAST = 16  # starts, however large they are
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,8 @@ class Study:
 def noise_and_grid(settings: Settings, shape: tuple[int, ...]) -> tuple[jax.Array, gd.NoiseLevel]:
     """The starts (B, *shape), noise of the first level's scale, and the grid of levels; fewer starts of large images.
 
-    States and denoised images of ten models, seven that all experiments share and three that A5 adds, are held at once:
-    B (2 steps + 1) D numbers of four bytes each, which may take MEMORY.
+    States and denoised images of eleven models, eight that all experiments share and three that A5 adds, are held at
+    once: B (2 steps + 1) D numbers of four bytes each, which may take MEMORY.
     """
     levels = gd.grids.karras(settings.steps, settings.sigma_min, settings.sigma_max)
     each = 4 * MODELS * (2 * settings.steps + 1) * int(np.prod(shape))
@@ -116,7 +117,6 @@ def open_run(directory: Path, settings: Settings) -> Setting:
     data = load_for(config)
     fitted = twins.fit(data.train, settings.components, settings.seed)
     starts, levels = noise_and_grid(settings, data.shape)
-    key = jax.random.key(settings.seed + 2)
     return Setting(
         name=config.data,
         data=data,
@@ -124,11 +124,7 @@ def open_run(directory: Path, settings: Settings) -> Setting:
         starts=starts,
         levels=levels,
         seed=settings.seed,
-        controls={
-            "untrained": controls.untrained(network, config, key),
-            "shuffled_weights": controls.shuffled(network, key),
-            "shuffled_spectrum": controls.shuffled_spectrum(fitted.gaussian, settings.seed),
-        },
+        controls=controls.usual(network, config, fitted.gaussian, settings.seed),
         history={step: partial(training.load, path, "params") for step, path in runs.history(directory).items()},
         full=settings.full,
     )

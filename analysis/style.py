@@ -17,7 +17,7 @@ NAMES = {
     "low_rank": "low-rank Gaussian",
     "fine_mixture": "fine mixture",
     "local": "patches",
-    "real": "real images",
+    "real": "real data",
     "closed_form": "closed form",
     "untrained": "untrained",
     "shuffled_weights": "shuffled weights",
@@ -67,13 +67,18 @@ def image_rows(rows: list[tuple[str, np.ndarray]]) -> Figure:
     figure = Figure(figsize=(0.85 * columns + 1.4, 0.92 * len(rows) + 0.6), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for line, (name, images) in zip(axes, rows, strict=True):
-        for axis in line:
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
-        for axis, image in zip(line, images, strict=False):
-            axis.imshow(np.clip(image.squeeze() / 2 + 0.5, 0, 1), cmap="gray_r", vmin=0, vmax=1)
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+        picture_row(line, images, name)
     return figure
+
+
+def picture_row(axes: np.ndarray, images: np.ndarray, name: str) -> None:
+    """Pictures of values from -1 to 1 on a line of axes, one for each or fewer, with a name in front."""
+    for axis in axes:
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    for axis, image in zip(axes, images, strict=False):
+        axis.imshow(np.clip(image.squeeze() / 2 + 0.5, 0, 1), cmap="gray_r", vmin=0, vmax=1)
+    axes[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
 
 
 def panels(count: int, width: float = 4.2) -> tuple[Figure, list[Axes]]:

@@ -59,7 +59,7 @@ def _distance(study: Study, shown: int = 8) -> Table:
     ]
     return Table(
         "Distance of the paths from the network's",
-        f"Root mean square per entry over {study.starts} starts; images are in [-1, 1]. Last column: samples.",
+        f"Root mean square per entry over {study.starts} starts, in data units. Last column: samples.",
         ["σ =", *(f"{study.levels[i]:.2g}" for i in chosen), "end"],
         rows,
     )
@@ -95,10 +95,10 @@ def _quality(study: Study) -> Table:
     return Table(
         "Samples",
         f"Fréchet distance to {len(study.data.held_out)} held-out samples, from {study.starts} samples; "
-        f"features: {study.setting.features.name}. The row “{NAMES['real']}” is for comparison, real images against "
-        "real images: as many training images instead of samples, mean and spread (±, standard deviation) over ten "
-        "draws; differences smaller than that spread mean nothing. Nearest-training ratio: 0 copies a training image, "
-        "1 is as far from them as unseen real images are.",
+        f"features: {study.setting.features.name}. The row “{NAMES['real']}” is for comparison: as many training "
+        "samples in the place of generated ones, mean and spread (±, standard deviation) over ten draws; differences "
+        "smaller than that spread mean nothing. Nearest-training ratio: 0 copies a training sample, 1 is as far from "
+        "them as held-out samples are.",
         ["", "Fréchet distance", "nearest-training ratio"],
         rows,
     )

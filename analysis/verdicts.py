@@ -66,9 +66,10 @@ def read(place: Path) -> Told:
         metrics = json.loads(file.read_text())
         settings, entries = metrics["settings"], metrics["experiments"]
         step, version = metrics.get("step"), metrics["versions"]["gaussdiff"]
-        made = f"its report: {settings['starts']} starts, {settings['steps']} steps, seed {settings['seed']}"
+        made = f"its report: {metrics['quality']['samples']} starts, {settings['steps']} steps, seed {settings['seed']}"
         made += f"{', with more samples' if settings['full'] else ''}; gaussdiff {version}"
-        return Told(entries, f"{made}; {_at(step)}", _doubt(place, step, metrics["training"]))
+        doubts = _of_another(place, step, metrics["training"]), _by_another_rule(entries)
+        return Told(entries, f"{made}; {_at(step)}", "; ".join(filter(None, doubts)))
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(
             f"runs: expected a report's metrics.json, got {file} ({error!r}). Make the report anew."
@@ -79,7 +80,14 @@ def _at(step: int | None) -> str:
     return "of an unknown step" if step is None else f"of step {step:,}"
 
 
-def _doubt(place: Path, step: int | None, training: Mapping[str, Any]) -> str:
+def _by_another_rule(entries: Mapping[str, Mapping[str, Any]]) -> str:
+    """Which verdicts another version gave, whose criterion is not the one of today."""
+    rules = {one.name: one.criterion for one in STANDARD}
+    old = [name for name, entry in entries.items() if name in rules and entry["criterion"] != rules[name]]
+    return f"the criteria of {', '.join(old)} were others" if old else ""
+
+
+def _of_another(place: Path, step: int | None, training: Mapping[str, Any]) -> str:
     """Why the report may be of another state, or of another run."""
     found = runs.open_run(place)
     own = found.settings["config"]
@@ -96,7 +104,7 @@ def measure(label: str, place: Path, names: tuple[str, ...], settings: Settings)
         result = experiment.run(one, setting)
         entries[one.name] = result.to_json()
         print(f"{label}: {one.name} {result.finding.verdict}, {result.seconds:.0f} s", flush=True)
-    about = f"{settings.paths} starts, {settings.steps} steps, seed {settings.seed}"
+    about = f"{len(setting.starts)} starts, {settings.steps} steps, seed {settings.seed}"
     return Told(entries, f"measured now: {about}; {_at(runs.open_run(place).step)}")
 
 
@@ -121,8 +129,8 @@ def cell(entry: Mapping[str, Any] | None, name: str) -> tuple[str, str]:
     while isinstance(value, list) and value and isinstance(value[-1], list):
         value = value[-1]  # of the most calls
     if isinstance(value, list):
-        return entry["verdict"], str(Interval(*value)) if None not in value else "–"
-    return entry["verdict"], "–" if value is None else f"{value:.3g}"
+        value = value[0] if None in value else Interval(*value)
+    return entry["verdict"], "–" if value is None else str(value) if isinstance(value, Interval) else f"{value:.3g}"
 
 
 def table(told: Mapping[str, Told]) -> Table:
@@ -147,7 +155,8 @@ def sentence(told: Mapping[str, Told]) -> str:
         return "No claim was measured on all of these runs."
     apart = [name for name in both if parts(name, told)]
     differ = f"the verdicts differ on {', '.join(apart)}" if apart else "the verdicts are the same on all of them"
-    return f"Of {len(both)} claims measured on every run: {differ}."
+    claims = "claim" if len(both) == 1 else "claims"
+    return f"Of {len(both)} {claims} measured on every run: {differ}."
 
 
 def parts(name: str, told: Mapping[str, Told]) -> bool:

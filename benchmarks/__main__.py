@@ -1,16 +1,13 @@
 """Run every benchmark and print one table; --write stores it in benchmarks/RESULTS.md."""
 
 import argparse
-import importlib.metadata
 import os
 import time
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # before jax: leave memory to others
 
-import jax
-
 from benchmarks import empirical, exact, growth, mixture, neighbours, network, sampling, streamed, training_loop
-from benchmarks.timing import table
+from benchmarks.timing import machine, table
 
 HEAD = """# Benchmarks
 
@@ -18,12 +15,6 @@ Written by `python -m benchmarks --write`. Every line sets a measured thing besi
 with it in the same run. Times are medians and the ratio is the median over turns, since machines do other work too; a
 ratio below 1 is faster than the peer.
 """
-
-
-def machine() -> str:
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "diffrax", "equinox", "flax"))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{jax.default_backend()}, {cores} CPU cores, float32; {versions}"
 
 
 def main() -> None:

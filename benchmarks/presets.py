@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from benchmarks.network import products, step_of
-from benchmarks.timing import take_turns
+from benchmarks.timing import machine, take_turns
 from training.build import skeleton
 from training.config import Config, preset
 
@@ -30,12 +30,13 @@ TIMED = "toy-ring", "digits", "mnist"  # steps of at most seconds on a CPU
 
 HEAD = """# Presets
 
-Written by `python -m benchmarks.presets --write`. `training.preset(data)`, and the command line with `--data`, start
-from these settings; every field can be changed. Operations are the additions and multiplications of the products in
-one forward pass; a training step takes three times as many.
+Written by `python -m benchmarks.presets --write --time`. `training.preset(data)`, and the command line with `--data`,
+start from these settings; every field can be changed. Operations are the additions and multiplications of the products
+in one forward pass; a training step takes three times as many. Speed, and the time that all steps take at it, were
+measured for the small ones on a CPU; no large one has been trained yet.
 
-| data | samples | network | weights | MFLOP / image, forward | batch | steps | images / s, where measured |
-|---|---|---|---:|---:|---:|---:|---:|
+| data | samples | network | weights | MFLOP / image, forward | batch | steps | images / s | minutes |
+|---|---|---|---:|---:|---:|---:|---:|---:|
 """
 
 
@@ -45,14 +46,15 @@ def line(name: str, shape: tuple[int, ...], timed: bool) -> str:
     work = sum(p.operations for p in products(config, shape, 1)) / 1e6
     widths = ", ".join(str(config.channels * mult) for mult in config.channel_mult)
     network = f"MLP, {widths}" if len(shape) == 1 else f"U-Net, {widths}, {config.blocks} a side"
-    speed = f"{images_per_second(config, shape):,.0f}" if timed else ""
+    speed = _speed(config, shape) if timed else "|"
     size = " x ".join(map(str, shape))
     return f"| {name} | {size} | {network} | {weights:,} | {work:,.3g} | {config.batch} | {config.steps:,} | {speed} |"
 
 
-def images_per_second(config: Config, shape: tuple[int, ...]) -> float:
-    """Return the median rate of the training step."""
-    return config.batch / float(np.median(take_turns({"step": step_of(config, shape)}, 9)["step"]))
+def _speed(config: Config, shape: tuple[int, ...]) -> str:
+    """Two cells: the median rate of the training step, and how long all steps take at it."""
+    seconds = float(np.median(take_turns({"step": step_of(config, shape)}, 9)["step"]))
+    return f"{config.batch / seconds:,.0f} | {config.steps * seconds / 60:,.3g}"
 
 
 def main() -> None:
@@ -61,9 +63,10 @@ def main() -> None:
     parser.add_argument("--time", action="store_true", help="time the training steps of the small presets")
     options = parser.parse_args()
     lines = "\n".join(line(name, shape, options.time and name in TIMED) for name, shape in SHAPES.items())
-    print(f"{HEAD}{lines}")
+    text = f"{HEAD}{lines}\n\nMachine: {machine()}.\n"
+    print(text)
     if options.write:
-        PAGE.write_text(f"{HEAD}{lines}\n")
+        PAGE.write_text(text)
 
 
 if __name__ == "__main__":

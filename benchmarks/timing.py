@@ -1,5 +1,7 @@
 """Timing on machines that do other things too: candidates take turns, and their ratio is the median over turns."""
 
+import importlib.metadata
+import os
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,6 +19,13 @@ class Row(NamedTuple):
     peer_seconds: float
     ratio: float
     aim: str
+
+
+def machine() -> str:
+    """What the numbers were measured on, and with."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "diffrax", "equinox", "flax"))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{jax.default_backend()}, {cores} CPU cores, float32; {versions}"
 
 
 def take_turns(candidates: dict[str, Callable[[], object]], turns: int) -> dict[str, np.ndarray]:

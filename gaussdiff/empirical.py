@@ -232,10 +232,12 @@ def _refined(total: Part, points: Array, log_weights: Array, query, variance) ->
     middle = centered[None] - alpha * (points + points[:1]) / 2
     exponents = alpha * jnp.sum((points - points[:1]) * middle, axis=1) / width + (log_weights - log_weights[0])
     exponents = jnp.where(held, exponents, -jnp.inf)
-    largest = jnp.max(exponents)
+    largest = jax.lax.stop_gradient(jnp.max(exponents))
     weights = jnp.exp(exponents - largest)
     rest = total.without_leading(points)
-    scale = jnp.exp(-largest)  # at most 1: the exponent of the first is 0
+    # Exponents here are relative to the first point's, and the sums to the same number, a constant to derivatives.
+    first = total.leading[0] - jax.lax.stop_gradient(total.leading[0])  # 0, but for its derivative
+    scale = jnp.exp(-largest - first)  # at most 1: the exponent of the first is 0
     mass = jnp.sum(weights) + scale * rest.mass
     share = scale / mass
     rest = rest._replace(
@@ -255,7 +257,7 @@ def _refined(total: Part, points: Array, log_weights: Array, query, variance) ->
         centered[None] - alpha * points,
         log_weights,
         weights,
-        total.largest + largest + jnp.log(mass),
+        total.largest + first + largest + jnp.log(mass),
         rest,
         rest.square + jnp.sum(weights**2),
     )

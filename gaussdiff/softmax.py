@@ -3,6 +3,9 @@
 A part holds its largest exponent L, and sums of weights exp(l_i - L) and of what they weigh. Two parts are merged by
 scaling both to the larger L, which is associative: chunks in a loop, files and devices all combine the same way.
 Beside the sums a part keeps its leading points by index, so that their exponents can be computed again to more digits.
+
+L is a constant to derivatives, which flow through the sums: it cancels from every answer. The derivative of a maximum
+asks which entries equal it, and a compiler that computes them once more, in another order, finds none: 0 / 0.
 """
 
 from typing import NamedTuple
@@ -42,7 +45,7 @@ class Part(NamedTuple):
         """The part of a chunk of points with these exponents, of which -inf stands for weight 0."""
         # a slice of top_k's values here would turn it into a sort of the whole chunk on the CPU: hence the maximum
         found, order = jax.lax.top_k(exponents, min(leading, len(exponents)))
-        largest = jnp.max(exponents)
+        largest = jax.lax.stop_gradient(jnp.max(exponents))
         away = exponents - _finite(largest)
         weights = jnp.exp(away)
         tilt = jnp.sum(weights * jnp.where(weights > 0, away, 0))

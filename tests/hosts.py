@@ -102,6 +102,8 @@ def main(folder: Path, address: str, process: int) -> None:
         tell("there", lambda: found(folder / "run"))
         devices.any_host(False)  # and both have looked
     np.save(folder / "data.npy", np.asarray(jnp.sin(jnp.arange(200.0)).reshape(100, 2)))
+    other = training.Config(**{**vars(TINY), "learning_rate": (1e-3, 2e-3)[process]})
+    tell("other settings", lambda: training.train(other, folder / "unlike"))
     mine = training.Config(**{**vars(TINY), "data": str(folder / ("data.npy", "none.npy")[process])})
     tell("no data", lambda: training.train(mine, folder / "unread"))
     if process == 0:

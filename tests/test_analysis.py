@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from test_page import browse, check_slider
+from test_page import browse, check, check_slider
 
 import gaussdiff as gd
 from analysis import __main__ as command
@@ -226,6 +226,9 @@ def test_a_run_beside_itself_and_its_own_beginning(trained, tmp_path):
     assert found["apart"][0][2] > 0.1
     written = {"compare.html", "compare.png", "compare.pdf", "compare_samples.png"}
     assert written <= {path.name for path in tmp_path.iterdir()}
+    page = (tmp_path / "compare.html").read_text(encoding="utf-8")
+    assert "from the same noise: one noise for each column." in page
+    check(browse(page, tmp_path, 500, dark=True))
     first, second, begun = (told["entries"] for told in found["experiments"].values())
     assert list(first) == list(begun) == ["A1", "A3"]
     assert first["A3"]["numbers"] == second["A3"]["numbers"] != begun["A3"]["numbers"]
@@ -241,11 +244,15 @@ def test_what_a_run_s_own_report_says_is_read_and_doubted_where_it_is_of_another
     shutil.copytree(trained, copy)
     metrics = json.loads((reported / "metrics.json").read_text())
     doubts = []
-    for change in ({}, {"step": 100}, {"training": metrics["training"] | {"channels": 8}}):
+    entries = metrics["experiments"]
+    old = {"experiments": entries | {"A1": entries["A1"] | {"criterion": "Agrees always."}}, "step": 100}
+    for change in ({}, {"step": 100}, {"training": metrics["training"] | {"channels": 8}}, old):
         (copy / "metrics.json").write_text(json.dumps(metrics | change))
         told = verdicts.read(copy)
         doubts.append(told.doubt)
-    assert doubts == ["", "the run is at step 150 now", "it is of a run with other settings (channels)"]
+    gone_on = "the run is at step 150 now"
+    unlike = "it is of a run with other settings (channels)"
+    assert doubts == ["", gone_on, unlike, f"{gone_on}; the criteria of A1 were others"]
     assert "48 starts, 12 steps, seed 0" in told.made
     measured = {name: verdicts.cell(one, name)[1] for name, one in told.entries.items() if one["numbers"]}
     # C2 may have too few components that fall
@@ -290,6 +297,7 @@ def test_a_report_on_a_folder_of_rectangular_colour_images(tmp_path):
         Image.fromarray(picture).save(tmp_path / "shapes" / f"{i}.png")
     directory = tmp_path / "run"
     tiny = ("--channels", "8", "--channel-mult", "1", "--attention", "8", "--blocks", "1", "--batch", "8")
+    tiny += ("--objective", "noise")  # untrained it leaves everything as it is
     data = ("--data", str(tmp_path / "shapes"), "--steps", "20", "--keep-powers")
     trained = run("training", "train", *data, *tiny, "--out", str(directory))
     assert trained.returncode == 0, trained.stderr
@@ -325,7 +333,8 @@ def _check_entry(entry: dict, drawn: bool) -> None:
     assert entry["verdict"] in ("agrees", "agrees in part", "differs", "not measured")
     assert drawn == (entry["verdict"] != "not measured")
     assert bool(entry["numbers"]) == drawn
-    assert all(np.isfinite(number) for number in _leaves(entry["numbers"]) if not isinstance(number, str))
+    numbers = (leaf for leaf in _leaves(entry["numbers"]) if not (leaf is None or isinstance(leaf, str)))
+    assert all(np.isfinite(number) for number in numbers)
 
 
 def _leaves(value):

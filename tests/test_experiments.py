@@ -51,6 +51,14 @@ def test_an_experiment_that_fails_or_finds_no_number_costs_no_other(setting):
         assert (result.record, result.figure, result.finding.numbers) == (None, None, {})
 
 
+def test_an_interval_that_is_not_known_costs_no_experiment(setting):
+    unknown = [0.5, float("nan"), float("nan")]
+    found = experiment.Finding("agrees", "It is so.", {"x": {"y": [unknown, [0.5, 0.4, 0.6]]}, "n": 3})
+    result = experiment.run(dataclasses.replace(DIMENSION, find=lambda _: found), setting)
+    assert (result.finding.verdict, result.finding.found) == ("agrees", "It is so.")
+    assert result.to_json()["numbers"] == {"x": {"y": [[0.5, None, None], [0.5, 0.4, 0.6]]}, "n": 3}
+
+
 def test_shares_of_points_in_one_and_in_many_dimensions():
     line = np.linspace(0, 1, 30)[:, None] * np.ones(8)
     cloud = np.asarray(jax.random.normal(jax.random.key(0), (4000, 8)))

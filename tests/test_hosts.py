@@ -76,6 +76,15 @@ def test_a_host_whose_disk_is_full_ends_the_save_on_all_and_the_last_state_stays
 
 
 @pytest.mark.slow
+def test_hosts_that_were_asked_for_different_things_do_not_begin(reports, folder):
+    for host, rate in zip(of(reports, "other settings"), ("0.001", "0.002"), strict=True):
+        assert host["raised"] == "ValueError"
+        assert host["said"].startswith("config: expected the same settings on all hosts")
+        assert f"'learning_rate': {rate}" in host["said"]
+    assert not (folder / "unlike").exists()
+
+
+@pytest.mark.slow
 def test_data_that_one_host_lacks_and_a_folder_that_the_first_cannot_tidy_or_write_end_both(reports, folder):
     first, second = of(reports, "no data")
     assert (first["raised"], second["raised"]) == ("OSError", "FileNotFoundError")

@@ -156,7 +156,7 @@ def trained(config, x):
     def advance(params, i):
         key = jax.random.fold_in(jax.random.key(0), i)
         places = jax.random.randint(key, (config.batch,), 0, len(x))
-        grads = gradient(trainer, params, Examples(x, None), places, key)[1]
+        grads = gradient(trainer, params, Examples(x, None), places, key, 0)[1]
         # Robbins and Monro: steps that fall as 1 / i average the noise of the batches away.
         return jax.tree.map(lambda p, g: p - g * jnp.minimum(0.3, 20 / (i + 1)), params, grads), None
 

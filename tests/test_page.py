@@ -120,7 +120,7 @@ TOLD = {
 
 def test_runs_side_by_side_are_a_page_that_fits(tmp_path):
     picture = report.drawn(panels(4)[0], "png")
-    text = page(Table("Runs", "A note.", ["run", "step"], [[name, "5"] for name in TOLD]), picture, picture, TOLD)
+    text = page(Table("Runs", "A note.", ["run", "step"], [[name, "5"] for name in TOLD]), picture, picture, TOLD, True)
     assert "Stale: the run is at step 9 now" in text
     assert text.count('<tr class="apart">') == 1, "the runs differ on A1, and on nothing else"
     assert "&lt;here&gt;" in text
@@ -135,9 +135,10 @@ def test_verdicts_side_by_side_hold_the_number_of_each_run_and_say_where_they_pa
     assert (first, second) == ("agrees 0.9 (0.8 to 0.95)", "differs 0.5 (0.4 to 0.6)")
     assert third == "not measured –"
     assert verdicts.shown(TOLD) == ["A1", "A8"]
-    assert verdicts.sentence(TOLD) == "Of 1 claims measured on every run: the verdicts differ on A1."
+    assert verdicts.sentence(TOLD) == "Of 1 claim measured on every run: the verdicts differ on A1."
     most = verdicts.cell(entry("agrees", distance_share_of_edm={"GITS, network": [[3, 2, 4], [0.5, 0.4, 0.6]]}), "D9")
     assert most == ("agrees", "0.5 (0.4 to 0.6)")
+    assert verdicts.cell(entry("agrees", order_correlation=[0.5, None, None]), "A8") == ("agrees", "0.5")
 
 
 def test_every_place_of_a_report_s_page_is_filled_also_where_nothing_was_measured():

@@ -18,6 +18,7 @@ PLAIN = Config(data="folder", attention=(), channel_mult=(1, 2, 2))
         ({"batch": 14}, (16, 16, 1), 1, 2),  # 8 images fit
         ({"batch": 17}, (16, 16, 1), 1, 1),  # rather 17 than 1
         ({"batch": 3}, (64, 64, 1), 1, 1),
+        ({"batch": 25, "channels": 256}, (64, 64, 3), 1, 5),  # rather 5 than 1
         ({"batch": 32}, (32, 32, 3), 2, 8),  # half of a part on each
         ({"batch": 32}, (32, 32, 3), 32, 1),
         ({"batch": 32, "network": "dit"}, (32, 32, 3), 1, 1),

@@ -1,5 +1,6 @@
 """Eight simulated devices, and two processes, give the answers of one: data sets, samples, training."""
 
+import json
 import os
 import signal
 import socket
@@ -69,10 +70,10 @@ def test_fully_sharded_weights_lie_in_pieces_on_eight_devices():
 
 @pytest.mark.slow
 def test_training_does_not_depend_on_the_number_of_devices_and_processes(tmp_path):
-    """One device; eight, then one; eight with weights in pieces; two processes of four devices each, twice.
+    """One device; eight, then one; eight with weights in pieces; two processes of four devices each, in three ways.
 
     The two write their state together, in pieces, when one of them is told to stop; they read it again, and one process
-    reads it.
+    reads it. Where all hold the weights the first one writes, and each reads its own part of the batches.
     """
     finish(train(tmp_path / "moved", 8, "--steps", "3"), train(tmp_path / "one", 1), train(tmp_path / "full", 8, *FULL))
     two = pair(tmp_path / "two")
@@ -84,14 +85,20 @@ def test_training_does_not_depend_on_the_number_of_devices_and_processes(tmp_pat
     assert [process.communicate(timeout=300)[1].count("stopped at step 3, saved in") for process in two] == [1, 1]
     assert [process.returncode for process in two] == [130, 130]
     finish(*pair(tmp_path / "two"))
+    finish(*pair(tmp_path / "apart", "--sharding", "replicated", "--data-on", "host"))
     assert [path.name for path in sorted((tmp_path / "two" / "checkpoints").glob("*/state"))] == ["state"] * 2
     states = {path.name: checkpoint.latest(path) for path in tmp_path.iterdir()}
     assert {name: state.step for name, state in states.items() if state} == dict.fromkeys(states, 6)
     for name, state in states.items():
-        assert len(states) == 4
+        assert len(states) == 5
         for place, array in state.arrays.items():
             np.testing.assert_allclose(array, states["one"].arrays[place], 2e-3, 2e-6, err_msg=f"{name} {place}")
-    assert (tmp_path / "two" / "train.jsonl").read_text().count("\n") == 2
+    logs = {name: (tmp_path / name / "train.jsonl").read_text().splitlines() for name in states}
+    assert {len(lines) for lines in logs.values()} == {2}
+    for lines in logs.values():
+        for line, expected in zip(map(json.loads, lines), map(json.loads, logs["one"]), strict=True):
+            assert line["loss"] == pytest.approx(expected["loss"], 1e-4)
+            assert line.get("held_out_loss") == pytest.approx(expected.get("held_out_loss"), 1e-4)
     assert len(list((tmp_path / "two" / "samples").iterdir())) == 2
     assert "finished" in (tmp_path / "two" / "index.html").read_text()
 

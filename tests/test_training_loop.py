@@ -192,7 +192,7 @@ def test_ctrl_c_while_compiling_is_answered_at_once(presses, tmp_path):
     assert process.stderr is not None
     assert process.stdout.readline() == "step 0 of 1000  compiling\n"
     process.send_signal(signal.SIGINT)
-    assert process.stderr.readline().startswith("stopping after this step")
+    assert process.stderr.readline().startswith("stopping soon, and saving")
     assert process.poll() is None
     if presses == 2:
         process.send_signal(signal.SIGINT)
@@ -222,7 +222,7 @@ def test_the_first_ctrl_c_is_noted_and_the_second_acts_as_before(capfd):
         assert asked.wait(10)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
-    assert capfd.readouterr().err.startswith("stopping after this step; while compiling")
+    assert capfd.readouterr().err.startswith("stopping soon, and saving; while compiling")
     assert [signal.getsignal(number) for number in interrupts.SIGNALS] == before
 
 

@@ -87,7 +87,7 @@ def test_untrained_loss_is_one_on_data_of_the_stated_scale():
     config = dataclasses.replace(TINY, batch=4096, sigma_data=2.0)
     trainer = Trainer.create(config, (2,), None)
     data = Examples(2 * jax.random.normal(jax.random.key(1), (4096, 2), jnp.float32), None)
-    losses = jax.jit(lambda params, key: gradient(trainer, params, data, None, key)[0])
+    losses = jax.jit(lambda params, key: gradient(trainer, params, data, None, key, 0)[0])
     loss = float(losses(trainer.initial().params, jax.random.key(2)))
     # Each of 4096 terms is a mean of 2 squared normals about 1: standard error sqrt(2 / 2 / 4096) = 0.016, and the
     # data set's own variance varies by as much; 5 of both.

@@ -89,7 +89,7 @@ def assess(
             found[name] = measure()
             if name == "likelihood" and (reasons := unsolved(found[name])):
                 found.setdefault("failed", {})[name] = "; ".join(reasons)
-        except (RuntimeError, ValueError, MemoryError) as error:  # a solve that stops short, features of one's own
+        except (RuntimeError, ValueError, MemoryError) as error:  # memory, features of one's own
             found.setdefault("failed", {})[name] = str(error).strip() or repr(error)
         tell(found)
     return found

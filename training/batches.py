@@ -36,8 +36,8 @@ def indices(seed: int, step: int, count: int, batch: int) -> np.ndarray:
 
 
 def on_device(x: Any, labels: Any) -> Examples:
-    """Return the examples in the memory of every device, with as many of the labels."""
-    return devices.place(Examples(x, None if labels is None else labels[: len(x)]), devices.everywhere())
+    """Return the examples in the memory of every device."""
+    return devices.place(Examples(x, labels), devices.everywhere())
 
 
 @contextmanager

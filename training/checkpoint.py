@@ -87,7 +87,6 @@ def save_pieces(run: Path, step: int, state: Any, settings: Mapping[str, Any], k
     jax.block_until_ready(state)
     final = _place(run, step)
     writing = _aside(final, "all")
-
     explained = partial(disk.explained, final, lambda: _cure(run))
 
     def begin() -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 # Fields that say how long to train, how often to look, and where the work is done. They do not change what step k
-# computes (but for the rounding of other parts of a batch or another device count), so an existing run may be continued
-# with other values; every other field is fixed once the run has started.
+# computes of the same data (but for the rounding of other parts of a batch or another device count), so an existing run
+# may be continued with other values; every other field is fixed once the run has started.
 CADENCE = frozenset({"steps", "checkpoint_every", "keep_last", "keep_every", "keep_powers", "log_every"})
 CADENCE |= {"evaluate_every", "sample_every", "explain"}
 CADENCE |= {"data_dir", "data_on", "accept_data", "accumulate", "remat", "sharding"}

@@ -10,6 +10,10 @@ from .checkpoint import Checkpoint
 from .data import Dataset, Rows, spread
 
 MOST = 256  # rows of each part whose bytes enter the fingerprint
+DEALT_ANEW = (
+    "Where they have no test part of their own, samples whose numbers changed were dealt anew into training and "
+    "held-out ones: the network may have seen some of those that judge it from here on."
+)
 
 
 class Contents(NamedTuple):
@@ -52,18 +56,18 @@ class Contents(NamedTuple):
         began = Contents.of_run(found)
         if began is None:
             return
-        now = self if began.labels else self._replace(labels=None)  # a version did not note labels
+        now = self if began.labels else self._replace(labels=None)  # an earlier version did not note labels
         if began == now:
             return
-        said = f"data: this run was started on {began}, got {now}"
+        said, why = f"data: this run was started on {began}, got {now}", ""
         if drawn:
-            said += ": another law, or samples drawn on another kind of device"
+            why = ": another law, or samples drawn on another kind of device"
         elif not accept:
             raise ValueError(
                 f"{said}; give the data of the run, or choose another --out. Where only the version of Pillow changed, "
                 "which may decode the same pictures to other pixels, --accept-data goes on with these"
             )
-        warnings.warn(said, stacklevel=2)
+        warnings.warn(f"{said}{why}. {DEALT_ANEW}", stacklevel=2)
 
     def __str__(self) -> str:
         told = f", labels {self.labels[:8]}" if self.labels else ""

@@ -26,11 +26,21 @@ Result = TypeVar("Result")
 def join_hosts() -> None:
     """Become one of several hosts: as SLURM or a TPU pod say, or by three environment variables.
 
-    JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+    JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID. ValueError for a number that
+    is none, and where the hosts cannot meet.
     """
-    numbers = [os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")]
-    count, process = (None if number is None else int(number) for number in numbers)
-    jax.distributed.initialize(num_processes=count, process_id=process)
+    count, process = (_number(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
+    try:
+        jax.distributed.initialize(num_processes=count, process_id=process)
+    except RuntimeError as error:
+        raise ValueError(f"distributed: the hosts could not meet: {error}") from error
+
+
+def _number(name: str) -> int | None:
+    text = os.environ.get(name)
+    if text is not None and not text.isdecimal():
+        raise ValueError(f"{name}: expected a whole number, got {text!r}; set it on every host")
+    return None if text is None else int(text)
 
 
 def is_first_host() -> bool:

@@ -68,7 +68,7 @@ def noted() -> Iterator[threading.Event]:
 
     def answer() -> None:
         asked.set()
-        print("stopping after this step; while compiling that may take half a minute", file=sys.stderr, flush=True)
+        print("stopping soon, and saving; while compiling that may take half a minute", file=sys.stderr, flush=True)
 
     with first(answer):
         yield asked

@@ -1,6 +1,7 @@
 """The training loop: start or continue a run, look at it now and then, save it, stop cleanly."""
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +23,7 @@ from .step import Trainer, TrainState
 
 SCALES = (0.1, 5.0)  # standard deviations of data that the default noise levels, .002 to 80, are made for
 JUDGED = 512  # held-out samples at most that a look judges
+PER_HOST = {"data", "data_dir", "accept_data"}  # settings that may differ: where each host has the same data
 
 Save = Callable[[TrainState, int], None]
 
@@ -30,17 +32,27 @@ def train(config: Config, out: str | Path, dataset: data.Dataset | gd.Distributi
     """Train to `config.steps` in the folder `out`, from its newest whole checkpoint where there is one.
 
     dataset: what to train on (of a distribution, samples) instead of loading `config.data`, which then is only a name.
-    Returns the model of the averaged weights. A run that is far enough is reused at once. ValueError, with nothing
-    touched, where `out` holds a run with other settings (all but steps and how often to look) or on other data, and
-    where another process trains in it. FloatingPointError where the loss is no longer finite and OSError where the
-    state cannot be saved: the last good checkpoint stays. KeyboardInterrupt after Ctrl-C or SIGTERM: the state is saved
-    first. Of several hosts all raise where one does.
+    Returns the model of the averaged weights. A run that is far enough is reused, after a look at the data where they
+    are given or a file of arrays. ValueError, with nothing touched, where `out` holds a run with other settings (all
+    but config.CADENCE) or on other data, and where another process trains in it. FloatingPointError where the loss is
+    no longer finite and OSError where the state cannot be saved: the last good checkpoint stays. KeyboardInterrupt
+    after Ctrl-C or SIGTERM: the state is saved first. Of several hosts all raise where one does, but for one that
+    cannot read a batch in the middle: the others end when jax misses it.
     """
     out = Path(out).expanduser().resolve()
+    _check_hosts(config)
     if _is_trained(config, out, _found(config, out), dataset):  # to be used, not written to: by as many as like
         return runs.load(out)
     with lock.held(out):
         return _train(config, out, dataset)
+
+
+def _check_hosts(config: Config) -> None:
+    """ValueError where hosts were asked for other things: what each computes would not fit together."""
+    asked = {name: value for name, value in vars(config).items() if name not in PER_HOST}
+    digest = hashlib.sha256(repr(sorted(asked.items())).encode()).hexdigest()
+    if not devices.agree(int(digest[:7], 16)):
+        raise ValueError(f"config: expected the same settings on all hosts, got {asked} on this one; set them alike")
 
 
 def _found(config: Config, out: Path) -> checkpoint.Checkpoint | None:
@@ -49,7 +61,8 @@ def _found(config: Config, out: Path) -> checkpoint.Checkpoint | None:
     if not devices.agree(-1 if found is None else found.step):
         raise ValueError(f"out: expected one folder that all hosts share, got {out}, where they find different states")
     if found is not None:
-        _check_same(Config.from_json(found.settings["config"]), config, out)
+        saved = Config.from_json(found.settings["config"])
+        devices.together(lambda: _check_same(saved, config, out), "continue the run")
     return found
 
 
@@ -80,14 +93,15 @@ def _train(config: Config, out: Path, dataset: data.Dataset | gd.Distribution | 
     if config.sigma_data is None:
         scale = devices.together(lambda: _scale(found, examples), "measure the data")
         config = dataclasses.replace(config, sigma_data=scale)
-    trainer = Trainer.create(config, examples.shape, examples.classes)
+    trainer = devices.together(lambda: Trainer.create(config, examples.shape, examples.classes), "build the network")
     contents = devices.together(lambda: Contents.of(examples, config.labels), "read the data")
     if not all(devices.agree(int(digest[:7], 16)) for digest in (contents.fingerprint, contents.labels or "0")):
         raise ValueError(f"data: expected the same data on all hosts, got {contents} on this one; copy them from one")
     if found is not None:
-        _check_data(config, found, examples, contents)
+        devices.together(partial(_check_data, config, found, examples, contents), "continue the run")
     save = partial(_save, trainer, contents, out)
     state = _begin(trainer, out, found, save)
+    del found  # as large as the state
     if config.steps:
         state = _advance(trainer, state, examples, out, save)
     return trainer.model(state.ema[0])
@@ -212,7 +226,9 @@ def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Pa
     return state
 
 
-def _write_down(book: journal.Journal, watcher: watch.Watcher, done: int, mean: float, rate: float, seen: watch.Seen):
+def _write_down(
+    book: journal.Journal, watcher: watch.Watcher, done: int, mean: float, rate: float, seen: watch.Seen
+) -> None:
     book.note(done, mean, rate, *seen)
     watcher.tell()
 

@@ -15,7 +15,7 @@ def of(config: Config, shape: tuple[int, ...]) -> int:
     """Return the number of parts; ValueError where the devices cannot share a part evenly.
 
     `accumulate`, or where it is 0: one, but on a CPU, for all but transformers, as many as bring a part on each device
-    nearest to CACHED numbers in at least two samples, since each part also costs a sum over the weights.
+    nearest to CACHED numbers, in at least two samples, since each part also costs a sum over the weights.
     """
     devices, asked = jax.device_count(), config.accumulate or 1
     if config.batch // asked % devices:
@@ -26,6 +26,6 @@ def of(config: Config, shape: tuple[int, ...]) -> int:
         )
     if config.accumulate or jax.default_backend() != "cpu" or config.network == "dit":
         return asked
-    share, fitting = config.batch // devices, max(2, CACHED / (math.prod(shape[:-1]) * config.channels))
-    even = [parts for parts in range(1, share + 1) if share % parts == 0]
+    share, fitting = config.batch // devices, CACHED / (math.prod(shape[:-1]) * config.channels)
+    even = [parts for parts in range(1, share // 2 + 1) if share % parts == 0] or [1]
     return min(even, key=lambda parts: abs(math.log(share / parts / fitting)))

@@ -6,8 +6,8 @@
 What step n computes depends on the state, the data and (seed, n) alone: which images is training/batches.py, and their
 levels and noise come from fold_in(key(seed), n), so a restored run goes on with the batches it would have seen.
 
-It is two programs. One adds the gradient of a part of the batch to a total and is called once for each part
-(training/parts.py), the other moves the weights by the total. A loop over the parts inside a program made a step 20
+It is three programs: an empty total; the gradient of one part of the batch added to it, called once for each part
+(training/parts.py); and the weights moved by the total. A loop over the parts inside a program made a step 20
 times slower on a CPU, where XLA is slow at the weight gradients of a loop's convolutions; unrolled, it compiles long.
 """
 
@@ -232,7 +232,7 @@ def gradient(
     examples: Examples,
     indices: Int[Array, " batch"] | None,
     key: PRNGKeyArray,
-    part: ArrayLike = 0,
+    part: ArrayLike,
 ) -> Total:
     """Return the weighted error of one part of a batch, the examples at `indices` or all, and its loss's gradient.
 

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 import gaussdiff as gd
 from analysis.bootstrap import Interval
+from analysis.compare import leading_modes
 from analysis.experiment import Experiment, Finding, verdict
 from analysis.parts import Part, by_mode, compared, gains, with_local
 from analysis.probes import Probes, ask, share
@@ -27,7 +28,6 @@ QUOTED = (0.1, 1.0, 2.0)  # the noise scales of the published table
 TWINS = ("gaussian", "data_set")
 WELL, HALF = 0.95, 0.5
 LARGE = 2  # deviations of the data, from which on noise is called large
-MODES = 40
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def measure(setting: Setting) -> Record:
         parts["held_out"] = with_local(parts["held_out"], setting.held_out, setting.local.beliefs)
     gaussian = setting.gaussian
     variances = np.asarray(gaussian.eigvals, np.float64)
-    count = min(MODES, int((variances > 1e-3 * variances[0]).sum()))
+    count = leading_modes(gaussian)
     basis = np.asarray(gaussian.eigvecs, np.float64)[:, :count]
     return Record(
         sigma=setting.held_out.sigma,

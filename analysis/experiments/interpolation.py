@@ -19,7 +19,7 @@ from analysis.controls import as_well
 from analysis.experiment import Experiment, Finding, NotMeasuredError, verdict
 from analysis.manifold import linear, rescaled, spherical, thinned
 from analysis.setting import Setting
-from analysis.style import is_image
+from analysis.style import is_image, picture_row
 from training.features import unseen
 from training.quality import draws
 
@@ -191,11 +191,7 @@ def draw(record: Record) -> Figure:
 def _draw_rows(figure: SubFigure, record: Record) -> None:
     axes = figure.subplots(len(record.rows), len(record.shares))
     for line, (name, images) in zip(axes, record.rows.items(), strict=True):
-        for axis, image in zip(line, images, strict=True):
-            axis.imshow(np.clip(image.squeeze() / 2 + 0.5, 0, 1), cmap="gray_r", vmin=0, vmax=1)
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+        picture_row(line, images, name)
     for axis, share in zip(axes[0], record.shares, strict=True):
         axis.set_title(f"{share:.2g}", fontsize=8)
 

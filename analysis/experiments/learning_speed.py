@@ -19,16 +19,16 @@ from matplotlib.figure import Figure
 
 import gaussdiff as gd
 from analysis.bootstrap import Interval, interval
-from analysis.compare import follow
+from analysis.compare import follow, leading_modes
 from analysis.experiment import Experiment, Finding, NotMeasuredError, Verdict
 from analysis.experiments.order_of_learning import chosen
-from analysis.half_way import exponent, half_way
+from analysis.half_way import exponent, half_way, rising_and_falling
 from analysis.patch_learning import Growth, exponents, fitting, growth, tells
 from analysis.patch_learning import times as patch_times
 from analysis.setting import Setting
 from analysis.style import panels
 
-MODES, STEPS = 40, 10
+STEPS = 10  # of a sampler
 FLAT = 0.25  # an exponent nearer to 0 than to -1/2
 UNSEEN = 0.1  # the share of components that may be learned before the first saved state after step 0
 
@@ -52,7 +52,7 @@ def measure(setting: Setting) -> Record:
     steps = [0, *steps] if 0 in setting.history else steps
     gaussian = setting.gaussian
     variances = np.asarray(gaussian.eigvals, np.float64)
-    count = min(MODES, int((variances > 1e-3 * variances[0]).sum()))
+    count = leading_modes(gaussian)
     basis, mean = np.asarray(gaussian.eigvecs, np.float64)[:, :count], np.asarray(gaussian.mean, np.float64)
     smallest, largest = np.sqrt(variances[[count - 1, 0]])
     levels = gd.grids.karras(STEPS, float(smallest) / 2, 10 * float(largest))
@@ -140,8 +140,7 @@ def _patch_numbers(record: Record, size: int, found: dict[str, Interval]) -> dic
 
 def split(record: Record) -> dict[str, np.ndarray]:
     """Which components (K,) rise, and which fall, by a factor of 2 or more."""
-    change, held = record.coefficients.var(1), np.isfinite(times(record.steps, record.coefficients))
-    return {"rising": held & (change[-1] > change[0]), "falling": held & (change[-1] < change[0])}
+    return rising_and_falling(record.steps, record.coefficients.var(1))
 
 
 def _counted(groups: dict[str, np.ndarray]) -> str:

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure, SubFigure
 from analysis import latent_map, manifold
 from analysis.bootstrap import Interval, interval
 from analysis.experiment import Experiment, Finding, verdict
-from analysis.latent_map import STEPS, LatentMap, head, row
+from analysis.latent_map import STEPS, LatentMap, head
 from analysis.setting import Setting
-from analysis.style import COLORS, LINES, NAMES, NOISE_AXIS, is_image
+from analysis.style import COLORS, LINES, NAMES, NOISE_AXIS, is_image, picture_row
 
 SCALES = (4.0, 1.0, 0.5, 0.2)  # noise scales, in standard deviations of the first component
 OUTLINE, SHOWN = 1, 2  # which of them is judged, and at which one walks
@@ -182,8 +182,8 @@ def _draw_walks(figure: SubFigure, record: Record) -> None:
     rows = len(record.straight)
     axes = figure.subplots(2 * rows, len(STEPS), squeeze=False)
     for i in range(rows):
-        row(axes[2 * i], record.straight[i], f"direction {i + 1}")
-        row(axes[2 * i + 1], record.redenoised[i], "denoised again")
+        picture_row(axes[2 * i], record.straight[i], f"direction {i + 1}")
+        picture_row(axes[2 * i + 1], record.redenoised[i], "denoised again")
     head(axes[0])
     figure.suptitle(f"Walks along what is undecided at σ = {record.sigma[SHOWN]:.2g}", fontsize=10)
 
@@ -196,7 +196,7 @@ def _draw_maps(figure: SubFigure, record: Record) -> None:
     axes = figure.subplots(4, len(maps["network"]), squeeze=False)
     shown = None
     for i, (name, images) in enumerate(record.finals.items()):
-        row(axes[2 * i], images, NAMES[name])
+        picture_row(axes[2 * i], images, NAMES[name])
         for axis, levels in zip(axes[2 * i + 1], maps[name], strict=True):
             shown = axis.imshow(levels, cmap="viridis", norm="log", vmin=low, vmax=high)
             axis.set(xticks=[], yticks=[])

@@ -177,8 +177,8 @@ MEAN_SHIFT = Experiment(
     "and widths; in part where one of these, exactness or the count, holds.",
     caption="The share of states whose denoised image has a higher kernel density of the training data than the "
     "state: columns by the noise of the state, rows by the width of the kernel. On the dotted line the two are equal, "
-    "and the data set's own step is mean shift. White: changes below rounding, which do not count. An untrained "
-    "network, which draws every state to the mean, climbs as well: climbing alone is no sign of learning.",
+    "and the data set's own step is mean shift. White: changes below rounding, which do not count. Climbing alone is "
+    "no sign of learning where a control climbs as well.",
     measure=measure,
     find=find,
     draw=draw,

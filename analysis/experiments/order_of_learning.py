@@ -215,8 +215,8 @@ ORDER_OF_LEARNING = Experiment(
     "one of them.",
     caption="What the Gaussian and the data set leave of the network's score and of its denoised samples, over the "
     "steps of training, on held-out samples, as a mean over noise scales from .1 to 3 deviations of the data. Right: "
-    "the Gaussian at each noise scale. Dotted: a Gaussian "
-    "with a shuffled spectrum; dashed grey: the Gaussian, of checkpoints with their weights shuffled.",
+    "the Gaussian at each noise scale. Dotted with crosses: a Gaussian with a shuffled spectrum; dashed grey: "
+    "the Gaussian, of checkpoints with their weights shuffled.",
     measure=measure,
     find=find,
     draw=draw,
