@@ -184,3 +184,31 @@ def test_other_points_and_levels_compile_nothing():
 def test_bad_input_is_refused(call, message, unchecked):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"xla_backend_optimization_level": 0},
+        {"xla_backend_optimization_level": 1},
+        {"xla_cpu_use_fusion_emitters": False},
+    ],
+    ids=["none", "little", "old"],
+)
+def test_derivatives_do_not_depend_on_how_they_are_compiled(options):
+    """The derivative of a maximum asks what equals it, which numbers that are computed twice need not."""
+    rng = np.random.default_rng(5)
+    model = gd.Empirical(rng.normal(size=(40, 2, 3)), 0.3, np.log(rng.dirichlet(np.ones(40))), chunk=7)
+    x = jnp.asarray(rng.normal(size=(5, 2, 3)))
+    levels = zoo.cast(zoo.stack(zoo.LEVELS), np.float64)
+
+    def slopes(x, level):
+        forward = jax.jvp(lambda x: model.denoise(x, level), (x,), (jnp.ones_like(x),))[1]
+        return forward, jax.grad(model.log_prob)(x, level), jax.grad(lambda x: model.posterior(x, level).entropy)(x)
+
+    def everywhere(x):
+        return jax.vmap(lambda level: jax.vmap(lambda one: slopes(one, level))(x))(levels)
+
+    for found, expected in zip(jax.jit(everywhere, compiler_options=options)(x), jax.jit(everywhere)(x), strict=True):
+        assert jnp.isfinite(expected).all()
+        np.testing.assert_allclose(found, expected, 1e-9, 1e-9 * float(jnp.abs(expected).max()))
