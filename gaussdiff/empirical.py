@@ -183,7 +183,8 @@ class DataSet(Distribution):
         check_level(level)
         centered = (x - level.alpha * self.mean).reshape(-1)
         variance = level.alpha**2 * self.bandwidth**2 + level.sigma**2
-        width = jnp.maximum(variance, _resolved(centered, self._radius(), level.alpha))
+        smallest = _resolved(centered, self._radius(), level.alpha)
+        width = jnp.where(variance < smallest, smallest, variance)  # no maximum: see softmax.py
         query = (centered, level.alpha, width)
 
         def part(query, offsets, half_norms, log_weights, indices):

@@ -119,7 +119,8 @@ class Truncated(Distribution):
         centered = (x - alpha * full.mean).reshape(-1)
         variance = alpha**2 * full.bandwidth**2 + level.sigma**2
         gain = safe_divide(level.sigma**2, variance, 1.0)
-        width = jnp.maximum(variance, jnp.finfo(variance.dtype).tiny / jnp.finfo(variance.dtype).eps)
+        smallest = jnp.finfo(variance.dtype).tiny / jnp.finfo(variance.dtype).eps
+        width = jnp.where(variance < smallest, smallest, variance)
         most, radius = full.offsets.shape[0], jnp.sqrt(2 * jnp.max(full.half_norms))
         reach = 2 * width * jnp.maximum(jnp.log(2 * most * radius * gain / self.tolerance), 0)
         queries = jax.lax.stop_gradient((self, centered[None], alpha[None], reach[None]))

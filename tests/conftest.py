@@ -1,11 +1,14 @@
 """Every test runs in float64, with shapes checked while the code runs and no silent broadcasting of ranks."""
 
 import os
+from pathlib import Path
 
 # The suite compiles thousands of small programs that run once; without the newer emitters of fused loops that takes
-# half the time. `XLA_FLAGS= make test` compiles as users do. Before the first import of jax, which reads it. (No
-# optimization at all would be faster still, but loops compiled so gave NaN where no operation makes one.)
+# half the time. `XLA_FLAGS= make test` compiles as users do. What took a while to compile is kept on disk, for the other
+# processes of the suite, which train the same small networks, and for its next run. Before the first import of jax.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import jax
 import jaxtyping
