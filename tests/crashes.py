@@ -11,8 +11,9 @@ to be saved again, is damaged, and step 4 is to go. Where it is about to make it
     full        the disk is full, once;
     readonly    the disk is read-only, from there on.
 
-Orbax makes its files outside Python, where no change can be counted; what was not flushed of them is lost all the same.
-Of the pieces, which take longer, "power" and "full" are tried, in a run that is not new.
+Orbax makes its files outside Python, where no change can be counted, and now and then one more of them, so that their
+flushes are not counted either; what was not flushed of them is lost all the same. Of the pieces, which take longer,
+"power" and "full" are tried, in a run that is not new.
 
 Prints one line of JSON for each, up to the i that is never reached: what was done and said, and what was found then.
 """
@@ -66,6 +67,7 @@ class Fault:
         self.run, self.how, self.reach, self.struck = run, how, reach, False
         self.done: list[str] = []
         self.safe = {path.stat().st_ino for path in run.rglob("*")}  # inodes that were there, or were flushed since
+        self.known = {*self.safe, run.parent.stat().st_ino}  # inodes that were there, or were made by Python
         self.unflushed: list[tuple[int, Callable[[], Any]]] = []  # an inode to be flushed, and what is lost before
         for name in CHANGES:
             setattr(os, name, self.guarded(name, getattr(os, name)))
@@ -74,6 +76,9 @@ class Fault:
     def guarded(self, name: str, call: Callable) -> Callable:
         def instead(*arguments: Any, **options: Any) -> Any:
             if name == "open" and not {"w", "wb"} & set(arguments[1:]):
+                return call(*arguments, **options)
+            if name == "fsync" and os.fstat(arguments[0]).st_ino not in self.known:
+                self.safe.add(os.fstat(arguments[0]).st_ino)
                 return call(*arguments, **options)
             if len(self.done) == self.reach and not (self.struck and self.how == "full"):
                 self.strike()
@@ -120,9 +125,11 @@ class Fault:
         folder = os.open(path.parent, os.O_RDONLY)  # follows the folder when it is renamed
         inode = os.fstat(folder).st_ino
         if name == "mkdir":
+            self.known.add(path.stat().st_ino)
             self.unflushed.append((inode, lambda: shutil.rmtree(path.name, ignore_errors=True, dir_fd=folder)))
         if name == "open":
             file = os.dup(result.fileno())
+            self.known.add(os.fstat(file).st_ino)
             self.unflushed.append((inode, lambda: os.unlink(path.name, dir_fd=folder)))
             self.unflushed.append((os.fstat(file).st_ino, lambda: os.ftruncate(file, 0)))
         if name == "replace" and path.exists():

@@ -134,6 +134,7 @@ def test_components_that_never_settle_are_said_and_drawn(setting):
     finding = EMERGENCE.find(few)
     assert finding.verdict == "differs"
     assert "components 4 settle" in finding.found
+    assert finding.numbers["settled"]["network"] == len(finding.numbers["measured_level_by_component"]["network"]) == 4
     assert EMERGENCE.draw(few).get_suptitle().startswith("Too few")
 
 

@@ -7,6 +7,7 @@ of that level rises by 1/2 per unit of log variance.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -72,8 +73,15 @@ def ratio(record: Record, levels: np.ndarray) -> float:
 def find(record: Record) -> Finding:
     """In order where the ranks agree as well as ORDER; as predicted where slope and height do too."""
     settled = {name: int(np.isfinite(record.levels(name)).sum()) for name in record.products}
+    numbers: dict[str, Any] = {
+        "components": len(record.variances),
+        "settled": settled,
+        "variance": record.variances.tolist(),
+        "predicted_level": record.predicted.tolist(),
+        "measured_level_by_component": {name: _settled(record.levels(name)) for name in record.products},
+    }
     if settled["network"] < LEAST:
-        return Finding("differs", f"Of the network's components {settled['network']} settle within the grid.", {})
+        return Finding("differs", f"Of the network's components {settled['network']} settle within the grid.", numbers)
     order, rise, height = (_over_paths(record, statistic) for statistic in (_order, slope, ratio))
     judged = [name for name, count in settled.items() if count >= LEAST]
     others = ", ".join(f"{NAMES[name]} {slope(record, record.levels(name)):.2f}" for name in judged[1:])
@@ -82,9 +90,7 @@ def find(record: Record) -> Finding:
         f"rank correlation {order} (95 % interval over paths), log level rises by {rise} per unit of log variance "
         f"(closed form .5; by the same solver {others}), and levels lie at {height} of √(3 variance)."
     )
-    numbers = {
-        "components": len(record.variances),
-        "settled": settled,
+    numbers |= {
         "network_interval": {
             name: list(one)
             for name, one in (("rank_correlation", order), ("slope", rise), ("over_predicted", height))
@@ -93,9 +99,6 @@ def find(record: Record) -> Finding:
         "rank_correlation": {name: _order(record, record.levels(name)) for name in judged},
         "slope": {name: slope(record, record.levels(name)) for name in judged},
         "over_predicted": {name: ratio(record, record.levels(name)) for name in judged},
-        "variance": record.variances.tolist(),
-        "predicted_level": record.predicted.tolist(),
-        "measured_level_by_component": {name: _settled(record.levels(name)) for name in record.products},
     }
     ordered, placed = order.value >= ORDER, 1 / RATIO <= height.value <= RATIO
     alike = ordered and abs(rise.value - 0.5) <= SLOPE and placed
