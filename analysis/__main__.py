@@ -16,11 +16,11 @@ class Report:
     """Compare a training run with its closed-form twins; write metrics.json, arrays.npz, figures and report.html."""
 
     run: Path  # folder of the training run
-    out: Path  # folder to write to; may be the run's own
+    out: Path | None = None  # folder to write to; by default the run's own, where `compare` reads reports
     settings: tyro.conf.OmitArgPrefixes[Settings] = field(default_factory=Settings)
 
     def __call__(self) -> None:
-        report.write(run(self.run, self.settings), self.out)
+        report.write(run(self.run, self.settings), _folder(self.out, self.run))
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,13 @@ class One:
 
     name: tyro.conf.Positional[str]  # A1 to A11, D1 to D9, D11, C1 or C2
     run: Path  # folder of the training run
-    out: Path  # folder to write to; may be the run's own
+    out: Path | None = None  # folder to write to; by default "experiments" in the run's own
     settings: tyro.conf.OmitArgPrefixes[Settings] = field(default_factory=Settings)
 
     def __call__(self) -> None:
         chosen = experiments.named(self.name)
-        report.write_one(experiment.run(chosen, open_run(self.run, self.settings)), self.out)
+        result = experiment.run(chosen, open_run(self.run, self.settings))
+        report.write_one(result, _folder(self.out, self.run, "experiments"))
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,16 @@ class Accelerate:
     """Find the solver, grid and closed-form start of fewest calls for a quality on a training run; write a recipe."""
 
     run: Path  # folder of the training run
-    out: Path  # folder to write to; may be the run's own
+    out: Path | None = None  # folder to write to; by default "accelerate" in the run's own
     settings: tyro.conf.OmitArgPrefixes[accelerate.Settings] = field(default_factory=accelerate.Settings)
 
     def __call__(self) -> None:
-        accelerate.write(accelerate.run(self.run, self.settings), self.out)
+        accelerate.write(accelerate.run(self.run, self.settings), _folder(self.out, self.run, "accelerate"))
+
+
+def _folder(out: Path | None, run: Path, name: str = "") -> Path:
+    """Where to write without an `out`: `name` in the folder of the run, or in the one that holds a file of weights."""
+    return out or (run.parent if run.is_file() else run) / name
 
 
 def main(arguments: list[str]) -> int:

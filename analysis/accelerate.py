@@ -308,4 +308,5 @@ def write(result: Result, out: Path) -> None:
     (out / "accelerate.json").write_text(numbers)
     for kind, picture in pictures.items():
         (out / f"accelerate.{kind}").write_bytes(picture)
+    print(f"written: {out / 'accelerate.json'}, .png, .pdf")
     recipe.write((result.chosen.choice.sampler, result.chosen.choice.levels), out / "recipe.json")

@@ -11,11 +11,12 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from settings import exact_setting
 from test_page import browse, check, check_slider
 
 import gaussdiff as gd
 from analysis import __main__ as command
-from analysis import compare, quality, side_by_side, twins, verdicts
+from analysis import accelerate, compare, quality, report, side_by_side, twins, verdicts
 from analysis.experiments import STANDARD
 from training import explain
 from training.data import Dataset, Rows, load
@@ -148,6 +149,33 @@ def test_an_interrupted_report_says_so_and_writes_nothing(tmp_path, capsys, monk
     assert code == 130
     assert capsys.readouterr().err == "interrupted; nothing was written: run the same command again\n"
     assert not (tmp_path / "out").exists()
+
+
+def test_without_a_folder_to_write_to_it_is_one_in_the_run_s_own(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "open_run", lambda *_: exact_setting(starts=8, steps=8))
+    assert command.main(["experiment", "D1", "--run", str(tmp_path)]) == 0
+    assert (tmp_path / "experiments" / "D1.json").is_file()
+    assert f"written: {tmp_path / 'experiments' / 'D1'}.json" in capsys.readouterr().out
+    weights = tmp_path / "exported" / "weights.safetensors"
+    weights.parent.mkdir()
+    weights.touch()
+    assert command.main(["experiment", "D1", "--run", str(weights)]) == 0
+    assert (weights.parent / "experiments" / "D1.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "inside"), [("report", report, ""), ("accelerate", accelerate, "accelerate")]
+)
+def test_a_report_is_written_to_the_run_s_folder_and_a_search_into_one_of_its_own(
+    name, module, inside, tmp_path, monkeypatch
+):
+    written = []
+    monkeypatch.setattr(command, "run", lambda *_: "measured")
+    monkeypatch.setattr(accelerate, "run", lambda *_: "measured")
+    monkeypatch.setattr(module, "write", lambda *what: written.append(what))
+    assert command.main([name, "--run", str(tmp_path)]) == 0
+    assert command.main([name, "--run", str(tmp_path), "--out", "elsewhere"]) == 0
+    assert written == [("measured", tmp_path / inside), ("measured", Path("elsewhere"))]
 
 
 @pytest.fixture(scope="module")
