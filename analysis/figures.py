@@ -6,15 +6,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.compare import Paths
-from analysis.style import COLORS, NAMES, image_rows, is_image, pair, panels
+from analysis.style import COLORS, NAMES, channel_note, image_rows, pair, panels, visible
 
 
 def trajectories(paths: Mapping[str, Paths], start: int = 0, columns: int = 9) -> Figure:
     """One start, every model: the network's noisy state on top, then what each model believes the image is."""
-    levels = paths["network"].sigma
+    levels, event = paths["network"].sigma, paths["network"].x.shape[2:]
     between = _spread(levels[:-1], columns - 2)
     chosen = np.unique([0, *between, len(levels) - 1])  # with the start and the end of the path
-    if not is_image(paths["network"].x[start, 0]):
+    paths = visible_paths(paths)
+    if len(event) != 3:
         return _plane(paths)
     scale = np.sqrt(levels[chosen] ** 2 + 1).reshape(-1, 1, 1, 1)
     rows = [("noisy state\n(network)", paths["network"].x[start, chosen] / scale)]
@@ -26,18 +27,31 @@ def trajectories(paths: Mapping[str, Paths], start: int = 0, columns: int = 9) -
     places = ["start\n", *[""] * (len(chosen) - 2), "end\n"]
     for axis, place, sigma in zip(figure.axes, places, levels[chosen], strict=False):
         axis.set_title(f"{place}σ = {sigma:.2g}", fontsize=9)
-    figure.suptitle("Same noise, same solver: what each model believes on the way", fontsize=12)
+    figure.suptitle(_titled("Same noise, same solver: what each model believes on the way", event), fontsize=12)
     return figure
 
 
 def samples(images: Mapping[str, np.ndarray], columns: int = 12) -> Figure:
     """A row of samples for each name, columns from the same noise."""
-    first = next(iter(images.values()))
-    if not is_image(first[0]):
-        return _clouds(images)
-    figure = image_rows([(name, row[:columns]) for name, row in images.items()])
-    figure.suptitle("Finished samples: the models in one column started from the same noise", fontsize=12)
+    event = next(iter(images.values())).shape[1:]
+    seen = {name: visible(row, len(event)) for name, row in images.items()}
+    if len(event) != 3:
+        return _clouds(seen)
+    figure = image_rows([(name, row[:columns]) for name, row in seen.items()])
+    words = "Finished samples: the models in one column started from the same noise"
+    figure.suptitle(_titled(words, event), fontsize=12)
     return figure
+
+
+def visible_paths(paths: Mapping[str, Paths]) -> dict[str, Paths]:
+    """The paths with what can be drawn of each state and denoised value: see style.visible."""
+    rank = paths["network"].x.ndim - 2
+    return {name: Paths(p.sigma, visible(p.x, rank), visible(p.denoised, rank)) for name, p in paths.items()}
+
+
+def _titled(words: str, event: tuple[int, ...]) -> str:
+    note = channel_note(event)
+    return f"{words} ({note})" if note else words
 
 
 def _spread(sigma: np.ndarray, columns: int) -> np.ndarray:

@@ -57,8 +57,8 @@ class Setting:
 
     @property
     def is_image(self) -> bool:
-        """Whether samples are images (H, W, 1 or 3)."""
-        return len(self.data.shape) == 3 and self.data.shape[-1] in (1, 3)
+        """Whether samples are images (H, W, C)."""
+        return len(self.data.shape) == 3
 
     @cached_property
     def paths(self) -> dict[str, Paths]:

@@ -15,7 +15,7 @@ from analysis import compare, figures, quality, report, twins, verdicts
 from analysis.compare_page import page
 from analysis.probes import SIGMAS
 from analysis.study import Settings, noise_and_grid
-from analysis.style import COLORS, is_image, noise_axes, panels
+from analysis.style import COLORS, noise_axes, panels
 from analysis.tables import Table
 from training import explain
 from training.data import load_for, spread
@@ -207,8 +207,8 @@ def write(found: Comparison, out: Path) -> None:
     numbers = json.dumps(record(found), indent=1, allow_nan=False) + "\n"
     drawing, rows = draw(found), figures.samples(found.samples)
     pictures = {"compare": report.drawn(drawing, "png"), "compare_samples": report.drawn(rows, "png")}
-    some = next(iter(found.samples.values()))[0]
-    text = page(table(found), pictures["compare"], pictures["compare_samples"], found.told, is_image(some))
+    pictured = next(iter(found.samples.values())).ndim == 4  # images (N, H, W, C)
+    text = page(table(found), pictures["compare"], pictures["compare_samples"], found.told, pictured)
     report.show([table(found), *([verdicts.table(found.told)] if verdicts.shown(found.told) else [])])
     out.mkdir(parents=True, exist_ok=True)
     (out / "compare.json").write_text(numbers)

@@ -9,7 +9,8 @@ from string import Template
 import numpy as np
 
 from analysis.compare import Paths
-from analysis.style import COLORS, NAMES, is_image, pair
+from analysis.figures import visible_paths
+from analysis.style import COLORS, NAMES, channel_note, pair
 
 BUDGET = 1_500_000  # bytes of pictures, before base64
 STARTS = 8  # at the most, of images
@@ -19,10 +20,12 @@ REACH = 2.0  # pixel values -REACH to REACH have a byte of their own
 
 def slider(paths: Mapping[str, Paths]) -> str:
     """The part of the page in which a reader moves along the paths of every model."""
-    held = _pictures(paths) if is_image(paths["network"].x[0, 0]) else _plane(paths)
-    kind = "images" if held["kind"] == "images" else "plane"
+    event, seen = paths["network"].x.shape[2:], visible_paths(paths)
+    held = _pictures(seen) if len(event) == 3 else _plane(seen)
+    note = channel_note(event)
+    hint = HINTS[held["kind"]] + (f" Shown and compared here: {note}." if note else "")
     text = Template(Path(__file__).with_name("slider.html").read_text(encoding="utf-8"))
-    return text.substitute(data=json.dumps(held), hint=HINTS[kind], last=len(held["sigma"]) - 1)
+    return text.substitute(data=json.dumps(held), hint=hint, last=len(held["sigma"]) - 1)
 
 
 HINTS = {

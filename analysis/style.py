@@ -57,8 +57,23 @@ NOISE_AXIS = "noise scale σ (data units): noise ← → data"
 
 
 def is_image(sample: np.ndarray) -> bool:
-    """Whether a sample (*event) is a picture (H, W, 1 or 3)."""
+    """Whether a sample (*event) is a picture as it is: (H, W, 1 or 3)."""
     return sample.ndim == 3 and sample.shape[-1] in (1, 3)
+
+
+def visible(values: np.ndarray, rank: int) -> np.ndarray:
+    """Of samples (..., *event), whose event has `rank` axes, what can be drawn.
+
+    Images (H, W, C) as they are, or where C is not 1 or 3 their first channel; else flat vectors (..., D).
+    """
+    if rank != 3:
+        return values.reshape(*values.shape[: values.ndim - rank], -1)
+    return values if values.shape[-1] in (1, 3) else values[..., :1]
+
+
+def channel_note(event: tuple[int, ...]) -> str:
+    """What `visible` shows of samples of that shape, in words; "" where that is all of them."""
+    return f"the first of {event[-1]} channels" if len(event) == 3 and event[-1] not in (1, 3) else ""
 
 
 def image_rows(rows: list[tuple[str, np.ndarray]]) -> Figure:

@@ -13,7 +13,7 @@ import pytest
 from settings import exact_setting
 
 import training
-from analysis import compare, quality, report, study, verdicts
+from analysis import compare, figures, quality, report, study, verdicts
 from analysis.compare import Paths
 from analysis.compare_page import page
 from analysis.page import page as report_page
@@ -96,6 +96,39 @@ def test_the_slider_shows_points_of_vectors(tmp_path):
     check_slider(
         browse(HEAD + slider({"network": path, "gaussian": path}) + "</div></body></html>", tmp_path, 800, False)
     )
+
+
+def channels(count: int, starts: int = 3) -> dict[str, Paths]:
+    """Paths of images (4, 6, count), the network's and a twin's, each channel of its own brightness."""
+    rng, levels = np.random.default_rng(0), np.array([9.0, 1.0, 0.0])
+    bright = np.linspace(-1, 1, count)
+    x, denoised = (bright + rng.normal(size=(starts, n, 4, 6, count)) / 4 for n in (3, 2))
+    return {"network": Paths(levels, x, denoised), "gaussian": Paths(levels, x, -denoised)}
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_of_images_that_are_neither_grey_nor_in_colour_the_first_channel_is_shown_and_said_to_be(count, tmp_path):
+    paths = channels(count)
+    samples = {name: path.samples for name, path in paths.items()}
+    drawn = figures.trajectories(paths), figures.samples(samples)
+    for figure in drawn:
+        assert report.drawn(figure, "png").startswith(b"\x89PNG")
+        assert figure.get_suptitle().endswith(f"(the first of {count} channels)")
+    shown = drawn[1].axes[0].get_images()[0].get_array()
+    np.testing.assert_allclose(shown, np.clip(paths["network"].samples[0, ..., 0] / 2 + 0.5, 0, 1))
+    text = slider(paths)
+    assert '"shape": [4, 6, 1]' in text
+    assert f"Shown and compared here: the first of {count} channels." in text
+    check_slider(browse(HEAD + text + "</div></body></html>", tmp_path, 800, dark=False))
+
+
+def test_samples_that_are_no_images_are_drawn_as_points():
+    path = Paths(np.array([9.0, 1.0, 0.0]), np.ones((5, 3, 2, 3)), np.ones((5, 2, 2, 3)))
+    figure = figures.trajectories({"network": path})
+    assert report.drawn(figure, "png").startswith(b"\x89PNG")
+    assert '"kind": "plane"' in slider({"network": path})
+    figure = figures.samples({"network": path.samples})
+    np.testing.assert_array_equal(figure.axes[0].lines[0].get_xydata(), np.ones((5, 2)))
 
 
 def test_a_page_stays_small_with_large_images():
