@@ -1,6 +1,6 @@
 """Models that share all with the studied ones but what a claim is about: an artefact shows in them too."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import equinox as eqx
@@ -54,7 +54,17 @@ def shuffled_spectrum(gaussian: gd.Gaussian, seed: int) -> gd.Gaussian:
     return eqx.tree_at(lambda g: g.eigvals, gaussian, gaussian.eigvals[order])
 
 
-def as_well(what: str, names: Iterable[str]) -> str:
+def as_well(what: str, names: Iterable[str], takes: str = "learning") -> str:
     """The sentence that says of a part of a claim which controls show it too; empty where none does."""
     alike = [NAMES.get(name, name) for name in names]
-    return f" Controls {what} as well ({'; '.join(alike)}): it takes no learning." if alike else ""
+    return f" Controls {what} as well ({'; '.join(alike)}): it takes no {takes}." if alike else ""
+
+
+def also(parts: Sequence[str], held: Mapping[str, Sequence[bool]], names: Iterable[str]) -> str:
+    """These sentences for the parts of a criterion that the network holds, of the controls that hold them too.
+
+    parts: what controls do where they hold each; held: by model, which of the parts hold.
+    """
+    own, names = held["network"], list(names)
+    alike = [(what, [name for name in names if held[name][i]]) for i, what in enumerate(parts) if own[i]]
+    return "".join(as_well(*one) for one in alike)

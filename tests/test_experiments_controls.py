@@ -30,6 +30,10 @@ def test_the_sentence_names_the_controls_and_is_empty_without_any():
     told = controls.as_well("fall", ["untrained", "another"])
     assert told == " Controls fall as well (untrained; another): it takes no learning."
     assert controls.as_well("fall", []) == ""
+    assert controls.as_well("fall", ["untrained"], "order") == " Controls fall as well (untrained): it takes no order."
+    held = {"network": (True, True, False), "a": (True, False, True), "b": (True, False, False)}
+    told = controls.also(("rise", "fall", "stay"), held, ("a", "b"))  # what the network does not is none that others
+    assert told == " Controls rise as well (a; b): it takes no learning."
 
 
 @pytest.mark.slow

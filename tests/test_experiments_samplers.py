@@ -72,7 +72,7 @@ def test_the_fine_solution_of_a_gaussian_is_its_flow(setting):
 
 @pytest.mark.slow
 def test_a_closed_form_start_on_a_gaussian_leaves_the_error_of_the_later_steps_alone(setting, exact_apart):
-    record = teleportation.measure(setting)
+    record, shuffled = teleportation.measure(setting), setting.controls["shuffled_spectrum"]
     np.testing.assert_allclose(record.sigma[1:], [28.4, 19.4, 12.9, 8.4], atol=0.05)  # as published
     np.testing.assert_array_equal(record.calls, [35, 29, 27, 25, 23])
     levels = gd.grids.karras(18)
@@ -81,10 +81,41 @@ def test_a_closed_form_start_on_a_gaussian_leaves_the_error_of_the_later_steps_a
         np.testing.assert_allclose(record.jump[i], exact_apart(jump, levels), rtol=1e-6, atol=1e-12)
     np.testing.assert_allclose(record.plain[-1], exact_apart(gd.Heun(), gd.grids.karras(12)), rtol=1e-6, atol=1e-12)
     assert (np.diff(record.exact) < 0).all()
+    for name, law in (("isotropic", setting.more["isotropic"]), ("shuffled_spectrum", shuffled)):
+        jump = gd.SwitchAt(gd.GaussianExact(law), gd.Heun(), ends.between(levels, teleportation.SKIPS[-1]))
+        by_sample = jax.vmap(gd.sample, (None, None, 0, None))(jump, setting.gaussian, setting.few[:3], levels)
+        found = ends.apart(np.asarray(by_sample.x[:, -1]), setting.fine_ends[:3])
+        np.testing.assert_allclose(record.controls[name][:3], found, rtol=1e-6)
     finding = teleportation.find(record)
     assert finding.verdict == "agrees"
     assert finding.numbers["saved_at_equal_frechet"] == pytest.approx(12 / 35)
     json.dumps(finding.numbers, allow_nan=False)
+
+
+def test_jumps_by_wrong_covariances_are_named_where_they_are_nearer_too():
+    """Made records: the Gaussian's jump ends at half of plain Heun's distance; one control at .8 of it, one at 2."""
+    rng = np.random.default_rng(0)
+    plain, features = rng.uniform(1, 2, size=(5, 40)), rng.normal(size=(5, 40, 2))
+
+    def told(jump: float) -> experiment.Finding:
+        record = teleportation.Record(
+            sigma=np.arange(5.0)[::-1],
+            calls=np.array([35, 29, 27, 25, 23]),
+            jump=jump**2 * plain,
+            plain=plain,
+            jump_features=features,
+            plain_features=features,
+            target=rng.normal(size=(60, 2)),
+            exact=np.ones(5),
+            controls={"isotropic": 0.8**2 * plain[-1], "shuffled_spectrum": 4 * plain[-1]},
+        )
+        return teleportation.find(record)
+
+    near, far = told(0.5), told(2.0)
+    assert "Controls end nearer as well (isotropic): it takes no right covariance." in near.found
+    assert near.numbers["ratio_to_controls"]["isotropic"] == pytest.approx([0.625] * 3)
+    assert near.numbers["controls_ratio_to_plain"]["shuffled_spectrum"] == pytest.approx([2.0] * 3)
+    assert "Controls" not in far.found  # a bound that the Gaussian's jump misses is none that others hold as well
 
 
 @pytest.mark.slow

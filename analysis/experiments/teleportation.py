@@ -5,22 +5,26 @@ While the noise hides all but the second moments, the flow of a network is nearl
     x' = alpha' mu + sum_k sqrt((alpha'^2 lam_k + sigma'^2) / (alpha^2 lam_k + sigma^2)) u_k <u_k, x - alpha mu>
 
 so that the first m of N steps of Heun's method can be one jump without a call: 2 (N - m) - 1 calls in place of 2 N - 1.
-The rival of a jump is no jump and as many calls: plain Heun with N - m steps over the whole range.
+The rival of a jump is no jump and as many calls: plain Heun with N - m steps over the whole range. Its controls are
+jumps by Gaussians of wrong covariances, isotropic or of a shuffled spectrum: a jump to sigma' tells two variances apart
+by their difference over 2 sigma'^2 alone, so that while the noise is large a wrong one may do.
 """
 
 from dataclasses import dataclass
 from functools import cache, partial
 
 import equinox as eqx
+import jax
 import numpy as np
 from matplotlib.figure import Figure
 
 import gaussdiff as gd
 from analysis import ends
 from analysis.bootstrap import Interval, interval
+from analysis.controls import as_well, shuffled_spectrum
 from analysis.experiment import Experiment, Finding, verdict
 from analysis.setting import Setting
-from analysis.style import panels
+from analysis.style import COLORS, NAMES, panels
 
 STEPS = 18
 SKIPS = (0, 3, 4, 5, 6)
@@ -34,7 +38,8 @@ class Record:
     """For each of SKIPS: the noise scale jumped to, calls, and of the jump and of plain Heun at as many calls
 
     the squared distances to the fine solution (skips, B) and the features (skips, B, F); target: those of held-out data
-    (M, F). exact: W2 to the data of the same solver on the Gaussian itself, (skips,).
+    (M, F). exact: W2 to the data of the same solver on the Gaussian itself, (skips,). controls {name: (B,)}: squared
+    distances of the longest jump by Gaussians of wrong covariances.
     """
 
     sigma: np.ndarray
@@ -45,6 +50,7 @@ class Record:
     plain_features: np.ndarray
     target: np.ndarray
     exact: np.ndarray
+    controls: dict[str, np.ndarray]
 
 
 def measure(setting: Setting) -> Record:
@@ -66,7 +72,22 @@ def measure(setting: Setting) -> Record:
         plain_features=np.stack([extract(x) for x in plain]),
         target=extract(setting.data.held_out),
         exact=np.array([float(_exact(jump, levels, setting.gaussian)) for jump in jumps]),
+        controls={name: _control(setting, law, jumps[0], levels) for name, law in _wrong(setting).items()},
     )
+
+
+def _wrong(setting: Setting) -> dict[str, gd.Gaussian]:
+    """Gaussians of the data's mean and total variance, and of no covariance of theirs."""
+    isotropic = setting.more["isotropic"]
+    assert isinstance(isotropic, gd.Gaussian)
+    return {"isotropic": isotropic, "shuffled_spectrum": shuffled_spectrum(setting.gaussian, setting.seed)}
+
+
+def _control(setting: Setting, law: gd.Gaussian, plain: gd.Sampler, levels: gd.NoiseLevel) -> np.ndarray:
+    """Squared distances (B,) of the longest jump by a law: its flow, then the sampler that is compiled already."""
+    rest = levels[SKIPS[-1] :]
+    jumped = jax.vmap(gd.gaussian_flow, (None, 0, None, None))(law, setting.few, levels[0], rest[0])
+    return ends.apart(ends.ends(plain, setting.network, jumped, rest), setting.fine_ends)
 
 
 @eqx.filter_jit
@@ -83,6 +104,8 @@ def find(record: Record) -> Finding:
     most, most_plain = (_most(each, whole) for each in (changes, plain_changes))
     last = len(SKIPS) - 1
     nearer = interval(_ratio, record.jump[last], record.plain[last])
+    beside = {name: interval(_ratio, one, record.plain[last]) for name, one in record.controls.items()}
+    among = {name: interval(_ratio, record.jump[last], one) for name, one in record.controls.items()}
     distances = [ends.root_mean(row) for row in record.jump]
     more, better = saved[most] > saved[most_plain], nearer.high < 1
     enough = saved[most] >= SAVED and (more or better)
@@ -94,7 +117,7 @@ def find(record: Record) -> Finding:
         f"The Fréchet distance is {whole:.3g} without a jump; the longest jump changes it by {changes[-1]}. "
         f"The longest jump ends {distances[last]:.3g} from the fine solution (root mean square per entry, data units), "
         f"plain Heun at as many calls {ends.root_mean(record.plain[last]):.3g}: the jump's distance is {nearer} of "
-        f"plain Heun's."
+        f"plain Heun's.{_of_controls(beside, among, better)}"
     )
     numbers = {
         "sigma": record.sigma.tolist(),
@@ -106,11 +129,23 @@ def find(record: Record) -> Finding:
         "frechet_plain": [frechet(features) for features in record.plain_features],
         "frechet_change": [list(change) for change in changes],
         "ratio_to_plain_at_longest_jump": list(nearer),
+        "controls_ratio_to_plain": {name: list(ratio) for name, ratio in beside.items()},
+        "ratio_to_controls": {name: list(ratio) for name, ratio in among.items()},
         "w2_on_the_gaussian": record.exact.tolist(),
         "saved_at_equal_frechet": float(saved[most]),
         "saved_at_equal_frechet_plain": float(saved[most_plain]),
     }
     return Finding(verdict(enough, better), found, numbers)
+
+
+def _of_controls(beside: dict[str, Interval], among: dict[str, Interval], better: bool) -> str:
+    """What jumps by wrong covariances do, and which are nearer than plain Heun as well; better: the Gaussian's is."""
+    listed = "; ".join(
+        f"{NAMES[name]} {ratio} of plain Heun's, the Gaussian's jump being {among[name]} of that"
+        for name, ratio in beside.items()
+    )
+    alike = [name for name, ratio in beside.items() if better and ratio.high < 1]
+    return f" The same jump by wrong covariances: {listed}.{as_well('end nearer', alike, 'right covariance')}"
 
 
 def _most(changes: list[Interval], whole: float) -> int:
@@ -144,6 +179,9 @@ def draw(record: Record) -> Figure:
         axis.set(xlabel="calls of the network", ylim=(0, 1.2 * max(*of_plain, *of_jump)))
         for i in range(1, len(SKIPS)):
             axis.annotate(f"σ {record.sigma[i]:.3g}", (record.calls[i], of_jump[i]), (0, -14), **_SMALL)
+    for name, squares in record.controls.items():
+        label = f"the longest jump by {NAMES[name]}"
+        left.plot(record.calls[-1], ends.root_mean(squares), "x", color=COLORS[name], label=label)
     left.set(ylabel="root mean square per entry", title="distance to the fine solution")
     right.set(ylabel="Fréchet distance to held-out data", title="quality of the samples")
     last = len(SKIPS) - 1
@@ -165,10 +203,12 @@ TELEPORTATION = Experiment(
     f"change of the Fréchet distance stays within {MARGIN:.0%} of it, and the longest jump ends nearer to the fine "
     "solution than plain Heun at as many calls; the second is asked because coarser grids save calls by the first as "
     "well. In part where the longest jump is only nearer, or where jumps only save more at an equal Fréchet distance, "
-    f"and {SAVED:.0%}, than plain Heun with fewer steps.",
+    f"and {SAVED:.0%}, than plain Heun with fewer steps. Where the same jump by a wrong covariance (isotropic, or of a "
+    "shuffled spectrum) is nearer than plain Heun too, that is said: then being nearer is no sign of the right one.",
     caption="Each point is a sampler of so many calls, from the same noise. Blue: the Gaussian's exact flow leads to "
     "the noise scale σ that is written at the point, and Heun goes on from there on the grid of 18 steps. Black: no "
-    "jump, but a coarser grid. Lower is better; saved is what blue needs less than the rightmost point at its height.",
+    "jump, but a coarser grid. Crosses: the longest jump by Gaussians of wrong covariances. Lower is better; saved is "
+    "what blue needs less than the rightmost point at its height.",
     measure=measure,
     find=find,
     draw=draw,
