@@ -12,12 +12,14 @@ from matplotlib.figure import Figure
 
 from analysis.bootstrap import Interval, extreme, interval
 from analysis.compare import Paths
+from analysis.controls import also
 from analysis.experiment import Experiment, Finding, NotMeasuredError, verdict
 from analysis.geometry import off_chord
 from analysis.setting import Setting
 from analysis.style import model_curves, noise_axes, panels
 
 PARTS = ("state", "denoised")
+PASSED = ("are straight", "bend like the Gaussian's closed form")  # what controls do that hold a part
 STRAIGHT, NEAR = 0.01, 0.25  # the state's deviation as a share of its chord; the Gaussian's peak beside the network's
 HALF = 0.5  # of the network's squared deviation, as vectors, that the closed form must explain
 
@@ -26,13 +28,15 @@ HALF = 0.5  # of the network's squared deviation, as vectors, that the closed fo
 class Record:
     """sigma (n+1,); deviations {model: {part: (B, points)}} and chords {model: {part: (B,)}}, lengths in data units.
 
-    missed: {part: (B, points)}, lengths of the network's deviation minus the closed form's, as vectors.
+    missed: the same of the network and the controls, lengths of the deviation minus the closed form's, as vectors.
+    controls: the models that learned nothing of the data's order.
     """
 
     sigma: np.ndarray
     deviations: dict[str, dict[str, np.ndarray]]
     chords: dict[str, dict[str, np.ndarray]]
-    missed: dict[str, np.ndarray]
+    missed: dict[str, dict[str, np.ndarray]]
+    controls: tuple[str, ...]
 
 
 def measure(setting: Setting) -> Record:
@@ -41,10 +45,13 @@ def measure(setting: Setting) -> Record:
         raise NotMeasuredError("One number has no room beside a line. Study data of two dimensions or more.")
     paths = {**setting.paths, "closed_form": setting.closed_form, **setting.control_paths}
     off = {part: off_chord(_points(paths["closed_form"], part)) for part in PARTS}
-    missed = {part: _length(off_chord(_points(paths["network"], part)) - off[part]) for part in PARTS}
+    missed = {
+        name: {part: _length(off_chord(_points(paths[name], part)) - off[part]) for part in PARTS}
+        for name in ("network", *setting.controls)
+    }
     deviations = {n: {part: _length(off_chord(_points(path, part))) for part in PARTS} for n, path in paths.items()}
     chords = {n: {part: _chord(_points(path, part)) for part in PARTS} for n, path in paths.items()}
-    return Record(setting.sigma, deviations, chords, missed)
+    return Record(setting.sigma, deviations, chords, missed, tuple(setting.controls))
 
 
 def _points(path: Paths, part: str) -> np.ndarray:
@@ -63,21 +70,20 @@ def find(record: Record) -> Finding:
     """Straight where the peak is below STRAIGHT of the chord; bent by second moments where they explain HALF of it."""
     peak = {part: {n: _peak(parts[part]) for n, parts in record.deviations.items()} for part in PARTS}
     chord = float(record.chords["network"]["state"].mean())
-    near = {part: peak[part]["closed_form"].value / peak[part]["network"].value for part in PARTS}
-    explained = {part: _explained(record, part) for part in PARTS}
-    straight = peak["state"]["network"].value / chord <= STRAIGHT
-    tall = all(abs(ratio - 1) <= NEAR for ratio in near.values())
-    bent = tall and all(one.value >= HALF for one in explained.values())
+    near = {name: {part: _near(record, name, part) for part in PARTS} for name in record.missed}
+    explained = {name: {part: _explained(record, name, part) for part in PARTS} for name in record.missed}
+    held = {name: (_straight(record, name), _bent(near[name], explained[name])) for name in record.missed}
     places = {part: {n: _place(record, n, part) for n in record.deviations} for part in PARTS}
     state, denoised = (peak[part]["network"] for part in PARTS)
     found = (
         f"The state leaves the straight line, of length {chord:.3g}, by at most {state} data units (mean over paths, "
         f"95 % interval), at σ = {places['state']['network']:.2g}: a share of {state.value / chord:.4f}. The denoised "
         f"image leaves its own line by at most {denoised}, at σ = {places['denoised']['network']:.2g}. How much of "
-        f"this is second-order statistics? The Gaussian's exact path has peaks {near['state']:.2f} "
-        f"and {near['denoised']:.2f} times as high. Path by path, as vectors, it explains {explained['state']} of the "
-        f"squared deviation of the state, and {explained['denoised']} of the denoised image's (1 is all of it, below "
-        f"0 is worse than a straight line)."
+        f"this is second-order statistics? The Gaussian's exact path has peaks {near['network']['state']} and "
+        f"{near['network']['denoised']} times as high. Path by path, as vectors, it explains "
+        f"{explained['network']['state']} of the squared deviation of the state, and "
+        f"{explained['network']['denoised']} of the denoised image's (1 is all of it, below 0 is worse than a straight "
+        f"line).{also(PASSED, held, record.controls)}"
     )
     numbers = {
         "chord": chord,
@@ -87,10 +93,29 @@ def find(record: Record) -> Finding:
             part: {n: float(one.value / record.chords[n][part].mean()) for n, one in ones.items()}
             for part, ones in peak.items()
         },
-        "closed_form_peak_over_network_peak": near,
-        "explained_by_closed_form": {part: list(one) for part, one in explained.items()},
+        "closed_form_peak_over_network_peak": {part: list(one) for part, one in near["network"].items()},
+        "explained_by_closed_form": {part: list(one) for part, one in explained["network"].items()},
     }
-    return Finding(verdict(straight, bent), found, numbers)
+    return Finding(verdict(*held["network"]), found, numbers)
+
+
+def _straight(record: Record, name: str) -> bool:
+    """Whether the state's mean deviation is at most STRAIGHT of the mean chord."""
+    parts = record.deviations[name]["state"], record.chords[name]["state"]
+    return bool(parts[0].mean(0).max() <= STRAIGHT * parts[1].mean())
+
+
+def _bent(near: dict[str, Interval], explained: dict[str, Interval]) -> bool:
+    """Whether the closed form has the peaks as NEAR, and explains HALF, of the state and of the denoised image."""
+    tall = all(abs(ratio.value - 1) <= NEAR for ratio in near.values())
+    return tall and all(one.value >= HALF for one in explained.values())
+
+
+def _near(record: Record, name: str, part: str) -> Interval:
+    """The closed form's peak over a model's, each where its mean is largest over all paths."""
+    closed, own = (record.deviations[one][part] for one in ("closed_form", name))
+    places = closed.mean(0).argmax(), own.mean(0).argmax()
+    return interval(lambda a, b: _over(a.mean(), b.mean()), closed[:, places[0]], own[:, places[1]])
 
 
 def _peak(deviations: np.ndarray) -> Interval:
@@ -101,13 +126,18 @@ def _place(record: Record, name: str, part: str) -> float:
     return float(record.sigma[record.deviations[name][part].mean(0).argmax()])
 
 
-def _explained(record: Record, part: str) -> Interval:
-    """1 - sum |network - closed form|^2 / sum |network|^2 of the deviations, over paths and levels."""
-    return interval(_share, record.missed[part], record.deviations["network"][part])
+def _explained(record: Record, name: str, part: str) -> Interval:
+    """1 - sum |model - closed form|^2 / sum |model|^2 of the deviations, over paths and levels."""
+    return interval(_share, record.missed[name][part], record.deviations[name][part])
 
 
 def _share(left: np.ndarray, own: np.ndarray) -> float:
-    return 1 - float((left**2).sum() / (own**2).sum())
+    return 1 - _over((left**2).sum(), (own**2).sum())
+
+
+def _over(a: np.floating, b: np.floating) -> float:
+    """a / b; infinite for a path that leaves its chord nowhere, as an untrained network's may."""
+    return float(a / b) if b > 0 else float("inf")
 
 
 def draw(record: Record) -> Figure:
@@ -119,7 +149,10 @@ def draw(record: Record) -> Figure:
     axes[0].set(title="noisy state", ylabel="distance from the chord (data units)", ylim=(0, None))
     axes[1].set(title="denoised image", ylim=(0, None))
     own = record.deviations["network"]["state"]
-    away, explained = own.mean(0).max() / record.chords["network"]["state"].mean(), _share(record.missed["state"], own)
+    away, explained = (
+        own.mean(0).max() / record.chords["network"]["state"].mean(),
+        _share(record.missed["network"]["state"], own),
+    )
     figure.suptitle(f"A path leaves its chord by {away:.2%} of it; second moments explain {explained:.2f} of its bend")
     return noise_axes(figure, *axes)
 
@@ -135,8 +168,7 @@ BOOMERANG = Experiment(
     "closed form has the peaks of both paths within a quarter and explains at least half of the network's squared "
     "deviation as vectors, of the state and of the denoised image; in part where (1) or (2) holds.",
     caption="The distance of the noisy state (left) and of the denoised image (right) from the straight line between "
-    "the ends of their path, the mean over paths. Dashed: the Gaussian's exact path from the same starts. An untrained "
-    "network's path is straight: its denoised image is its input, scaled.",
+    "the ends of their path, the mean over paths. Dashed: the Gaussian's exact path from the same starts.",
     measure=measure,
     find=find,
     draw=draw,
