@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from analysis import verdicts
 from analysis.experiments import named
 from analysis.page import chip, encoded, filled, html_table
+from analysis.page_words import words
 from analysis.tables import Table
 from analysis.verdicts import Told
 
@@ -20,6 +21,7 @@ def page(table: Table, figure: bytes, samples: bytes, told: Mapping[str, Told], 
         figure=encoded(figure),
         samples=encoded(samples),
         shared=": one noise for each column" if images else "",
+        words=words(images),
         claims=_claims(told) if verdicts.shown(told) else "",
     )
 

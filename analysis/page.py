@@ -3,13 +3,13 @@
 import base64
 import html
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
-from typing import Any
 
-from analysis import figures
-from analysis.experiment import Result
+from analysis import figures, page_words
+from analysis.experiment import Result, storable
+from analysis.page_numbers import folded
 from analysis.slider import slider
 from analysis.study import Study
 from analysis.tables import Table, tables
@@ -39,16 +39,19 @@ SAMPLES = {
 
 def page(study: Study, drawings: Mapping[str, bytes]) -> str:
     """report.html. drawings: PNG files by name, "trajectories", "samples" and one for each experiment measured."""
-    words = {name: html.escape(text) for name, text in sentences(study).items()}
+    told = {name: html.escape(text) for name, text in sentences(study).items()}
     return filled(
         "page.html",
-        **words,
+        **told,
         figure_trajectories=encoded(drawings["trajectories"]),
         figure_samples=encoded(drawings["samples"]),
+        words=page_words.words(study.setting.is_image),
         slider=slider(study.setting.paths),
         claims="\n".join(_claim(result) for result in study.results),
         experiments="\n\n".join(_section(result, drawings.get(result.experiment.name)) for result in study.results),
         tables="\n".join(map(html_table, tables(study))),
+        settings=folded("all settings of the training run", study.config.to_json()),
+        seconds=folded("the seconds of each part", _seconds(study)),
     )
 
 
@@ -67,16 +70,15 @@ def sentences(study: Study) -> dict[str, str]:
     )
     ratio = {name: f"{row['nearest_training_ratio']:.2f}" for name, row in quality.items()}
     sizes = f"{len(study.data.train)} training and {len(study.data.held_out)} held-out samples"
-    kind = "images" if study.setting.is_image else "points"
-    thing = kind[:-1]
+    kind = page_words.kind(study.setting.is_image)
+    nouns = page_words.NOUNS[kind]
+    thing = nouns["thing"]
     return {
         "data": f"{study.config.data}: {sizes}; the network after {study.step:,} steps",
         "thing": thing,
         "caption": CAPTIONS[kind],
         "under_samples": SAMPLES[kind],
-        "entries": "pixels" if study.setting.is_image else "coordinates",
-        "article": "an" if study.setting.is_image else "a",
-        "unit": "pixels run from −1 to 1" if study.setting.is_image else "those of the coordinates",
+        "article": nouns["article"],
         "verdicts": _counted(study.results),
         "samples": (
             f"Fréchet distance to unseen {kind}: {frechet}; for comparison, real {kind} against real "
@@ -116,6 +118,19 @@ def _spent(study: Study) -> str:
     return f"It took {sum(study.seconds.values()):.0f} s with {versions}."
 
 
+SHARED = {
+    "open": "open the run and its data, fit the twins",
+    "follow": "follow the paths of all models and controls",
+    "judge": "judge the samples, find when components are decided",
+}
+
+
+def _seconds(study: Study) -> dict[str, float]:
+    titles = {result.experiment.name: f"{result.experiment.name} {result.experiment.title}" for result in study.results}
+    names = {**SHARED, **titles}
+    return {names[part]: seconds for part, seconds in study.seconds.items()}
+
+
 def _claim(result: Result) -> str:
     about, finding = result.experiment, result.finding
     return (
@@ -133,7 +148,7 @@ def _section(result: Result, drawing: bytes | None) -> str:
         verdict=chip(finding.verdict),
         found=html.escape(finding.found),
         figure=_figure(about.title, about.caption, drawing),
-        numbers=_numbers(finding.numbers),
+        numbers=folded("all its numbers", storable(finding.numbers)) if finding.numbers else "",
     )
 
 
@@ -155,31 +170,6 @@ def _figure(title: str, caption: str, drawing: bytes | None) -> str:
 def encoded(drawing: bytes) -> str:
     """A PNG file as text for an address of an image."""
     return base64.b64encode(drawing).decode()
-
-
-def _numbers(numbers: dict[str, Any]) -> str:
-    if not numbers:
-        return ""
-    rows = "".join(
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in _flat(numbers)
-    )
-    return f'<details><summary>all its numbers</summary><div class="wide"><table>{rows}</table></div></details>'
-
-
-def _flat(numbers: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """The leaves of nested numbers, with the names on the way to them."""
-    for name, value in numbers.items():
-        place = f"{above}{str(name).replace('_', ' ')}"
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{place}, ")
-        else:
-            yield place, _said(value)
-
-
-def _said(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_said, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def html_table(table: Table) -> str:

@@ -214,7 +214,7 @@ def test_train_and_report_from_end_to_end(trained, reported):
 @pytest.mark.slow
 def test_the_page_of_a_report_in_a_browser(reported, tmp_path):
     page = (reported / "report.html").read_text(encoding="utf-8")
-    windows = ((1000, False), (500, False), (1000, True))
+    windows = ((1000, False), (360, False), (1000, True))
     light, narrow, dark = (browse(page, tmp_path, width, dark) for width, dark in windows)
     for seen in (light, narrow, dark):
         check_slider(seen)
@@ -256,7 +256,7 @@ def test_a_run_beside_itself_and_its_own_beginning(trained, tmp_path):
     assert written <= {path.name for path in tmp_path.iterdir()}
     page = (tmp_path / "compare.html").read_text(encoding="utf-8")
     assert "from the same noise: one noise for each column." in page
-    check(browse(page, tmp_path, 500, dark=True))
+    check(browse(page, tmp_path, 360, dark=True))
     first, second, begun = (told["entries"] for told in found["experiments"].values())
     assert list(first) == list(begun) == ["A1", "A3"]
     assert first["A3"]["numbers"] == second["A3"]["numbers"] != begun["A3"]["numbers"]
@@ -337,7 +337,7 @@ def test_a_report_on_a_folder_of_rectangular_colour_images(tmp_path):
     assert json.loads((directory / "metrics.json").read_text())["data"]["shape"] == [8, 6, 3]
     page = (directory / "report.html").read_text(encoding="utf-8")
     _check_page(page)
-    check_slider(browse(page, tmp_path, 500, dark=False))
+    check_slider(browse(page, tmp_path, 360, dark=False))
     assert '"shape": [8, 6, 3]' in page
 
 

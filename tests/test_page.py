@@ -3,22 +3,26 @@
 `.ci/run` installs Debian's chromium; elsewhere these tests skip where there is no browser.
 """
 
+import html
 import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 from settings import exact_setting
 
 import training
-from analysis import compare, figures, quality, report, study, verdicts
+from analysis import compare, figures, page_words, quality, report, study, verdicts
 from analysis.compare import Paths
 from analysis.compare_page import page
+from analysis.experiment import Finding, Result
+from analysis.experiments import named
 from analysis.page import page as report_page
 from analysis.slider import BUDGET, slider
-from analysis.style import panels
+from analysis.style import NAMES, panels
 from analysis.tables import Table, metrics
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -45,29 +49,43 @@ addEventListener("load", () => {
   const wide = [...document.body.querySelectorAll("*")].filter(
     node => node.getBoundingClientRect().right > innerWidth + 1 && !scrolls(node));
   const broken = [...document.images].filter(image => !image.naturalWidth);
-  document.body.innerHTML = "";
-  document.body.appendChild(document.createElement("pre")).textContent = JSON.stringify({
+  parent.postMessage(JSON.stringify({
     errors, seen, width: innerWidth, over: wide.map(node => node.outerHTML.slice(0, 80)), broken: broken.length,
-    colours: [getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]});
+    colours: [getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]}), "*");
 });
 </script>
 """
-HEAD = '<!doctype html><html><head><meta charset="utf-8"><title>slider</title></head><body><div class="wide">'
+# Chromium's own window is never narrower than 500 pixels; a frame in it may be.
+FRAME = """<!doctype html><html><head><meta name="color-scheme" content="light dark"><script>
+addEventListener("message", event => {
+  const said = document.createElement("pre");
+  said.textContent = event.data;
+  document.body.replaceChildren(said);
+});
+</script></head><body><iframe src="page.html" style="border: 0; height: 900px; width: %dpx"></iframe></body></html>"""
+QUIET = ("--disable-background-networking", "--disable-component-update", "--disable-sync")
+STYLE = Path(page_words.__file__).with_name("page.css").read_text(encoding="utf-8")
+HEAD = f'<!doctype html><html><head><meta charset="utf-8"><title>slider</title><style>{STYLE}</style></head><body><div>'
 
 
 def browse(page: str, folder, width: int, dark: bool) -> dict:
-    """What the page says of itself in a window of that width."""
+    """What the page says of itself in a frame of that width."""
     if BROWSER is None:
         pytest.skip("no Chromium on this machine; install the package chromium to run the tests of the page")
-    place = folder / "page.html"
-    place.write_text(page.replace("<head>", "<head>" + PROBE, 1).replace("</body>", ASK + "</body>", 1), "utf-8")
+    probed = page.replace("<head>", "<head>" + PROBE, 1).replace("</body>", ASK + "</body>", 1)
+    (folder / "page.html").write_text(probed, "utf-8")
+    place = folder / "frame.html"
+    place.write_text(FRAME % width, "utf-8")
     scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
     flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}", scheme]
-    asked = [BROWSER, *flags, f"--window-size={width},900", "--virtual-time-budget=5000", "--dump-dom", place.as_uri()]
+    size = f"--window-size={width + 50},950"
+    asked = [BROWSER, *flags, *QUIET, size, "--virtual-time-budget=5000", "--dump-dom", place.as_uri()]
     done = subprocess.run(asked, capture_output=True, text=True, timeout=120)
     answer = re.search(r"<pre>(.*)</pre>", done.stdout, re.DOTALL)
     assert answer, done.stderr[-2000:]
-    return json.loads(answer[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    seen = json.loads(html.unescape(answer[1]))
+    assert seen["width"] == width
+    return seen
 
 
 def check(seen: dict) -> None:
@@ -84,7 +102,7 @@ def check_slider(seen: dict) -> None:
     assert noise != sample, "the slider moved and the picture did not"
 
 
-@pytest.mark.parametrize("width", [1000, 500])
+@pytest.mark.parametrize("width", [1000, 500, 360])
 def test_the_slider_works_in_a_browser(tmp_path, width):
     paths = exact_setting(starts=3, steps=8).paths
     check_slider(browse(HEAD + slider(paths) + "</div></body></html>", tmp_path, width, dark=False))
@@ -157,7 +175,7 @@ def test_runs_side_by_side_are_a_page_that_fits(tmp_path):
     assert "Stale: the run is at step 9 now" in text
     assert text.count('<tr class="apart">') == 1, "the runs differ on A1, and on nothing else"
     assert "&lt;here&gt;" in text
-    seen = [browse(text, tmp_path, width, dark) for width, dark in ((1000, False), (500, True))]
+    seen = [browse(text, tmp_path, width, dark) for width, dark in ((1000, False), (360, True))]
     for each in seen:
         check(each)
     assert seen[0]["colours"] != seen[1]["colours"]
@@ -174,23 +192,70 @@ def test_verdicts_side_by_side_hold_the_number_of_each_run_and_say_where_they_pa
     assert verdicts.cell(entry("agrees", order_correlation=[0.5, None, None]), "A8") == ("agrees", "0.5")
 
 
-def test_every_place_of_a_report_s_page_is_filled_also_where_nothing_was_measured():
+def bare_study(results: tuple[Result, ...] = ()) -> study.Study:
+    """A study of exact models, with what was found."""
     setting = exact_setting(starts=3, steps=8)
     samples = {name: path.samples for name, path in setting.paths.items()}
-    bare = study.Study(
+    return study.Study(
         settings=study.Settings(starts=3, steps=8),
-        config=training.Config(),
+        config=training.Config(seed=11, objective="flow"),
         step=7,
         setting=setting,
-        results=(),
+        results=results,
         distances=compare.distance_to_network(setting.paths),
         variances=np.ones(2),
         committed={name: np.ones(2) for name in setting.models},
         quality=quality.judge(samples, setting.data, setting.features),
-        seconds={},
+        seconds={"open": 1.25, **{result.experiment.name: result.seconds for result in results}},
     )
+
+
+def test_every_place_of_a_report_s_page_is_filled_also_where_nothing_was_measured():
+    bare = bare_study()
     text = report_page(bare, {"trajectories": b"", "samples": b""})
     assert "after 7 steps" in text
     assert "pixels run from" in text
     assert "$" not in re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
     assert metrics(bare)["explained_variance"] == {}
+
+
+def found(numbers: dict) -> Result:
+    """A1, with these numbers."""
+    return Result(named("A1"), Finding("differs", "Something.", numbers), None, None, 2.5)
+
+
+def test_a_page_holds_numbers_as_json_does_and_how_the_run_was_made(tmp_path):
+    unknown, curves = [0.5, float("nan"), float("nan")], [[1.0, 0.123456], [2.0, 3.0]]
+    a1 = found({"two_components": {"network": unknown}, "curves": curves, "count": 3})
+    text = report_page(bare_study((a1,)), {"trajectories": drawing(), "samples": drawing()})
+    cells = dict(re.findall(r"<tr><th>([^<]*)</th><td>([^<]*)</td></tr>", text))
+    assert cells["two components, network"] == "[0.5, null, null]"
+    assert cells["curves"] == "[[1, 0.1235],\n [2, 3]]"
+    assert cells["count"] == "3"
+    made = {name: cells[name] for name in ("objective", "seed", "held out", "flip", "image size", "channel mult")}
+    assert made == {
+        "objective": "flow",
+        "seed": "11",
+        "held out": "0.2",
+        "flip": "false",
+        "image size": "null",
+        "channel mult": "[1, 2]",
+    }
+    assert (cells["open the run and its data, fit the twins"], cells["A1 One path is nearly flat"]) == ("1.25", "2.5")
+    opened = text.replace("<details", "<details open")
+    for width, dark in ((1000, True), (360, False)):
+        check_slider(browse(opened, tmp_path, width, dark))
+
+
+def drawing() -> bytes:
+    return report.drawn(panels(4)[0], "png")
+
+
+@pytest.mark.parametrize("images", [True, False])
+def test_the_words_of_a_page_hold_every_model_that_figures_name(images):
+    text = page_words.words(images)
+    terms = ", ".join(re.findall(r"<dt>([^<]*)</dt>", text))
+    assert [name for key, name in NAMES.items() if key not in ("network", "real") and name not in terms] == []
+    assert {"Fréchet distance", "fine solution"} <= set(terms.split(", "))
+    assert "$" not in text
+    assert ("the average image" in text, "the average point" in text) == (images, not images)
