@@ -106,6 +106,12 @@ def main(folder: Path, address: str, process: int) -> None:
     tell("other settings", lambda: training.train(other, folder / "unlike"))
     mine = training.Config(**{**vars(TINY), "data": str(folder / ("data.npy", "none.npy")[process])})
     tell("no data", lambda: training.train(mine, folder / "unread"))
+    np.save(folder / f"data-{process}.npy", np.load(folder / "data.npy"))
+    for steps in (1, 2):  # each host has the same data in a place of its own
+        own = training.Config(**{**vars(TINY), "data": str(folder / f"data-{process}.npy"), "steps": steps})
+        tell(
+            "own places", lambda own=own: training.train(own, folder / "own") and checkpoint.latest(folder / "own").step
+        )
     if process == 0:
         (folder / "stuck" / "train.jsonl").mkdir(parents=True)
         (folder / "mute" / "index.html").mkdir(parents=True)

@@ -143,6 +143,20 @@ def test_resizing_keeps_straight_lines(tmp_path):
     )
 
 
+@pytest.mark.parametrize("shape", [(1, 64, 2), (3, 8, 4), (4, 6, 1)])
+def test_images_of_few_rows_are_not_taken_for_channels_first(shape, tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).uniform(-1, 1, (20, *shape)))
+    assert data.load(str(tmp_path / "x.npy")).shape == shape
+
+
+def test_one_small_image_is_enough_to_sharpen(tmp_path):
+    np.save(tmp_path / "x.npy", PIXELS[:1])
+    np.testing.assert_array_equal(data.read_images(tmp_path / "x.npy"), data.images(PIXELS[:1]))
+    np.save(tmp_path / "x.npy", PIXELS[:0])
+    with pytest.raises(ValueError, match="data: expected at least 1 samples, got 0"):
+        data.read_images(tmp_path / "x.npy")
+
+
 def test_a_prepared_set_is_read_whole(tmp_path):
     _, pixels = prepared_sets.write(tmp_path)
     found = data.load("tiny", data_dir=str(tmp_path))

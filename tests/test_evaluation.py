@@ -11,7 +11,7 @@ import pytest
 
 import gaussdiff as gd
 import training
-from training import assess, data, features, likelihoods, quality
+from training import assess, data, evaluate, features, likelihoods, quality
 from training.commands import main
 from training.data import Dataset, images, load
 
@@ -55,6 +55,26 @@ def test_a_classifier_is_learned_only_from_labels_that_can_be_learned(digits):
     assert not learnable(np.where(np.arange(160) < 9, 0, 1))
     assert not features.can_learn(data.Dataset(data.Rows(x), data.Rows(x)))
     assert likelihoods.Convention.of(digits.train) == likelihoods.Convention(17, 1 / 32)
+
+
+def test_errors_by_level_are_posterior_variances_of_the_exact_gaussian():
+    """Of the law's own denoiser, the mean of tr Cov[x0 | x] / D; of white noise's in its place, what Bayes leaves."""
+    x = np.asarray(jax.vmap(LAW.sample)(jax.random.split(jax.random.key(0), 2000)))
+    train, held_out = data.Rows(x[:1000]), data.Rows(x[1000:])
+    white = gd.Gaussian.isotropic(LAW.mean, 1.0)
+    found = evaluate.table(LAW, white, train, held_out, dataclasses.replace(TINY, sigma_data=1.0), most=800)
+    assert found["samples"] == {"train": 800, "held_out": 800}
+    lam = np.linalg.eigvalsh(np.array([[0.9, 0.3], [0.3, 0.4]]))
+    for row in found["rows"]:
+        s2 = row["sigma"] ** 2
+        exact = {"train": (lam * s2 / (lam + s2)).mean(), "gaussian": ((s2**2 * lam + s2) / (1 + s2) ** 2).mean()}
+        exact["held_out"] = exact["train"]
+        for name, value in exact.items():
+            mean, error = row[name]
+            assert abs(mean - value) < 5 * error
+            # |e|^2 / 2 of a Gaussian e of two entries deviates by 1 to sqrt(2) times its mean
+            assert 0.8 < error * np.sqrt(800) / value < 1.2 * np.sqrt(2)
+        assert row["loss"] == pytest.approx(row["held_out"][0] * (1 + s2) / s2, rel=1e-5)
 
 
 @pytest.mark.slow
@@ -333,7 +353,7 @@ def test_what_was_measured_stays_whatever_fails_later(tmp_path, capsys, monkeypa
         assert f"{model}: the probability flow of a sample could not be solved" in errors
     assert "\nquality: features: expected finite features (N, F)" in errors
     found = json.loads((run / "evaluation.json").read_text())
-    assert len(found["levels"]) == 13
+    assert len(found["levels"]["rows"]) == 13
     assert found["failed"].keys() == {"likelihood", "quality"}
     for model in ("network", "gaussian"):
         flow, chain = found["likelihood"][model]["flow"], found["likelihood"][model]["chain"]
@@ -348,8 +368,20 @@ def test_what_was_measured_stays_whatever_fails_later(tmp_path, capsys, monkeypa
     assert not {"failed", "quality"} & begun.keys()
 
 
+def test_copies_are_found_in_a_training_set_that_is_looked_at_in_parts(digits, monkeypatch):
+    samples = np.concatenate([digits.train[::100], digits.held_out[:20]])
+    whole = gd.metrics.copy_ratios(samples, digits.train, digits.held_out)
+    assert np.isinf(whole).any()
+    np.testing.assert_array_equal(quality._copy_ratios(samples, digits.train_rows, digits.held_out, chunk=7), whole)
+
+
 def test_features_that_cannot_work_are_named(digits, tmp_path):
     file = tmp_path / "mine.py"
+    file.write_text("import torch_that_is_not_here\n")
+    with pytest.raises(
+        ValueError, match=r"features: expected a Python file that can be run, got .*mine.py: ModuleNotF"
+    ):
+        features.tried(f"{file}:broken", digits)
     file.write_text("def broken(x): return x.shapes\ndef endless(x): return x.reshape(len(x), -1) / 0\n")
     for name, message in (
         ("broken", r"broken of mine.py fails on samples \(2, 8, 8, 1\): AttributeError"),

@@ -4,25 +4,30 @@ import dataclasses
 import errno
 import fcntl
 import hashlib
+import io
 import itertools
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+import rich.console
 
 import gaussdiff as gd
 import training
-from training import Config, checkpoint, data, draw, interrupts, journal, lock
-from training.commands import asked_data, main
+from training import Config, checkpoint, commands, data, draw, interrupts, journal, lock
+from training.commands import defaults, main
+from training.config import preset
 
 ROOT = Path(__file__).parents[1]
 TINY = Config(
@@ -231,13 +236,30 @@ def test_the_program_listens_before_jax_is_imported():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
-def test_the_held_out_loss_is_shown_when_it_is_new(tmp_path, capsys):
-    with journal.opened(tmp_path / "train.jsonl", 0, 2, batch=4) as book:
-        book.note(1, 0.5, 10.0, held_out=0.25)
-        book.note(2, 0.5, 10.0, held_out=None)
+def test_the_last_held_out_loss_stays_shown(tmp_path, capsys):
+    with journal.opened(tmp_path / "train.jsonl", 0, 3, batch=4) as book:
+        book.note(1, 0.5, 10.0, held_out=None)
+        book.note(2, 0.5, 10.0, held_out=0.25)
+        book.note(3, 0.5, 10.0, held_out=None)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.startswith(f"step {i} of 2  ") for i, line in enumerate(lines)] == [True] * 3
-    assert ["held-out 0.25" in line for line in lines] == [False, True, False]
+    assert [line.startswith(f"step {i} of 3  ") for i, line in enumerate(lines)] == [True] * 4
+    assert ["held-out 0.25" in line for line in lines] == [False, False, True, True]
+    kept = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert ["held_out_loss" in line for line in kept] == [False, True, False]
+
+
+def test_the_bar_of_a_slow_network_shows_how_long_it_will_take(tmp_path, monkeypatch):
+    """Looks 100 s apart, of which rich forgets each before the next by its own setting."""
+    now, shown = [0.0], io.StringIO()
+    console = rich.console.Console(file=shown, force_terminal=True, width=160)
+    monkeypatch.setattr(journal, "Progress", partial(journal.Progress, console=console, get_time=lambda: now[0]))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    with journal.opened(tmp_path / "train.jsonl", 0, 500, batch=4) as book:
+        for step in (50, 100):
+            now[0] += 100
+            book.note(step, 0.5, 10.0, held_out=None)
+        book.bar.refresh()
+    assert "0:13:20" in shown.getvalue()  # 400 steps of 2 s
 
 
 def test_a_journal_that_cannot_be_written_says_what_to_do(tmp_path):
@@ -355,16 +377,58 @@ def test_commands_sample_and_evaluate(tmp_path, capsys):
     np.testing.assert_allclose(
         draw.samples(training.load(run), 2, gd.Heun(), gd.grids.karras(4), 0), x[:2], rtol=1e-4, atol=1e-5
     )
-    assert main(["evaluate", "--run", run, "--samples", "0", "--likelihoods", "0"]) == 0
+    found = tmp_path / "new" / "folder" / "found.json"
+    assert main(["evaluate", "--run", run, "--samples", "0", "--likelihoods", "0", "--out", str(found)]) == 0
     assert "held out" in capsys.readouterr().out
-    levels = json.loads((tmp_path / "run" / "evaluation.json").read_text())["levels"]
-    assert all(np.isfinite(list(row.values())).all() for row in levels)
+    rows = json.loads(found.read_text())["levels"]["rows"]
+    assert all(np.isfinite([*row["train"], *row["held_out"], row["loss"]]).all() for row in rows)
+
+
+@pytest.mark.slow
+def test_samples_are_asked_for_with_all_that_the_network_learned_with_or_nothing(tmp_path, capsys):
+    run, small = str(tmp_path / "run"), tmp_path / "small.npy"
+    tiny = "--channels 8 --channel-mult 1 --attention 8 --blocks 1 --batch 8 --steps 1 --labels --super-resolution 2"
+    assert main(["train", *tiny.split(), "--condition-dropout", "0", "--out", run]) == 0
+    np.save(small, np.zeros((1, 4, 4, 1)))
+    sample = ["sample", "--run", run, "--steps", "2", "--out", str(tmp_path / "x.npz")]
+    for told, message in (
+        ([], "run: expected a network that also learns without its condition"),
+        (["--label", "3"], "sharpen: expected one beside label, as the run learned with both"),
+        (["--sharpen", str(small)], "label: expected one beside sharpen, as the run learned with both"),
+    ):
+        assert main([*sample, *told]) == 2
+        assert message in capsys.readouterr().err
+    assert main([*sample, "--label", "3", "--sharpen", str(small)]) == 0
+    with np.load(tmp_path / "x.npz") as file:
+        assert file["samples"].shape == (1, 8, 8, 1)
+
+
+def test_a_trained_network_is_the_one_that_is_loaded(tmp_path):
+    """Also of a run whose products are rounded while it trains: it is asked in float32 either way."""
+    config = dataclasses.replace(TINY, steps=1, dtype="bfloat16")
+    trained = training.train(config, tmp_path)
+    x, level = jax.random.normal(jax.random.key(0), (2,), np.float32), gd.NoiseLevel(1.0, 0.5)
+    answers = [
+        model.denoise(x, level) for model in (trained, training.load(tmp_path), training.train(config, tmp_path))
+    ]
+    np.testing.assert_array_equal(answers[0], answers[1])
+    np.testing.assert_array_equal(answers[0], answers[2])
+
+
+def test_too_little_memory_is_an_error_with_a_cure(tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
+
+    monkeypatch.setattr(commands, "train", full)
+    assert main(["train", "--out", str(tmp_path)]) == 2
+    assert re.search(r"error: .*too little memory .*9 bytes.*--accumulate.*--remat", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["train", "--data", "digitz", "--out", "OUT"], "Did you mean 'digits'"),
+        (["train", "--preset", "celeba", "--out", "OUT"], "preset: expected one of digits, mnist"),
         (["train", "--batch", "0", "--out", "OUT"], "batch: expected an integer of at least 1, got 0"),
         (["train", "--channels", "12", "--out", "OUT"], "groups: expected a divisor"),
         (["train", "--data", "toy-ring", "--labels", "--out", "OUT"], "drop --labels"),
@@ -385,9 +449,11 @@ def test_user_errors_are_one_message_and_exit_code_2(arguments, message, tmp_pat
 
 
 def test_the_data_set_chooses_the_defaults():
-    assert asked_data(["train", "--steps", "3", "--data", "mnist"]) == "mnist"
-    assert asked_data(["train", "--data=mnist"]) == "mnist"
-    assert asked_data(["train", "--data"]) == "digits"
+    for line in ("train --steps 3 --data mnist", "train --data=mnist"):
+        assert defaults(line.split()) == preset("mnist")
+    assert defaults(["train", "--data"]) == preset("digits")
+    faces = dataclasses.replace(preset("celeba64"), data="my/faces")
+    assert defaults("train --preset celeba64 --data my/faces".split()) == faces
 
 
 @pytest.mark.parametrize("word", ["train", "sample", "evaluate"])

@@ -19,24 +19,27 @@ TEST = (("test", "test_images", "x_test"), ("test_labels", "y_test"))
 LAW = "gaussdiff.json"  # what gd.save puts into its files, and nobody else
 
 
-def read(path: Path) -> tuple[Parts, int | None]:
-    """Return the parts of an .npy or .npz file, and the number of classes or None; ValueError says what is wrong."""
+def read(path: Path, least: int = 2) -> tuple[Parts, int | None]:
+    """Return the parts of an .npy or .npz file, and the number of classes or None; ValueError says what is wrong.
+
+    least: how many samples a part must hold.
+    """
     if path.suffix == ".npy":
-        return checked({"train": (_opened(path), None)})
+        return checked({"train": (_opened(path), None)}, least)
     with _opened(path) as file:
         try:
             found = {part: _part(file, names, path) for part, names in (("", WHOLE), ("train", TRAIN), ("test", TEST))}
         except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
             raise _unreadable(path, error) from error
     if found[""] is not None and found["train"] is None and found["test"] is None:
-        return checked({"train": found[""]})
+        return checked({"train": found[""]}, least)
     parts = {part: each for part in ("train", "test") if (each := found[part]) is not None}
     if found[""] is not None or "train" not in parts:
         raise ValueError(
             f"data: expected {path} to hold one array {_listed(WHOLE)}, or {_listed(TRAIN)} and {_listed(TEST)}, got "
             f"{', '.join(file.files) or 'nothing'}; rename its arrays"
         )
-    return checked(parts)
+    return checked(parts, least)
 
 
 def is_law(path: Path) -> bool:
@@ -47,13 +50,13 @@ def is_law(path: Path) -> bool:
         return LAW in file.files
 
 
-def checked(parts: Parts) -> tuple[Parts, int | None]:
-    """Return the parts with samples (N, H, W, C) or (N, D) and labels int32, and the number of classes.
+def checked(parts: Parts, least: int = 2) -> tuple[Parts, int | None]:
+    """Return the parts with samples (N, H, W, C) or (N, D), N >= least, and labels int32, and the number of classes.
 
     Images (N, H, W) get a channel. ValueError where an array is none of these, holds NaN or infinity, or where samples
     and labels do not belong together.
     """
-    made = {part: (_samples(x), _labels(labels, len(x))) for part, (x, labels) in parts.items()}
+    made = {part: (_samples(x, least), _labels(labels, len(x))) for part, (x, labels) in parts.items()}
     shapes = dict.fromkeys(x.shape[1:] for x, _ in made.values())
     if len(shapes) > 1:
         raise ValueError(
@@ -73,14 +76,14 @@ def checked(parts: Parts) -> tuple[Parts, int | None]:
     return made, classes
 
 
-def _samples(x: np.ndarray) -> np.ndarray:
+def _samples(x: np.ndarray, least: int) -> np.ndarray:
     if x.ndim == 3:
         x = x[..., None]
     if x.ndim not in (2, 4) or 0 in x.shape[1:]:
         raise ValueError(
             f"data: expected images (N, H, W, C) or (N, H, W), or vectors (N, D), got shape {x.shape}; reshape it"
         )
-    if x.ndim == 4 and x.shape[1] in (1, 3, 4) and x.shape[1] < min(x.shape[2:]):
+    if x.ndim == 4 and x.shape[1] in (1, 3, 4) and x.shape[1] < min(x.shape[2:]) and x.shape[3] > 4:
         raise ValueError(
             f"data: expected images (N, H, W, C), got shape {x.shape}, which has its channels first; "
             "write x.transpose(0, 2, 3, 1)"
@@ -90,8 +93,8 @@ def _samples(x: np.ndarray) -> np.ndarray:
             f"data: expected bytes (uint8, pixels 0 .. 255) or floats, got {x.dtype}; convert with x.astype(np.uint8) "
             "or x.astype(np.float32)"
         )
-    if len(x) < 2:
-        raise ValueError(f"data: expected at least 2 samples, got {len(x)}")
+    if len(x) < least:
+        raise ValueError(f"data: expected at least {least} samples, got {len(x)}; add more")
     if x.dtype.kind == "f":
         _check_finite(x)
     return x

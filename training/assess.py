@@ -72,11 +72,12 @@ def assess(
     extra = [features.tried(asked.features, data)] if asked.features else []
     recognisable = bool(asked.samples) and features.can_learn(data)
     classifier = cache(lambda: features.learn_classifier(data, asked.seed))
+    gaussian = cache(lambda: beside(data))
     tables: dict[str, Callable[[], Any]] = {
-        "levels": lambda: evaluate.table(model, data.train_rows, data.held_out_rows, config)
+        "levels": lambda: evaluate.table(model, gaussian(), data.train_rows, data.held_out_rows, config)
     }
     if asked.likelihoods:
-        tables["likelihood"] = lambda: likelihood(model, data, asked)
+        tables["likelihood"] = lambda: likelihood(model, gaussian(), data, asked)
     if asked.samples:
         learned = (lambda: [classifier().features]) if recognisable else list
         tables["quality"] = lambda: compare(model, data, config, learned(), extra, asked)
@@ -95,17 +96,19 @@ def assess(
     return found
 
 
-def likelihood(model: LearnedDenoiser, data: Dataset, asked: Questions) -> dict[str, Any]:
-    """Bound the likelihood of some held-out samples, of the network and of the Gaussian of the training data."""
-    x = data.held_out_rows[spread(len(data.held_out_rows), asked.likelihoods)]
+def beside(data: Dataset) -> gd.Gaussian:
+    """Return the Gaussian of the training data, of the leading directions where there are many, or of some samples."""
     train = data.train_rows[spread(len(data.train_rows), MOST_FITTED)]
-    convention = likelihoods.Convention.of(train)
+    return gd.Gaussian.from_samples(train, rank=min(MOST_MODES, train[0].size))
+
+
+def likelihood(model: LearnedDenoiser, gaussian: gd.Gaussian, data: Dataset, asked: Questions) -> dict[str, Any]:
+    """Bound the likelihood of some held-out samples, of the network and of the Gaussian."""
+    x = data.held_out_rows[spread(len(data.held_out_rows), asked.likelihoods)]
+    convention = likelihoods.Convention.of(data.train_rows[spread(len(data.train_rows), MOST_FITTED)])
     exact = x[0].size <= asked.probes
     options: Any = {"probes": None if exact else asked.probes, "steps": asked.chain, "seed": asked.seed}
-    models: dict[str, gd.Denoiser] = {
-        "network": model,
-        "gaussian": gd.Gaussian.from_samples(train, rank=min(MOST_MODES, x[0].size)),
-    }
+    models: dict[str, gd.Denoiser] = {"network": model, "gaussian": gaussian}
     measured = {name: likelihoods.measure(each, x, convention, **options) for name, each in models.items()}
     rows = {name: {row.name: asdict(row) for row in rows} for name, rows in measured.items()}
     return {**asdict(convention), "numbers": x[0].size, **options, **rows}
@@ -163,13 +166,18 @@ def page(found: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _levels(rows: list[dict]) -> str:
-    names = ("sigma", "train", "held_out", "loss")
+def _levels(found: dict[str, Any]) -> str:
+    train, held_out = found["samples"]["train"], found["samples"]["held_out"]
+    names = ("train", "held_out", "gaussian")
     lines = [
-        "mean squared error of the denoiser; loss 1 = no better than a multiple of x (of data of mean 0)",
-        f"{'sigma':>10} {'train':>10} {'held out':>10} {'loss':>10}",
-        *(" ".join(f"{row[name]:10.4g}" for name in names) for row in rows),
+        f"mean squared error of the denoiser on {train} training and {held_out} held-out samples",
+        "Gaussian: that of the training data, on the held-out ones; loss 1 = no better than a multiple of x (of data of "
+        "mean 0)",
+        f"{'sigma':>10} {'train':>19} {'held out':>19} {'Gaussian':>19} {'loss':>10}",
     ]
+    for row in found["rows"]:
+        cells = " ".join(f"{_within(*row[name]):>19}" for name in names)
+        lines.append(f"{row['sigma']:10.4g} {cells} {row['loss']:10.4g}")
     return "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import numpy as np
 import tyro
 
@@ -26,6 +27,7 @@ class Train:
 
     out: Path  # folder of the run; made where it is not there, continued where it holds a run
     settings: tyro.conf.OmitArgPrefixes[Settings] = dataclasses.field(default_factory=Settings)
+    preset: str | None = None  # data whose settings to start from, such as celeba64; None: those of --data
     distributed: bool = False  # one of several hosts; JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID
 
     def __call__(self) -> None:
@@ -61,8 +63,7 @@ class Sample:
         model = runs.load(self.run, self.weights)
         model = model if self.label is None else model.given(self.label)
         config = runs.load_config(self.run)
-        if self.label is None and self.sharpen is None:
-            config.check_unconditional()
+        config.check_condition(self.label is not None, self.sharpen is not None)
         usual = gd.Heun(), gd.grids.karras(self.steps, config.sigma_min, config.sigma_max)
         sampler, levels = usual if self.recipe is None else gd.load_recipe(self.recipe)
         if self.sharpen is None:
@@ -104,6 +105,7 @@ class Evaluate:
     def _write(self, out: Path, found: dict[str, Any]) -> None:
         content = {"weights": self.weights, "asked": vars(self.questions), **found}
         with disk.explained(out, lambda: "make room, make the folder writable, or choose another --out"):
+            disk.make(out.parent)
             disk.write(out, (json.dumps(content, indent=1) + "\n").encode())
 
 
@@ -120,21 +122,26 @@ class Export:
         print(f"{self.weights} weights, {out.stat().st_size:,} bytes: {out}")
 
 
-def asked_data(arguments: list[str]) -> str:
-    """Return the data set named on the command line, whose preset gives the other defaults."""
+def defaults(arguments: list[str]) -> Config:
+    """Return the settings that the command line starts from: those of its --preset, or of its --data."""
+    return preset(named("--data", arguments) or Config.data, named("--preset", arguments))
+
+
+def named(option: str, arguments: list[str]) -> str | None:
+    """Return the value of an option on the command line, before it is parsed."""
     for name, value in zip(arguments, [*arguments[1:], ""], strict=True):
-        if name == "--data" and value:
+        if name == option and value:
             return value
-        if name.startswith("--data="):
-            return name.removeprefix("--data=")
-    return Config.data
+        if name.startswith(f"{option}="):
+            return name.removeprefix(f"{option}=")
+    return None
 
 
 def main(arguments: list[str]) -> int:
     """Run one command and return its exit code: 2 after an error of the user's, 130 when interrupted."""
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:
-        default = Train(tyro.MISSING, Settings(**vars(preset(asked_data(arguments)))))
+        default = Train(tyro.MISSING, Settings(**vars(defaults(arguments))))
         commands = (
             Annotated[Train, tyro.conf.subcommand("train", default=default)]
             | Annotated[Sample, tyro.conf.subcommand("sample")]
@@ -145,6 +152,12 @@ def main(arguments: list[str]) -> int:
         tyro.cli(commands, args=arguments, prog="python -m training", description=description)()
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        cure = "compute batches in more parts (--accumulate 4), or train with --remat, a smaller --batch or network"
+        print(f"error: the device has too little memory ({error}); {cure}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         print(str(error) or "interrupted", file=sys.stderr)

@@ -109,6 +109,21 @@ class Config(Settings):
                 "the condition, or train with --condition-dropout 0.1"
             )
 
+    def check_condition(self, label: bool, image: bool) -> None:
+        """ValueError where samples are asked for with a part of what the network learned with, which it hid together.
+
+        label, image: whether it is told of one.
+        """
+        learned = {"label": self.labels, "sharpen": self.super_resolution > 1}
+        told = [name for name, is_told in {"label": label, "sharpen": image}.items() if is_told]
+        if not told:
+            self.check_unconditional()
+        elif left := [name for name, is_learned in learned.items() if is_learned and name not in told]:
+            raise ValueError(
+                f"{left[0]}: expected one beside {told[0]}, as the run learned with both, or neither, got none; "
+                f"add --{left[0]}"
+            )
+
     @property
     def data_scale(self) -> float:
         """sigma_data where it is known; ValueError where it is still to be measured."""
@@ -192,11 +207,16 @@ _DIGITS: dict[str, Any] = {"keep_powers": True}
 _UNKNOWN: dict[str, Any] = {"sigma_data": None, "attention": ()}
 
 
-def preset(data: str) -> Config:
+def preset(data: str, like: str | None = None) -> Config:
     """Return sensible settings for a data set: those of the digits, with what differs for `data` or its last folder.
 
-    The scale of data that are not known here is measured, and their networks do not attend.
+    The scale of data that are not known here is measured, and their networks do not attend. like: the preset to take
+    instead, for data that are like those; their scale is measured. ValueError for one that is not there.
     """
+    if like is not None:
+        if like not in (known := [Settings.data, *PRESETS]):
+            raise ValueError(f"preset: expected one of {', '.join(known)}, got {like!r}; correct --preset")
+        return dataclasses.replace(preset(like), data=data, sigma_data=None)
     name = "toy-" if data.startswith("toy-") else data.rstrip("/").rsplit("/", 1)[-1]
     # A folder that is called digits is none of scikit-learn's.
     return Config(data=data, **(_DIGITS if data == Settings.data else PRESETS.get(name, _UNKNOWN)))

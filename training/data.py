@@ -134,7 +134,7 @@ def spread(count: int, most: int) -> np.ndarray:
 
 def read_images(path: Path) -> np.ndarray:
     """Return all samples of an .npy or .npz file as float32, without a split; ValueError where it holds no such."""
-    return Rows(arrays.read(path)[0]["train"][0])[:]
+    return Rows(arrays.read(path, least=1)[0]["train"][0])[:]
 
 
 def images(pixels: np.ndarray) -> np.ndarray:

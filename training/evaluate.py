@@ -4,10 +4,12 @@ error(sigma) = mean over samples of |D(x0 + sigma noise, sigma) - x0|^2 / D
 """
 
 from functools import partial
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float, PRNGKeyArray
 
@@ -21,28 +23,41 @@ from .data import Rows, spread
 @eqx.filter_jit
 def errors(
     model: gd.Denoiser, x0: Float[Array, "n *event"], sigmas: Float[Array, " levels"], key: PRNGKeyArray
-) -> Float[Array, " levels"]:
-    """Return the mean squared error per entry of the clean estimate at each sigma, in squared data units."""
+) -> Float[Array, "levels n"]:
+    """Return each sample's squared error per entry of the clean estimate at each sigma, in squared data units."""
 
     def one(sigma: Array, key: Array) -> Array:
         def sample_error(args: tuple[Array, Array]) -> Array:
             return gd.losses.denoising_loss(model, args[0], gd.NoiseLevel(1.0, sigma), args[1])
 
-        return devices.map_spread(sample_error, (x0, jax.random.split(key, len(x0)))).mean()
+        return devices.map_spread(sample_error, (x0, jax.random.split(key, len(x0))))
 
     return jax.lax.map(lambda args: one(*args), (sigmas, jax.random.split(key, len(sigmas))))
 
 
-def table(model: gd.Denoiser, train: Rows, held_out: Rows, config: Config, most: int = 1000) -> list[dict]:
-    """Return one row per noise level: sigma, the error on at most `most` samples of each part, the held-out EDM loss.
+def table(
+    model: gd.Denoiser, gaussian: gd.Gaussian, train: Rows, held_out: Rows, config: Config, most: int = 1000
+) -> dict[str, Any]:
+    """Return the number of samples of each part, at most `most`, and "rows", one for each noise scale.
 
-    A held-out error above the training error is memory of the training set. `loss` is 1, for data of
-    mean 0, where the model is no better than the best constant times x.
+    A row: sigma; the mean errors of the model on `train` and on `held_out`, and of the Gaussian, the best affine
+    denoiser of the data that it was fitted to, on the same noisy held-out samples, each as [mean, standard error]; and
+    the held-out EDM loss, which is 1, for data of mean 0, where the model is no better than the best constant times x.
+    A held-out error above the training error is memory of the training set.
     """
     sigmas = jnp.geomspace(0.02, 20.0, 13, dtype=jnp.float32)
-    parts = [errors(model, jnp.asarray(x[spread(len(x), most)]), sigmas, jax.random.key(0)) for x in (train, held_out)]
-    rows = zip(sigmas.tolist(), parts[0].tolist(), parts[1].tolist(), strict=True)
+    parts = [jnp.asarray(x[spread(len(x), most)]) for x in (train, held_out)]
+    asked = {"train": (model, parts[0]), "held_out": (model, parts[1]), "gaussian": (gaussian, parts[1])}
+    found = {name: np.asarray(errors(*each, sigmas, jax.random.key(0)), np.float64) for name, each in asked.items()}
     weigh = partial(gd.losses.edm_weight, sigma_data=config.data_scale)
-    return [
-        {"sigma": s, "train": a, "held_out": b, "loss": b * float(weigh(gd.NoiseLevel(1.0, s)))} for s, a, b in rows
-    ]
+    rows = []
+    for i, sigma in enumerate(sigmas.tolist()):
+        loss = float(found["held_out"][i].mean() * weigh(gd.NoiseLevel(1.0, sigma)))
+        rows.append({"sigma": sigma, **{name: _mean(each[i]) for name, each in found.items()}, "loss": loss})
+    return {"samples": {"train": len(parts[0]), "held_out": len(parts[1])}, "rows": rows}
+
+
+def _mean(errors: np.ndarray) -> list[float | None]:
+    """The mean over samples and its standard error, which one sample does not tell."""
+    spread = float(errors.std(ddof=1) / np.sqrt(len(errors))) if len(errors) > 1 else None
+    return [float(errors.mean()), spread]

@@ -116,7 +116,12 @@ def from_file(place: str) -> Features:
     if spec is None or spec.loader is None or not Path(file).is_file():
         raise FileNotFoundError(f"features: expected a Python file, got {file}, which is not there; check the path")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(
+            f"features: expected a Python file that can be run, got {file}: {error!r}; correct it"
+        ) from error
     function = vars(module).get(name)
     if not callable(function):
         raise ValueError(f"features: expected a function in {file}, got {name!r}, which is none; check its name")

@@ -1,6 +1,7 @@
 """What a run says while it trains: one JSON line per look in train.jsonl, and a progress bar or a few plain lines."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -46,6 +47,7 @@ class Journal:
     def __init__(self, path: Path, start: int, steps: int, batch: int, bar: Progress | None):
         self.path, self.steps, self.batch, self.bar = path, steps, batch, bar
         self.start = self.told = self.looked = start
+        self.judged = ""
         self.start_clock()
         self.task = None if bar is None else bar.add_task("training", total=steps, completed=start, note="compiling")
 
@@ -74,9 +76,9 @@ class Journal:
             disk.make(self.path.parent)
             with open(self.path, "a") as file:
                 file.write(json.dumps(record) + "\n")
-        judged = "" if held_out is None else f"  held-out {held_out:.4f}"
+        self.judged = self.judged if held_out is None else f"  held-out {held_out:.4f}"
         likened = "" if explained is None else f"  {100 * explain.gaussian_share(explained):.0f} % Gaussian"
-        self._show(step, f"loss {loss:.4f}{judged}{likened}  {rate:,.0f} images/s")
+        self._show(step, f"loss {loss:.4f}{self.judged}{likened}  {rate:,.0f} images/s")
 
     def _show(self, step: int, text: str) -> None:
         if self.bar is not None and self.task is not None:
@@ -95,7 +97,8 @@ def opened(path: Path, start: int, steps: int, batch: int) -> Iterator[Journal]:
         yield Journal(path, start, steps, batch, None)
         return
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
-    with Progress(*columns) as bar:
+    # Of a slow network looks are minutes apart: the time left is that of all steps so far.
+    with Progress(*columns, speed_estimate_period=math.inf) as bar:
         yield Journal(path, start, steps, batch, bar)
 
 

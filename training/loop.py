@@ -103,11 +103,13 @@ def _train(config: Config, out: Path, dataset: data.Dataset | gd.Distribution | 
     state = _begin(trainer, out, found, save)
     del found  # as large as the state
     if config.steps:
-        state = _advance(trainer, state, examples, out, save)
-    return trainer.model(state.ema[0])
+        _advance(trainer, state, examples, out, save)
+    return runs.load(out)
 
 
 def _check_same(saved: Config, asked: Config, out: Path) -> None:
+    if not devices.is_first_host():  # what is saved of these is the first one's
+        asked = dataclasses.replace(asked, **{name: getattr(saved, name) for name in PER_HOST})
     if changed := differences(saved, asked):
         listed = "\n  ".join(changed)
         raise ValueError(
@@ -187,7 +189,7 @@ def _stopping(stop: Event, state: TrainState, due: bool) -> bool:
     return devices.any_host(stop.is_set())
 
 
-def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Path, save: Save) -> TrainState:
+def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Path, save: Save) -> None:
     config, start = trainer.config, int(state.step)
     places, labels = data.spread(len(dataset.held_out_rows), JUDGED), dataset.held_out_labels
     judged = batches.on_device(dataset.held_out_rows[places], None if labels is None else labels[places])
@@ -223,7 +225,6 @@ def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Pa
                 raise KeyboardInterrupt(f"stopped at step {done}, saved in {out}; the same command continues it")
             losses = []
             book.resume_clock(done)
-    return state
 
 
 def _write_down(

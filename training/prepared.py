@@ -61,12 +61,20 @@ def _read_split(builder: Any, name: str, part: str, labelled: bool, chunk: int =
     with _whole(name, Path(builder.data_dir)):
         source = builder.as_data_source(split=part)
         # In this thread: decoding holds Python's lock, so threads gain nothing, and a fork after JAX can deadlock.
-        chunks = [range(i, min(i + chunk, len(source))) for i in range(0, len(source), chunk)]
-        records = [record for indices in chunks for record in source.__getitems__(indices)]
-    if len(sizes := {record["image"].shape for record in records}) != 1:
+        images = np.empty((len(source), *source[0]["image"].shape), np.uint8)
+        labels = np.empty(len(source), np.int32) if labelled else None
+        sizes = {images.shape[1:]}
+        for start in range(0, len(source), chunk):
+            places = range(start, min(start + chunk, len(source)))
+            for place, record in zip(places, source.__getitems__(places), strict=True):
+                sizes.add(record["image"].shape)
+                if len(sizes) == 1:
+                    images[place] = record["image"]
+                if labels is not None:
+                    labels[place] = record["label"]
+    if len(sizes) != 1:
         raise ValueError(f"data: expected images of one size, got {name!r} with {len(sizes)} sizes; crop them first")
-    labels = np.array([record["label"] for record in records], np.int32) if labelled else None
-    return np.stack([record["image"] for record in records]), labels
+    return images, labels
 
 
 @contextmanager

@@ -74,12 +74,18 @@ def copies(samples: np.ndarray, data: Dataset, seed: int = 0) -> list[Score]:
     """
     order = np.random.default_rng(seed).permutation(len(data.held_out))
     apart, unseen = (data.held_out[half] for half in np.array_split(order, 2))
-    found, real = (gd.metrics.copy_ratios(x, data.train, unseen) for x in (samples, apart))
+    found, real = (_copy_ratios(x, data.train_rows, unseen) for x in (samples, apart))
     share, floor = (float(np.mean(ratios < COPY)) for ratios in (found, real))
     return [
         Score("copy ratio", "entries", float(np.median(found)), None, float(np.median(real)), None),
         Score("copies", "entries", share, None, floor, None),
     ]
+
+
+def _copy_ratios(x: np.ndarray, train: Rows, unseen: np.ndarray, chunk: int = 10_000) -> np.ndarray:
+    """gd.metrics.copy_ratios to training samples that need not fit into memory, in float64, all at once."""
+    parts = (train[i : i + chunk] for i in range(0, len(train), chunk))
+    return np.min([gd.metrics.copy_ratios(x, part, unseen) for part in parts], axis=0)
 
 
 def recognised(made: np.ndarray, asked: np.ndarray, data: Dataset, classifier: Classifier) -> Recognised:
