@@ -73,6 +73,11 @@ def found(run: Path) -> list[Any]:
     return [last.step, int(last.arrays["['same']"]), sorted(path.name for path in (run / "checkpoints").iterdir())]
 
 
+def step_of(run: Path) -> int | None:
+    found = checkpoint.latest(run)
+    return None if found is None else found.step
+
+
 def twice(run: Path) -> None:
     with lock.held(run), lock.held(run):
         pass
@@ -109,9 +114,7 @@ def main(folder: Path, address: str, process: int) -> None:
     np.save(folder / f"data-{process}.npy", np.load(folder / "data.npy"))
     for steps in (1, 2):  # each host has the same data in a place of its own
         own = training.Config(**{**vars(TINY), "data": str(folder / f"data-{process}.npy"), "steps": steps})
-        tell(
-            "own places", lambda own=own: training.train(own, folder / "own") and checkpoint.latest(folder / "own").step
-        )
+        tell("own places", lambda own=own: training.train(own, folder / "own") and step_of(folder / "own"))
     if process == 0:
         (folder / "stuck" / "train.jsonl").mkdir(parents=True)
         (folder / "mute" / "index.html").mkdir(parents=True)

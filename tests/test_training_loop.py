@@ -453,7 +453,7 @@ def test_the_data_set_chooses_the_defaults():
         assert defaults(line.split()) == preset("mnist")
     assert defaults(["train", "--data"]) == preset("digits")
     faces = dataclasses.replace(preset("celeba64"), data="my/faces")
-    assert defaults("train --preset celeba64 --data my/faces".split()) == faces
+    assert defaults(["train", "--preset", "celeba64", "--data", "my/faces"]) == faces
 
 
 @pytest.mark.parametrize("word", ["train", "sample", "evaluate"])

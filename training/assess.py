@@ -171,8 +171,8 @@ def _levels(found: dict[str, Any]) -> str:
     names = ("train", "held_out", "gaussian")
     lines = [
         f"mean squared error of the denoiser on {train} training and {held_out} held-out samples",
-        "Gaussian: that of the training data, on the held-out ones; loss 1 = no better than a multiple of x (of data of "
-        "mean 0)",
+        "Gaussian: that of the training data, on the held-out ones",
+        "loss 1 = no better than a multiple of x (of data of mean 0)",
         f"{'sigma':>10} {'train':>19} {'held out':>19} {'Gaussian':>19} {'loss':>10}",
     ]
     for row in found["rows"]:

@@ -48,7 +48,8 @@ def table(
     sigmas = jnp.geomspace(0.02, 20.0, 13, dtype=jnp.float32)
     parts = [jnp.asarray(x[spread(len(x), most)]) for x in (train, held_out)]
     asked = {"train": (model, parts[0]), "held_out": (model, parts[1]), "gaussian": (gaussian, parts[1])}
-    found = {name: np.asarray(errors(*each, sigmas, jax.random.key(0)), np.float64) for name, each in asked.items()}
+    key = jax.random.key(0)
+    found = {name: np.asarray(errors(one, x, sigmas, key), np.float64) for name, (one, x) in asked.items()}
     weigh = partial(gd.losses.edm_weight, sigma_data=config.data_scale)
     rows = []
     for i, sigma in enumerate(sigmas.tolist()):

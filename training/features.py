@@ -119,9 +119,7 @@ def from_file(place: str) -> Features:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ValueError(
-            f"features: expected a Python file that can be run, got {file}: {error!r}; correct it"
-        ) from error
+        raise ValueError(f"features: expected a Python file that runs, got {file}: {error!r}; correct it") from error
     function = vars(module).get(name)
     if not callable(function):
         raise ValueError(f"features: expected a function in {file}, got {name!r}, which is none; check its name")
