@@ -14,11 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.bootstrap import Interval, interval
+from analysis.experiment import NotMeasuredError
 from analysis.half_way import exponent, half_way, rising_and_falling
 from analysis.setting import Setting
 from training.data import spread
 
 SIZES = (3, 5)  # pixels on an edge: the kernel of the networks here, and a larger one
+UNSEEN = 0.1  # the share of components that may be learned before the first saved state after step 0
 IMAGES, BLOCK = 512, 64  # of the data that the covariance is taken from, and how many at a time
 
 
@@ -33,10 +35,11 @@ class Components:
 
 @dataclass(frozen=True)
 class Growth:
-    """variances (K,) of the data; first, second (c, n, K): the means over places of the coefficients of each of n
-    generated images at c checkpoints, and of their squares.
+    """Of patches of `size` pixels on an edge: variances (K,) of the data; first, second (c, n, K): the means over
+    places of the coefficients of each of n generated images at c checkpoints, and of their squares.
     """
 
+    size: int
     variances: np.ndarray
     first: np.ndarray
     second: np.ndarray
@@ -84,7 +87,7 @@ def growth(samples: list[np.ndarray], found: Components) -> Growth:
     kept = found.variances > 1e-3 * found.variances[0]
     few = Components(found.size, found.variances[kept], found.directions[:, kept])
     first, second = (np.stack(part) for part in zip(*(moments(images, few) for images in samples), strict=True))
-    return Growth(few.variances, first, second)
+    return Growth(few.size, few.variances, first, second)
 
 
 def times(steps: np.ndarray, found: Growth) -> np.ndarray:
@@ -95,10 +98,26 @@ def times(steps: np.ndarray, found: Growth) -> np.ndarray:
 def exponents(steps: np.ndarray, found: Growth) -> dict[str, Interval]:
     """The power of the variance that the step goes as, for components that rise and that fall, where it can be told.
 
-    That takes three components or more whose variances span a factor of 4.
+    That takes three components or more whose variances span a factor of 4. NotMeasuredError as seen_learning.
     """
+    seen_learning(f"components of patches of {found.size} x {found.size} pixels", steps, times(steps, found))
     groups = rising_and_falling(steps, found.generated())
     return {name: _exponent(steps, found, group) for name, group in groups.items() if tells(found.variances[group])}
+
+
+def seen_learning(what: str, steps: np.ndarray, learned: np.ndarray) -> int:
+    """How many of the components, learned at steps (K,) or NaN, were learned before the first saved state after step 0.
+
+    NotMeasuredError where more than UNSEEN of them were: such a step is an interpolation, and their order not known.
+    """
+    held, first = np.isfinite(learned), steps[steps > 0][0]
+    early = int((learned[held] < first).sum())
+    if early > UNSEEN * held.sum():
+        raise NotMeasuredError(
+            f"history: {early} of {held.sum()} {what} were learned before the first saved state after step 0, at step "
+            f"{first}, so that the order in which they were is not known. Train with --keep-powers."
+        )
+    return early
 
 
 def tells(variances: np.ndarray) -> bool:
