@@ -50,22 +50,43 @@ def test_eight_devices_give_the_answers_of_one():
     assert printed.strip() == "same", errors[-3000:]
 
 
-CUT = """
-import jax
-from training import Config
-from training.step import Trainer
-trainer = Trainer.create(Config(data="toy-ring", channels=32, blocks=1, sharding="full"), (2,), None)
+STEP = """
+import sys, jax, jax.numpy as jnp, numpy as np
+import gaussdiff as gd
+from training import Config, checkpoint, devices, evaluate, likelihoods
+from training.step import Examples, Trainer
+tiny = {"channels": 16, "channel_mult": (1,), "attention": (8,), "blocks": 1, "batch": 16, "accumulate": 1}
+config = Config(**tiny, labels=True, sharding="full", warmup=1)
+trainer = Trainer.create(config, (8, 8, 1), 10)
+x = jax.random.normal(jax.random.key(0), (20, 8, 8, 1)) / 2
+examples = Examples(x, np.arange(20, dtype=np.int32) % 10)
+examples, indices = devices.place((examples, np.arange(16)), devices.everywhere())
 state = trainer.initial()
 share = [leaf.addressable_shards[0].data.size / leaf.size for leaf in jax.tree.leaves(state) if leaf.size >= 1024]
-assert len(share) > 10 and set(share) == {1 / 8}, share
-print("cut")
+assert len(share) > 10 and set(share) == {1 / jax.device_count()}, share
+state, loss = trainer.compiled_step(state, examples, indices)(state, examples, indices)
+arrays = checkpoint.flatten(devices.fetch(state))
+model = gd.Gaussian.isotropic(jnp.zeros((8, 8, 1)), 0.5)
+arrays["errors"] = evaluate.errors(model, x, jnp.array([0.1, 1.0]), jax.random.key(1))
+levels = gd.grids.uniform_log_snr(4, 0.05, 80.0, final_zero=False)
+arrays["chain"] = likelihoods.chain_bounds(model, x, jax.random.split(jax.random.key(2), 20), levels)
+arrays["loss"] = loss
+np.savez(sys.argv[1], **arrays)
 """
 
 
 @pytest.mark.slow
-def test_fully_sharded_weights_lie_in_pieces_on_eight_devices():
-    printed, errors = run([sys.executable, "-c", CUT], 8).communicate()
-    assert printed.strip() == "cut", errors[-3000:]
+def test_a_step_with_weights_in_pieces_and_an_evaluation_are_those_of_one_device(tmp_path):
+    """Of a U-Net with attention and labels: eight devices hold an eighth of every large array."""
+    for count in (1, 8):
+        finish(run([sys.executable, "-c", STEP, str(tmp_path / f"{count}.npz")], count))
+    with np.load(tmp_path / "1.npz") as one, np.load(tmp_path / "8.npz") as eight:
+        assert len(one.files) > 100
+        for name in one.files:
+            # Adam's first step is the sign of the gradient: where that is 0 but for rounding it may be either.
+            moved = name.startswith((".params", ".ema"))
+            np.testing.assert_allclose(eight[name], one[name], 1e-3, 5e-3 if moved else 1e-6, err_msg=name)
+            assert not moved or np.mean(np.abs(eight[name] - one[name]) > 1e-5) < 0.02
 
 
 @pytest.mark.slow
