@@ -49,8 +49,9 @@ addEventListener("load", () => {
   const wide = [...document.body.querySelectorAll("*")].filter(
     node => node.getBoundingClientRect().right > innerWidth + 1 && !scrolls(node));
   const broken = [...document.images].filter(image => !image.naturalWidth);
+  const held = document.getElementById("models")?.parentElement;
   parent.postMessage(JSON.stringify({
-    errors, seen, width: innerWidth, over: wide.map(node => node.outerHTML.slice(0, 80)), broken: broken.length,
+    errors, seen, cut: held ? held.scrollWidth - held.clientWidth : 0, width: innerWidth, over: wide.map(node => node.outerHTML.slice(0, 80)), broken: broken.length,
     colours: [getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]}), "*");
 });
 </script>
@@ -97,6 +98,7 @@ def check(seen: dict) -> None:
 def check_slider(seen: dict) -> None:
     check(seen)
     (first, noise), (last, sample) = seen["seen"]
+    assert seen["cut"] == 0, "a reader would have to scroll to see every model"
     assert "noise" in first
     assert "the sample" in last
     assert noise != sample, "the slider moved and the picture did not"
