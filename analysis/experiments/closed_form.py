@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gaussdiff as gd
+from analysis import patches
 from analysis.bootstrap import Interval, extreme, interval
 from analysis.compare import follow
 from analysis.experiment import Experiment, Finding, NotMeasuredError, verdict
@@ -33,6 +34,7 @@ class Record:
 
     sigma (n+1,); unit: the data's variance per entry; largest: its largest standard deviation along a direction.
     variances (K,); score, solver, total (B, K): the squared errors of the ends' coefficients along the components.
+    no_patches: why the patches were left out, "" where they were not.
     """
 
     sigma: np.ndarray
@@ -44,6 +46,7 @@ class Record:
     score: np.ndarray
     solver: np.ndarray
     total: np.ndarray
+    no_patches: str
 
 
 def measure(setting: Setting) -> Record:
@@ -77,6 +80,7 @@ def measure(setting: Setting) -> Record:
         score=score,
         solver=(solver_gap(sampler, setting.levels, kept) * begun) ** 2,
         total=total,
+        no_patches=patches.too_dear(setting.data.train) if setting.is_image else "",
     )
 
 
@@ -114,7 +118,7 @@ def find(record: Record) -> Finding:
         f"network's (95 % interval over starts). The nearest twin there is at most {early['nearest']} away, and the "
         f"Gaussian is at most {early['beyond']} farther than it. The samples end this far from the network's: "
         f"{listed}. Of what separates the Gaussian's exact samples from the network's, the solver makes "
-        f"{parts['solver']:.2g} and the score {parts['score']:.2g}."
+        f"{parts['solver']:.2g} and the score {parts['score']:.2g}.{record.no_patches}"
     )
     numbers = {
         "sigma": record.sigma.tolist(),

@@ -111,15 +111,15 @@ def find(record: Record) -> Finding:
     detail = _mean(record.shares["network"][-1])
     gains, solver = record.latent.gains, record.latent.solver
     ratio = interval(lambda rows: float(np.median(rows.mean(0) / solver)), gains)
-    spread = np.exp(np.median(np.abs(np.log(gains.mean(0) / solver))))
-    inside, alike = share.value >= INSIDE, spread <= FACTOR
+    spread = interval(lambda rows: float(np.exp(np.median(np.abs(np.log(rows.mean(0) / solver))))), gains)
+    inside, alike = share.value >= INSIDE, spread.value <= FACTOR
     controls = {name: float(values.mean()) for name, values in record.shares.items() if name != "network"}
     others = "".join(f", {NAMES.get(name, name)} {value:.2f}" for name, value in controls.items())
     found = (
         f"At noise scale {record.sigma[OUTLINE]:.2g} {share} of what is undecided lies in the leading principal "
         f"components (a Gaussian: 1, chance {record.chance:.2f}{others}); at {record.sigma[-1]:.2g} {detail}. A change "
         f"of the noise along a component comes out {ratio} times as large as a Gaussian's, typically within a factor "
-        f"{spread:.2f}. Intervals are over {record.shares['network'].shape[1]} images."
+        f"{spread}. Intervals are over {record.shares['network'].shape[1]} images."
         f"{latent_map.told(record.latent)}"
     )
     settled = {name: np.isfinite(maps).mean().item() for name, maps in record.emergence.items()}
@@ -132,12 +132,12 @@ def find(record: Record) -> Finding:
         "undecided_variance": record.variances.mean(1).tolist(),
         "undecided_variance_of_gaussian": record.expected.tolist(),
         "gain_ratio": list(ratio),
-        "gain_factor": float(spread),
+        "gain_factor": list(spread),
         "images": record.shares["network"].shape[1],
         **latent_map.numbers(record.latent),
         "entries_that_commit": settled,
     }
-    return Finding(verdict(inside, bool(alike)), found, numbers)
+    return Finding(verdict(inside, alike), found, numbers)
 
 
 def _mean(values: np.ndarray) -> Interval:

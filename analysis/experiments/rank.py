@@ -79,9 +79,9 @@ def find(record: Record) -> Finding:
     rank = ranks["denoiser"]
     spans = {i: interval(lambda a, b: needed(a, b), record.left[i], whole[i], draws=200) for i in judged}
     enough = len(judged) >= 3
-    order = rank_correlation(-record.sigma[judged], rank[judged]) if enough and np.ptp(rank[judged]) else 0.0
+    order = _order(record, judged) if enough else Interval(0.0, 0.0, 0.0)
     ratios = np.maximum(rank, 1) / np.maximum(record.expected, 1)
-    rises, alike = order >= 0.9, enough and bool((np.abs(np.log(ratios[judged])) <= np.log(FACTOR)).all())
+    rises, alike = order.value >= 0.9, enough and bool((np.abs(np.log(ratios[judged])) <= np.log(FACTOR)).all())
     found = f"The Gaussian explains half of the denoised sample at {len(judged)} of {len(record.sigma)} noise scales"
     found += _told(record, ratios, spans, order) if enough else ", too few to compare ranks."
     numbers = {
@@ -90,14 +90,33 @@ def find(record: Record) -> Finding:
         "closed_form_rank": record.expected.tolist(),
         "intervals": {f"{record.sigma[i]:.3g}": list(span) for i, span in spans.items()},
         "explained_by_all": explained.tolist(),
-        "order_correlation": order,
+        "order_correlation": list(order),
         "ratio_to_closed_form": ratios.tolist(),
+        "ratio_intervals": {f"{record.sigma[i]:.3g}": list(_ratio(record, i, span)) for i, span in spans.items()},
         "scales_judged": record.sigma[judged].tolist(),
     }
     return Finding(verdict(rises, alike), found, numbers)
 
 
-def _told(record: Record, ratios: np.ndarray, spans: dict[int, Interval], order: float) -> str:
+def _order(record: Record, judged: list[int]) -> Interval:
+    """The rank correlation of components needed and falling noise over the scales judged; 0 where all need as many."""
+    left, whole = record.left[judged], record.whole["denoiser"][judged]
+
+    def of(rows: np.ndarray) -> float:
+        weights = np.bincount(rows, minlength=whole.shape[1])  # sums, not copies: there are many components
+        curves = 1 - np.einsum("n,mnr->mr", weights, left) / (whole @ weights)[:, None]
+        ranks = (curves >= curves[:, -1:] - NEAR).argmax(1)
+        return rank_correlation(-record.sigma[judged], ranks) if np.ptp(ranks) else 0.0
+
+    return interval(of, np.arange(whole.shape[1]), draws=200)
+
+
+def _ratio(record: Record, i: int, span: Interval) -> Interval:
+    """The rank needed at a scale over the closed form's, no rank being counted as less than 1."""
+    return Interval(*(max(one, 1.0) / max(float(record.expected[i]), 1.0) for one in span))
+
+
+def _told(record: Record, ratios: np.ndarray, spans: dict[int, Interval], order: Interval) -> str:
     """The ranks at some of the scales that are judged, and the one that is farthest from the closed form's."""
     judged = list(spans)
     worst = max(judged, key=lambda i: abs(np.log(ratios[i])))
@@ -106,8 +125,8 @@ def _told(record: Record, ratios: np.ndarray, spans: dict[int, Interval], order:
     return (
         f". There it needs this many of its {record.left.shape[2] - 1} components (95 % interval over samples), beside "
         f"how many it would need if the network were the Gaussian itself: {listed}. The two numbers differ most at "
-        f"σ = {record.sigma[worst]:.2g}, by a factor {np.exp(abs(np.log(ratios[worst]))):.2f}. The rank correlation of "
-        f"components needed and falling noise is {order:.2f}."
+        f"σ = {record.sigma[worst]:.2g}, where the first is {_ratio(record, worst, spans[worst])} times the second. "
+        f"The rank correlation of components needed and falling noise is {order}."
     )
 
 
