@@ -1,4 +1,7 @@
-"""Settings of experiments whose network is a Gaussian known exactly."""
+"""Settings of experiments whose network is a Gaussian known exactly, and what the documents say of their numbers."""
+
+import re
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -7,6 +10,13 @@ import gaussdiff as gd
 from analysis import controls
 from analysis.setting import Setting
 from training.data import Dataset, Rows
+
+
+def documented(name: str) -> set[str]:
+    """The keys that docs/experiments.md gives of an experiment's numbers."""
+    text = (Path(__file__).parents[1] / "docs" / "experiments.md").read_text()
+    (row,) = re.findall(rf"^\| {name} \| (.*) \|$", text, re.MULTILINE)
+    return set(re.findall("`([^`]+)`", row))
 
 
 def exact_gaussian(side: int = 8) -> gd.Gaussian:

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from settings import exact_setting
+from settings import documented, exact_setting
 
 import gaussdiff as gd
 from analysis import experiment
@@ -25,6 +25,11 @@ def test_names_are_found_in_any_case_and_unknown_ones_are_named():
         named("A99")
 
 
+def test_every_experiment_has_its_keys_in_the_documents_once():
+    """Whether they are the right ones is asked where each experiment is tested."""
+    assert all(len(documented(one.name)) >= 3 for one in STANDARD)
+
+
 def test_a_gaussian_s_paths_have_the_spectrum_of_its_expected_gram_matrix(setting):
     """A path in 64 dimensions is near its expectation; the mean over paths nearer."""
     record = DIMENSION.measure(setting)
@@ -34,7 +39,9 @@ def test_a_gaussian_s_paths_have_the_spectrum_of_its_expected_gram_matrix(settin
     middle = np.eye(len(gram)) - 1 / len(gram)
     falling = np.sort(np.linalg.eigvalsh(middle @ gram @ middle))[::-1]
     np.testing.assert_allclose(record.expected, np.cumsum(falling / falling.sum())[:3], rtol=1e-9)
-    assert experiment.run(DIMENSION, setting).finding.verdict == "agrees"
+    finding = experiment.run(DIMENSION, setting).finding
+    assert finding.verdict == "agrees"
+    assert set(finding.numbers) == documented("A1")
 
 
 def test_an_experiment_that_fails_or_finds_no_number_costs_no_other(setting):

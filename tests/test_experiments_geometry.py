@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from settings import exact_gaussian, exact_setting
+from settings import documented, exact_gaussian, exact_setting
 
 import gaussdiff as gd
 from analysis import experiment, geometry
@@ -69,6 +69,7 @@ def spread(setting: Setting, sigma) -> np.ndarray:
 def test_the_exact_gaussian_agrees_and_its_numbers_are_finite(about, setting):
     result = experiment.run(about, setting)
     assert result.finding.verdict == "agrees", result.finding.found
+    assert set(result.finding.numbers) == documented(about.name)
     json.dumps(result.to_json(), allow_nan=False)
     assert result.figure is not None
 

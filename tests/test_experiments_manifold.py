@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from settings import exact_gaussian, exact_setting
+from settings import documented, exact_gaussian, exact_setting
 
 import gaussdiff as gd
 from analysis import experiment, latent, manifold
@@ -199,6 +199,14 @@ def test_a_model_of_other_directions_has_another_manifold(setting):
     result = experiment.run(MANIFOLD, other)
     assert result.finding.verdict == "differs"
     assert result.record.shares["network"][OUTLINE].mean() < 0.5
+    numbers, latent = result.finding.numbers, result.record.latent
+    assert set(numbers) == documented("A10")
+    # how far off gains are, resampled here with other draws; a factor is 1 or more
+    away = lambda rows: np.exp(np.median(np.abs(np.log(rows.mean(0) / latent.solver))))  # noqa: E731
+    picks = np.random.default_rng(5).integers(16, size=(4000, 16))
+    ends = np.quantile([away(latent.gains[pick]) for pick in picks], [0.025, 0.975])
+    assert numbers["gain_factor"][0] == pytest.approx(away(latent.gains))
+    np.testing.assert_allclose(numbers["gain_factor"][1:], ends, rtol=0.05)
 
 
 # --- A11 ---
@@ -212,6 +220,7 @@ def test_a_path_decides_where_the_image_tells_as_much_as_there_are_names(setting
     assert np.median(record.decided["network"]) == pytest.approx(record.expected, rel=0.3)
     finding = RETRIEVAL.find(record)
     assert finding.verdict == "agrees"
+    assert set(finding.numbers) == documented("A11")
     low, high = finding.numbers["nearest_is_training"]["network"][1:]
     assert low - 0.1 < record.even < high + 0.1
 
@@ -258,6 +267,7 @@ def test_a_denoiser_that_leads_away_lowers_the_likelihood(setting):
     found = experiment.run(MEAN_SHIFT, with_network(setting, Away())).finding
     assert found.verdict == "agrees in part"
     assert found.numbers["rises"]["network"][0] < 0.1
+    assert set(found.numbers) == documented("D5")
 
 
 # --- D6 ---
@@ -290,6 +300,7 @@ def test_the_optimum_does_not_deviate_from_itself(setting):
     found = experiment.run(SCORE_DEVIATION, with_network(setting, setting.models["data_set"])).finding
     assert found.verdict == "agrees in part"
     assert found.numbers["peak_on_optimal_path"][0] < 1e-3
+    assert set(found.numbers) == documented("D6")
 
 
 # --- D7 ---
@@ -306,6 +317,7 @@ def test_a_gaussian_maps_the_straight_line_to_one_of_half_the_variance_half_way(
     assert ratio == pytest.approx(2, rel=0.1)
     assert record.power["linear"].mean() == pytest.approx(0.5, abs=0.15)
     np.testing.assert_allclose(record.power["linear"], record.gaussian["linear"])
+    assert set(INTERPOLATION.find(record).numbers) == documented("D7")
 
 
 # --- D8 ---
@@ -346,6 +358,7 @@ def test_the_closed_form_shape_is_that_of_the_expected_gram_matrix_and_of_its_de
 
 def test_paths_share_the_closed_form_shape_the_better_the_more_modes_there_are(setting):
     finding = experiment.run(SHAPE, setting).finding
+    assert set(finding.numbers) == documented("D8")
     assert finding.verdict == "agrees in part"  # a few modes hold most of the variance, and sums over few vary
     few = finding.numbers["shared_with_closed_form"]["network"][0]
     flat = gd.Gaussian(setting.gaussian.mean, jnp.linspace(2.0, 1.0, 64), setting.gaussian.eigvecs)

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from settings import exact_setting
+from settings import documented, exact_setting
 
 import gaussdiff as gd
 from analysis import patch_learning, patches, probes
 from analysis.bootstrap import Interval
+from analysis.compare import rank_correlation
 from analysis.controls import shuffled
 from analysis.experiment import NotMeasuredError, run
 from analysis.experiments import closed_form, explained, learning_speed, linear_learning, order_of_learning, rank
@@ -70,6 +71,7 @@ def test_distances_are_those_of_the_solver_s_gains(setting):
 
 def test_a_network_that_is_a_finer_model_is_seen_as_such(setting):
     finding = run(closed_form.CLOSED_FORM, with_network(setting, setting.models["mixture"])).finding
+    assert set(finding.numbers) == documented("A5")
     assert finding.numbers["nearest_finer_model"] == "mixture"
     assert finding.numbers["nearer_than_gaussian_by"][1] > 0
     early = finding.numbers["early_denoised_error_over_data_variance"]
@@ -150,6 +152,31 @@ def test_a_data_set_is_no_gaussian(setting):
     found = run(explained.EXPLAINED, with_network(setting, network))
     np.testing.assert_allclose(part(found.record, "score")["data_set"], 1)
     assert found.finding.verdict != "agrees"
+    assert set(found.finding.numbers) == documented("A6")
+    held_out, far = found.record.parts["held_out"], np.flatnonzero(explained.large(found.record))
+    value, low, high = found.finding.numbers["least_at_large_noise"]
+    assert value == pytest.approx(held_out.explained["score"]["gaussian"][far].min(), rel=1e-6)
+    i = far[held_out.explained["score"]["gaussian"][far].argmin()]
+    left, whole = held_out.left["gaussian"][i], held_out.whole["score"][i]
+    picks = np.random.default_rng(3).integers(len(left), size=(4000, len(left)))
+    drawn = np.quantile(left[picks].sum(1) / whole[picks].sum(1), [0.975, 0.025])
+    np.testing.assert_allclose([1 - low, 1 - high], drawn, rtol=0.1)
+
+
+def test_data_beyond_all_noise_scales_have_no_large_noise(setting):
+    """A deviation of 41: twice that is above 80, the largest scale."""
+    wide = gd.Gaussian.isotropic(setting.gaussian.mean, 41.0**2)
+    finding = run(
+        explained.EXPLAINED, dataclasses.replace(setting, models={**setting.models, "gaussian": wide})
+    ).finding
+    assert finding.verdict == "not measured"
+    assert "deviation of at most 40, half of the largest noise scale that is measured, got 41. Divide" in finding.found
+
+
+def test_patches_that_are_too_dear_are_said_to_be_left_out():
+    """N H W (H + W) products: 100 images of 40 x 40 take 12.8 million, of 20 x 20 an eighth of that."""
+    assert patches.too_dear(np.zeros((100, 20, 20, 3))) == ""
+    assert "takes 12,800,000 products, of 5,000,000" in patches.too_dear(np.zeros((100, 40, 40, 3)))
 
 
 def test_published_scales_and_the_untrained_control_are_what_expectations_say(setting):
@@ -234,6 +261,19 @@ def test_the_rank_needed_is_the_closed_form_s(setting):
     kept = np.cumsum(power) / power.sum()
     assert abs(int((kept >= 1 - rank.NEAR).argmax()) + 1 - record.expected[i]) <= 1
     assert rank.find(record).verdict == "agrees"
+    numbers = rank.find(record).numbers
+    assert set(numbers) == documented("A8")
+    # each draw's ranks from plain sums over copied rows, the judged scales chosen once
+    judged = np.isin(record.sigma, numbers["scales_judged"])
+    picks = np.random.default_rng(4).integers(record.left.shape[1], size=(200, record.left.shape[1]))
+    left, whole = record.left[judged], record.whole["denoiser"][judged]
+    draws = [[rank.needed(a[pick], b[pick]) for a, b in zip(left, whole, strict=True)] for pick in picks]
+    ordered = np.quantile([rank_correlation(-record.sigma[judged], np.array(one)) for one in draws], [0.025, 0.975])
+    np.testing.assert_allclose(numbers["order_correlation"][1:], ordered, atol=0.02)
+    for place, one in zip(np.flatnonzero(judged), np.array(draws).T, strict=True):
+        ends = np.quantile(one, [0.025, 0.975]) / record.expected[place]
+        ratio = numbers["ratio_intervals"][f"{record.sigma[place]:.3g}"]
+        np.testing.assert_allclose(ratio[1:], ends, atol=2 / record.expected[place])
     # one scale that needs three times as many as the closed form is enough to differ from it
     wrong = record.expected.copy()
     wrong[i] = found[i] // 3
@@ -297,7 +337,9 @@ def test_the_step_of_the_least_is_chosen_on_all_samples():
     left = rng.exponential(size=(5, 1, 40)) * np.array([5, 1, 1, 1.02, 2])[:, None, None]
     whole = {"score": np.ones((5, 1, 40)), "denoiser": np.ones((5, 1, 40))}
     record = order_of_learning.Record(steps, np.ones(1), {"gaussian": left, "data_set": left}, whole)
-    grown = Interval(*order_of_learning.find(record).numbers["gaussian_last_over_least"])
+    numbers = order_of_learning.find(record).numbers
+    assert set(numbers) == documented("A7")
+    grown = Interval(*numbers["gaussian_last_over_least"])
     resampled = np.random.default_rng(1).integers(40, size=(20_000, 40))
     curves = left[:, 0][:, resampled].mean(2)
     expected = np.quantile(curves[-1] / curves[left[:, 0].mean(1).argmin()], [0.025, 0.975])
@@ -401,6 +443,7 @@ def test_an_exponent_of_too_few_modes_is_said_in_words(linear):
     assert "nan" not in finding.found
     assert "no power, from too few modes, for preconditioned" in finding.found
     assert "preconditioned" not in finding.numbers["exponent"]
+    assert set(finding.numbers) == documented("C1")
     assert "nan" not in linear_learning.draw(dataclasses.replace(linear, deviation=0.0)).get_suptitle()
 
 
@@ -528,7 +571,7 @@ def test_the_components_of_patches_are_those_of_all_their_places(setting):
 def patches_learned_at(times, rises, steps) -> patch_learning.Growth:
     """The same made variances, of patches."""
     made = learned_at(times, rises, steps)
-    return patch_learning.Growth(made.variances, made.coefficients, made.coefficients**2)
+    return patch_learning.Growth(3, made.variances, made.coefficients, made.coefficients**2)
 
 
 def test_patches_that_are_learned_in_order_explain_whole_images_that_are_not():
@@ -541,6 +584,7 @@ def test_patches_that_are_learned_in_order_explain_whole_images_that_are_not():
 
     found = judged(-0.5)
     assert found.verdict == "agrees"
+    assert set(found.numbers) == documented("C2")
     assert found.numbers["patches"]["3x3"]["exponent"]["falling"][0] == pytest.approx(-0.5, abs=0.03)
     assert "patches of 3 x 3 pixels" in found.found
     assert judged(-0.1).verdict == "agrees in part"
@@ -554,3 +598,18 @@ def test_what_is_learned_before_the_first_saved_state_is_not_measured():
     assert learning_speed.find(learned_at(times, rises, STEPS)).numbers["learned_before_first_state"] == 0
     with pytest.raises(NotMeasuredError, match=r"2 of 12 components .* step 54.* --keep-powers"):
         learning_speed.find(learned_at(times, rises, STEPS[(STEPS == 0) | (STEPS > 50)]))
+
+
+def test_patches_that_are_learned_before_the_first_saved_state_are_not_measured_either():
+    """Whole images are learned late; of the components of patches 2 of 12 early, or 1, which is fewer than a tenth."""
+    saved, rises = STEPS[(STEPS == 0) | (STEPS > 50)], np.arange(12) % 2 == 0
+    whole = learned_at(np.full(12, 1e3), rises, saved)
+
+    def judged(early):
+        times = np.where(np.arange(12) < early, 30.0, 1e3)
+        patches = patches_learned_at(times, np.full(12, False), saved)
+        return learning_speed.find(dataclasses.replace(whole, patches={3: patches}))
+
+    with pytest.raises(NotMeasuredError, match=r"2 of 12 components of patches of 3 x 3 pixels .* --keep-powers"):
+        judged(2)
+    assert judged(1).numbers["learned_before_first_state"] == 0
