@@ -34,6 +34,11 @@ NAMES: dict[Quality, str] = {
     "distance": "a distance of {:.4f} from the fine solution",
     "frechet": "a Fréchet distance of {:.4f} to held-out data",
 }
+RANGES: dict[Quality, str] = {  # what stands in brackets behind a number from other starts
+    "distance": "95 % intervals over resampled paths",
+    "frechet": "± two standard deviations of the distance that as many real samples have, over ten draws; "
+    "not intervals of the choices",
+}
 
 
 @dataclass(frozen=True)
@@ -124,19 +129,20 @@ def run(directory: Path, settings: Settings) -> Result:
     gaussian = gd.Gaussian.from_samples(data.train, rank=min(RANK, data.train[0].size))
     law = recipe.stand_in(data, settings.points, settings.seed)
     keys = jax.random.split(jax.random.key(settings.seed), 3)
-    starts, others = (SIGMA_MAX * jax.random.normal(key, (settings.starts, *shape), jnp.float32) for key in keys[:2])
+    starts, fresh = (SIGMA_MAX * jax.random.normal(key, (settings.starts, *shape), jnp.float32) for key in keys[:2])
     choices = list(candidates(settings.calls, gaussian, law, keys[2]))
     screened = screen(choices, law, starts, settings.tried)
     print(f"tried on the data: {len(choices)} choices, {time.perf_counter() - began:.0f} s", flush=True)
     judge = Judge.of(network, starts, data, settings.seed)
     usual = judge(next(choice for choice in known((2 * REFERENCE - 1,)) if choice.solver == "Heun"))
     found = [choice for choice in screened if not choice.is_plain]
-    judged = [judge(choice) for choice in (*known(settings.calls), *found, *map(from_file, settings.recipes))]
+    others = [choice for choice in known(settings.calls) if not _is_same(choice, usual.choice)]
+    judged = [usual, *map(judge, (*others, *found, *map(from_file, settings.recipes)))]
     # differences smaller than the floor's spread mean nothing
     slack = judge.floor.spread if quality == "frechet" else 0.0
     budget = of(usual, quality) + slack if settings.budget is None else settings.budget
     chosen = choose(judged, budget, quality)
-    anew = Judge.of(network, others, data, settings.seed)
+    anew = Judge.of(network, fresh, data, settings.seed)
     return Result(
         data=config.data,
         settings=settings,
@@ -151,6 +157,10 @@ def run(directory: Path, settings: Settings) -> Result:
         usual_again=anew.again(usual.choice, quality),
         seconds=round(time.perf_counter() - began, 1),
     )
+
+
+def _is_same(plain: Choice, usual: Choice) -> bool:
+    return (plain.solver, plain.calls) == (usual.solver, usual.calls)
 
 
 @dataclass(frozen=True)
@@ -181,7 +191,7 @@ class Judge:
         return judged
 
     def again(self, choice: Choice, quality: Quality) -> Interval:
-        """A choice's distance, over resampled paths, or its Frechet distance, ± twice the floor's spread."""
+        """A choice's distance or Frechet distance, with the ends that RANGES says."""
         found = self.samples(choice)
         if quality == "distance":
             return interval(ends.root_mean, ends.apart(found, self.fine))
@@ -219,13 +229,14 @@ def sentence(result: Result) -> str:
     chosen, found, quality = result.chosen, "the fewest calls for", result.settings.quality
     found = found if result.found else "no choice reached"
     missed = ", where the budget is not kept" if result.found and not result.reached else ""
-    floor = f" Real samples, as many, have {result.floor.mean:.4f} ± {result.floor.spread:.4f}."
+    floor = f" Real samples, as many, have {result.floor.mean:.4f} ± {result.floor.spread:.4f} (standard deviation)."
     return (
         f"For {result.data}, {found} {NAMES[quality].format(result.budget)}"
         f"{'' if result.found else '; the best'}: {chosen.choice.calls} calls, {chosen.choice}, at "
         f"{of(chosen, quality):.4f}, and at {result.again} from other starts{missed}. EDM's {REFERENCE} steps of "
         f"Heun's method, {gd.Heun().nfe(REFERENCE)} calls, have {of(result.usual, quality):.4f}, "
-        f"{result.usual_again} from the other starts.{floor if quality == 'frechet' else ''}"
+        f"{result.usual_again} from the other starts.{floor if quality == 'frechet' else ''} "
+        f"In brackets: {RANGES[quality]}."
     )
 
 
@@ -239,6 +250,7 @@ def record(result: Result) -> dict[str, Any]:
         "reached": result.reached,
         "reached_where_chosen": result.found,
         "usual": _row(result.usual),
+        "ranges_from_other_starts": RANGES[result.settings.quality],
         "usual_from_other_starts": list(result.usual_again),
         "chosen": _row(result.chosen),
         "chosen_from_other_starts": list(result.again),
@@ -264,6 +276,7 @@ def draw(result: Result) -> Figure:
     figure, axes = panels(2, width=5)
     colors = dict(zip(KNOWN, ("#56b4e9", "#e69f00", "#cc79a7", "#999999"), strict=True))
     front, asked = pareto(result.judged, result.settings.quality), result.settings.quality
+    ticks = sorted({*result.settings.calls, result.usual.choice.calls})
     qualities: tuple[Quality, ...] = ("distance", "frechet")
     for axis, quality in zip(axes, qualities, strict=True):
         for name, color in colors.items():
@@ -276,7 +289,7 @@ def draw(result: Result) -> Figure:
         _curve(axis, [result.chosen], quality, "*", color="#d55e00", ms=14, label="chosen")
         if quality == asked:
             axis.axhline(result.budget, color="#d55e00", lw=1, ls=":", label="budget")
-        axis.set(xlabel="calls of the network for a sample", xticks=result.settings.calls, yscale="log")
+        axis.set(xlabel="calls of the network for a sample", xticks=ticks, yscale="log")
         axis.set_ylim(top=100 * of(result.usual, quality))  # what is farther is useless, and would flatten the rest
         plain_numbers(axis.yaxis)
     axes[1].axhline(result.fine_frechet, color="#999999", lw=1, label="fine solution")
