@@ -51,7 +51,8 @@ addEventListener("load", () => {
   const broken = [...document.images].filter(image => !image.naturalWidth);
   const held = document.getElementById("models")?.parentElement;
   parent.postMessage(JSON.stringify({
-    errors, seen, cut: held ? held.scrollWidth - held.clientWidth : 0, width: innerWidth, over: wide.map(node => node.outerHTML.slice(0, 80)), broken: broken.length,
+    errors, seen, cut: held ? held.scrollWidth - held.clientWidth : 0,
+    width: innerWidth, over: wide.map(node => node.outerHTML.slice(0, 80)), broken: broken.length,
     colours: [getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]}), "*");
 });
 </script>
