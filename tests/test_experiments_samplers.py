@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from settings import exact_gaussian, exact_setting
+from settings import documented, exact_gaussian, exact_setting
 
 import gaussdiff as gd
 import training
@@ -112,6 +112,7 @@ def test_jumps_by_wrong_covariances_are_named_where_they_are_nearer_too():
         return teleportation.find(record)
 
     near, far = told(0.5), told(2.0)
+    assert set(near.numbers) == documented("A9")
     assert "Controls end nearer as well (isotropic): it takes no right covariance." in near.found
     assert near.numbers["ratio_to_controls"]["isotropic"] == pytest.approx([0.625] * 3)
     assert near.numbers["controls_ratio_to_plain"]["shuffled_spectrum"] == pytest.approx([2.0] * 3)
@@ -144,11 +145,53 @@ def test_the_denoised_image_of_a_gaussian_is_ahead_by_the_closed_form_and_a_jump
     finding = denoised_first.find(record)
     assert finding.verdict == "agrees in part"
     json.dumps(finding.numbers, allow_nan=False)
-    assert finding.numbers["settled_sigma"]["x"] > finding.numbers["settled_sigma"]["denoised"]  # each by its own way
-    late = dataclasses.replace(record, x=record.denoised, denoised=record.x, jump=record.whole)
-    assert denoised_first.find(late).verdict == "agrees in part"  # it settles first
-    late = dataclasses.replace(record, x=record.denoised, jump=record.whole)
+    few = {part: one[..., :3] for part, one in record.features.items()}  # the same order, and quick
+    swapped = {"x": few["denoised"], "denoised": few["x"]}
+    early = dataclasses.replace(record, features=swapped, target=record.target[:, :3], jump=record.whole)
+    assert denoised_first.find(early).verdict == "agrees in part"  # it settles first
+    own = {"x": record.own["network"]["denoised"], "denoised": record.own["network"]["x"]}
+    late = dataclasses.replace(early, own={**record.own, "network": own})
     assert denoised_first.find(late).verdict == "differs"
+    assert set(finding.numbers) == documented("D4")
+    assert finding.numbers["share_of_steps_ahead"][0] >= denoised_first.AHEAD
+    _settles_where_the_closed_form_says(setting, record, finding)
+
+
+def _settles_where_the_closed_form_says(setting, record, finding) -> None:
+    """A tenth of the variance is left where sum (S - sqrt lam)^2 z^2 is, for x, or r^2 times as much in each mode.
+
+    On exact paths: 24 steps of Heun's method move the scale by up to a tenth. Interpolation is within a hundredth.
+    """
+    exact = denoised_first._own(setting.closed_form)
+    lam, axes = (np.asarray(part) for part in (setting.gaussian.eigvals, setting.gaussian.eigvecs))
+    begun = (np.asarray(setting.starts) - np.asarray(setting.gaussian.mean)).reshape(len(setting.starts), -1) @ axes
+    z2 = (begun**2).mean(0) / (lam + setting.sigma[0] ** 2)
+    scales = np.geomspace(0.01, 80, 20_000)
+    spread = np.sqrt(lam + scales[:, None] ** 2)
+    left = (spread - np.sqrt(lam)) ** 2 * z2
+    for part, curve in (("x", left), ("denoised", left * lam / spread**2)):
+        expected = scales[np.flatnonzero(curve.mean(1) <= denoised_first.SETTLED * lam.mean())[-1]]
+        assert denoised_first._settled(record, exact[part]) == pytest.approx(expected, rel=0.01)
+        value, low, high = finding.numbers["settled_sigma"][part]
+        assert low < value < high
+        assert value == pytest.approx(expected, rel=0.15)
+    assert finding.numbers["settles_sooner_by"]["network"][1] > 0
+    assert "Controls settle first with the denoised image as well (shuffled spectrum)" in finding.found
+    # a path that began at other noise settles at the same scale
+    far = record.sigma < 20
+    kept = {part: rows[:, far] for part, rows in record.own["network"].items()}
+    later = dataclasses.replace(record, sigma=record.sigma[far], own={"network": kept})
+    for part in denoised_first.PARTS:
+        assert denoised_first._settled(later, kept[part]) == finding.numbers["settled_sigma"][part][0]
+
+
+def test_a_curve_settles_where_it_crosses_its_bound_for_good():
+    sigma = np.geomspace(80, 0.01, 60)
+    assert denoised_first.settled(sigma, sigma**2, 0.25) == pytest.approx(0.5, rel=1e-12)  # a power is a line in logs
+    back = np.where((sigma > 0.2) & (sigma < 1), 9.0, sigma**2)  # below the bound on the way, and above it again
+    assert 0.17 < denoised_first.settled(sigma, back, 1.0) <= 0.25
+    assert denoised_first.settled(sigma, 0 * sigma, 1.0) == 80
+    assert denoised_first.settled(sigma, sigma + 2, 1.0) == pytest.approx(0.01)
 
 
 def test_stopping_early_is_told_by_what_it_gains():
@@ -177,6 +220,7 @@ def test_grids_of_a_network_that_is_the_gaussian_are_the_gaussian_s(setting, exa
     np.testing.assert_allclose(record.apart[time_grids.OWN][0], exact_apart(time_grids.SAMPLER, levels), rtol=1e-5)
     finding = time_grids.find(record)
     json.dumps(finding.numbers, allow_nan=False)
+    assert set(finding.numbers) == documented("D9")
     shares = finding.numbers["distance_share_of_edm"]
     assert shares[time_grids.OWN] == shares["GITS, Gaussian"]
     for factor, verdict in ((0.01, "agrees"), (100, "differs")):
@@ -189,8 +233,19 @@ def test_few_calls_on_a_gaussian_are_known_from_gains(setting, exact_apart):
     record = few_calls.measure(setting)
     for sampler, rows in zip(few_calls.SAMPLERS.values(), record.apart, strict=True):
         np.testing.assert_allclose(rows[1], exact_apart(sampler, gd.grids.karras(5)), rtol=1e-5)
+    for k, n in enumerate((5, 8, 10)):
+        grid = gd.gits_grid(setting.gaussian, n, setting.key("D9"), paths=time_grids.PATHS)
+        np.testing.assert_allclose(record.gits.apart[k], exact_apart(gd.IPNDM(4), grid), rtol=1e-5)
+        assert record.gits.w2[k] == pytest.approx(ends.gaussian_error(gd.IPNDM(4), grid, setting.gaussian))
     finding = few_calls.find(record)
     json.dumps(finding.numbers, allow_nan=False)
+    assert set(finding.numbers) == documented("D11")
+    on_gits = finding.numbers["gits"]
+    expected = np.array(on_gits["distance"]) / np.array(finding.numbers["distance"]["iPNDM-4"])[1:]
+    np.testing.assert_allclose(np.array(on_gits["distance_over_edm"])[:, 0], expected)
+    assert on_gits["published_fid_cifar10"] == [8.4, 3.2, 2.5]
+    assert "at 5 calls (exact W2 " in finding.found
+    assert "published FID 0.62)" in finding.found
     assert finding.numbers["rank_correlation_w2_distance"][0] > 0.8
     against = dataclasses.replace(record, w2=1 / np.sqrt(record.apart.mean(-1)), published=1 / record.apart.mean(-1))
     assert few_calls.find(against).verdict == "differs"

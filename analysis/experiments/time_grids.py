@@ -60,22 +60,23 @@ def measure(setting: Setting) -> Record:
 
 
 def _makes(setting: Setting) -> dict[str, Callable[[int], gd.NoiseLevel]]:
-    data, key, top = setting.data, setting.key("D9"), float(setting.levels.sigma[0])
-    law = recipe.stand_in(data, POINTS, setting.seed)
-
-    def gits(model: gd.Denoiser) -> Callable[[int], gd.NoiseLevel]:
-        return lambda n: gd.gits_grid(model, n, key, paths=PATHS, shape=data.shape, sigma_max=top)
-
+    top, law = float(setting.levels.sigma[0]), recipe.stand_in(setting.data, POINTS, setting.seed)
     return {
         USUAL: lambda n: gd.grids.karras(n, sigma_max=top),
         "log-SNR": lambda n: gd.grids.uniform_log_snr(n, sigma_max=top),
-        OWN: gits(setting.network),
-        "GITS, data set": gits(law),
-        "GITS, Gaussian": gits(setting.gaussian),
+        OWN: gits(setting, setting.network),
+        "GITS, data set": gits(setting, law),
+        "GITS, Gaussian": gits(setting, setting.gaussian),
         "least W2, Gaussian": lambda n: gd.optimal_grid(
             setting.gaussian, SAMPLER, n, sigma_max=top, steps=100, tries=1
         ),
     }
+
+
+def gits(setting: Setting, model: gd.Denoiser) -> Callable[[int], gd.NoiseLevel]:
+    """From a number of steps to the GITS grid of a model's paths, the same for all experiments."""
+    top, shape = float(setting.levels.sigma[0]), setting.data.shape
+    return lambda n: gd.gits_grid(model, n, setting.key("D9"), paths=PATHS, shape=shape, sigma_max=top)
 
 
 def find(record: Record) -> Finding:
