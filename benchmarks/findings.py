@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import training
 from analysis import report, study
+from training.runs import open_run
 
 DOCS = Path(__file__).parents[1] / "docs"
 HEAD = """# Findings
@@ -31,16 +31,36 @@ the noise, pixels run from -1 to 1.
 
 
 def measure(runs: list[Path]) -> dict[str, Any]:
-    """Return the experiments' entries for each run, and leave each report in the run's folder."""
+    """Return the experiments' entries for each run, and leave each report in the run's folder.
+
+    Runs are told apart by the step that they have reached: ValueError for two at the same one, before anything is
+    measured, and for a run that goes on meanwhile.
+    """
+    places = _by_step(runs)
     entries, data = {}, {}
-    for place in runs:
-        found = study.run(place, study.Settings())
-        report.write(found, place)
+    for step, place in places.items():
+        report.write(study.run(place, study.Settings()), place)
         metrics = json.loads((place / "metrics.json").read_text())
-        steps = training.load_config(place).steps
-        entries[f"{steps:,} steps"] = {"experiments": metrics["experiments"], "quality": metrics["quality"]}
+        if metrics["step"] != step:
+            raise ValueError(
+                f"runs: expected {place} to stay at step {step:,}, got {metrics['step']:,}. Measure when it has ended."
+            )
+        entries[f"{step:,} steps"] = {"experiments": metrics["experiments"], "quality": metrics["quality"]}
         data = metrics["data"]
     return {"data": data, "runs": entries}
+
+
+def _by_step(runs: list[Path]) -> dict[int, Path]:
+    places: dict[int, Path] = {}
+    for place in runs:
+        step = open_run(place).step
+        if step in places:
+            raise ValueError(
+                f"runs: expected runs at different steps, got {places[step]} and {place}, both at step {step:,}. "
+                "Leave one out."
+            )
+        places[step] = place
+    return places
 
 
 def page(found: dict[str, Any]) -> str:
