@@ -92,8 +92,9 @@ def test_a_closed_form_start_on_a_gaussian_leaves_the_error_of_the_later_steps_a
     json.dumps(finding.numbers, allow_nan=False)
 
 
-def test_jumps_by_wrong_covariances_are_named_where_they_are_nearer_too():
+def test_jumps_by_wrong_covariances_are_named_where_they_are_nearer_too(monkeypatch):
     """Made records: the Gaussian's jump ends at half of plain Heun's distance; one control at .8 of it, one at 2."""
+    monkeypatch.setattr(teleportation, "DRAWS", 10)  # of Frechet distances, which are not asked for here
     rng = np.random.default_rng(0)
     plain, features = rng.uniform(1, 2, size=(5, 40)), rng.normal(size=(5, 40, 2))
 

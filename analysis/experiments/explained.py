@@ -153,7 +153,7 @@ def _beyond(record: Record, gained: dict[str, np.ndarray], shared: np.ndarray) -
         return "At none of these scales does any twin explain half of what the isotropic Gaussian leaves."
     worst = np.flatnonzero(shared)[gained["gaussian"][shared].argmin()]
     least = share(record.parts["held_out"].left["gaussian"][worst], record.parts["held_out"].left["isotropic"][worst])
-    rest = f" At the other {left} no twin does: what is left there is mostly the network's own error." if left else ""
+    rest = f" At the other {left} no twin does." if left else ""
     return (
         f"Of what the isotropic Gaussian leaves it explains at least {least}, at σ = {record.sigma[worst]:.2g}, over "
         f"the {shared.sum()} of these scales at which some twin explains half.{rest}"
