@@ -48,6 +48,7 @@ from gaussdiff.finite_data import FiniteDataDenoiser, effective_noise, expected_
 from gaussdiff.gaussian import Gaussian
 from gaussdiff.gits import gits_grid
 from gaussdiff.grids import reframe
+from gaussdiff.guidance import Guided
 from gaussdiff.integrate import probability_flow
 from gaussdiff.learning import (
     AffineLearning,

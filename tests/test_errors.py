@@ -148,6 +148,8 @@ TABLE = {
     "range_to_clip": (lambda: gd.Clipped(GAUSSIAN, 1.0, -1.0), ValueError, "low, high", "low < high", "1 and -1", "range of the data"),
     "quantile": (lambda: gd.Thresholded(GAUSSIAN, 1.5), ValueError, "quantile", r"\[0, 1\]", "1.5", "0.995"),
     "model_to_clip": (lambda: gd.Clipped(gd.Heun()), TypeError, "model", "gd.Denoiser", "Heun", "Wrap"),
+    "weight_of_guidance": (lambda: gd.Guided(GAUSSIAN, GAUSSIAN, NAN), ValueError, "weight", "finite", "nan", "alone"),
+    "base_of_guidance": (lambda: gd.Guided(GAUSSIAN, gd.Heun(), 2.0), TypeError, "model", "gd.Denoiser", "Heun", "Wrap"),
     "no_key": (lambda: gd.sample(gd.DDIM(1.0), GAUSSIAN, X, GRID), ValueError, "key", "expected one", "no key", "jax.random.key"),
     "no_key_in_a_switch": (lambda: gd.sample(gd.SwitchAt(gd.Heun(), gd.DDIM(0.5), 0.0), GAUSSIAN, X, GRID), ValueError, "key", "expected one", "no key", "jax.random.key"),
     "nan_start": (lambda: gd.sample(gd.Heun(), GAUSSIAN, X * NAN, GRID), ValueError, "x", "finite", "NaN", "sample_prior"),

@@ -29,7 +29,17 @@ FORBIDDEN = {
 
 # Each file of the engine imports only files that stand before it.
 READING_ORDER = [
-    *("progress", "numerics", "schedules", "conversions", "denoiser", "thresholding", "posterior", "spectra"),
+    *(
+        "progress",
+        "numerics",
+        "schedules",
+        "conversions",
+        "denoiser",
+        "thresholding",
+        "guidance",
+        "posterior",
+        "spectra",
+    ),
     *("gaussian", "diagonal", "modes", "trajectory", "exact", "divergence", "clusters", "mixture", "moments", "em"),
     *("conditioning", "softmax", "empirical", "bandwidth", "streamed", "neighbours", "local", "univariate"),
     *("finite_data", "learning", "grids", "samplers.brownian", "samplers.base", "samplers.ddim", "samplers.ancestral"),

@@ -398,9 +398,30 @@ def test_samples_are_asked_for_with_all_that_the_network_learned_with_or_nothing
     ):
         assert main([*sample, *told]) == 2
         assert message in capsys.readouterr().err
-    assert main([*sample, "--label", "3", "--sharpen", str(small)]) == 0
+    both = ["--label", "3", "--sharpen", str(small)]
+    assert main([*sample, *both]) == 0
     with np.load(tmp_path / "x.npz") as file:
         assert file["samples"].shape == (1, 8, 8, 1)
+    for told, message in (([], "without its condition"), (both, "guidance: expected a network that also learns")):
+        assert main([*sample, *told, "--guidance", "2"]) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_guided_samples_are_those_of_the_guided_denoiser(tmp_path, capsys):
+    run, out = tmp_path / "run", tmp_path / "x.npz"
+    tiny = "--channels 8 --channel-mult 1 --attention 8 --blocks 1 --batch 8 --steps 1 --labels"
+    assert main(["train", *tiny.split(), "--out", str(run)]) == 0
+    sample = ["sample", "--run", str(run), "--steps", "2", "--n", "2", "--out", str(out)]
+    assert main([*sample, "--guidance", "3"]) == 2
+    assert "add --label or --sharpen, or drop --guidance" in capsys.readouterr().err
+    assert main([*sample, "--label", "4", "--guidance", "3"]) == 0
+    model, levels = training.load(run), gd.grids.karras(2)
+    guided = gd.Guided(model.given(4), model, 3.0)
+    with np.load(out) as file:
+        expected = draw.samples(model, 2, gd.Heun(), levels, 0, told=guided)
+        np.testing.assert_allclose(file["samples"], expected, rtol=1e-4, atol=1e-5)
+        assert np.abs(file["samples"] - draw.samples(model, 2, gd.Heun(), levels, 0, told=model.given(4))).max() > 1e-4
 
 
 def test_a_trained_network_is_the_one_that_is_loaded(tmp_path):

@@ -5,6 +5,7 @@ import json
 import sys
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 import jax
 import numpy as np
 import tyro
+from jax import Array
 
 import gaussdiff as gd
 
@@ -19,6 +21,7 @@ from . import assess, data, devices, disk, draw, journal, runs
 from .assess import Questions
 from .config import Config, Settings, check, preset
 from .loop import train
+from .network import LearnedDenoiser
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Sample:
     seed: int = 0  # of the starting noise
     label: int | None = None  # class to draw from, for a run trained with labels
     sharpen: Path | None = None  # .npy or .npz of small images, one sample of each, for a run with --super-resolution
+    guidance: float = 1.0  # how far towards the label or small image: 0 not at all, 1 as trained, more exaggerates
     weights: str = "ema"  # "ema", "ema-2" .. for further half-lives, or "params"
 
     def __call__(self) -> None:
@@ -60,16 +64,17 @@ class Sample:
         if self.out.suffix != ".npz":
             cure = self.out.with_suffix(".npz")
             raise ValueError(f"out: expected a name that ends in .npz, got {self.out}; set --out to {cure}")
-        model = runs.load(self.run, self.weights)
-        model = model if self.label is None else model.given(self.label)
-        config = runs.load_config(self.run)
+        model, config = runs.load(self.run, self.weights), runs.load_config(self.run)
         config.check_condition(self.label is not None, self.sharpen is not None)
+        if self.guidance != 1:
+            self._check_guided(config)
         usual = gd.Heun(), gd.grids.karras(self.steps, config.sigma_min, config.sigma_max)
         sampler, levels = usual if self.recipe is None else gd.load_recipe(self.recipe)
         if self.sharpen is None:
-            x = draw.samples(model, self.n, sampler, levels, self.seed)
+            x = draw.samples(model, self.n, sampler, levels, self.seed, told=self._told(model))
         else:
-            x = draw.sharpened(model, data.read_images(self.sharpen), sampler, levels, self.seed)
+            images = data.read_images(self.sharpen)
+            x = draw.sharpened(model, images, sampler, levels, self.seed, partial(self._told, model))
         self.out.parent.mkdir(parents=True, exist_ok=True)
         with open(self.out, "wb") as file:
             np.savez(file, samples=x, seed=self.seed, steps=len(levels) - 1)
@@ -77,6 +82,19 @@ class Sample:
         if x.ndim == 4 and find_spec("matplotlib"):
             draw.save_grid(x, self.out.with_suffix(".png"))
             print(f"picture: {self.out.with_suffix('.png')}")
+
+    def _told(self, model: LearnedDenoiser, image: Array | None = None) -> gd.Denoiser:
+        """The model with what it is told, and guided towards that."""
+        told = model.given(self.label, image)
+        return told if self.guidance == 1 else gd.Guided(told, model, self.guidance)
+
+    def _check_guided(self, config: Config) -> None:
+        if self.label is None and self.sharpen is None:
+            raise ValueError(
+                f"guidance: expected 1 without a label or small image to be guided to, got {self.guidance}; "
+                "add --label or --sharpen, or drop --guidance"
+            )
+        config.check_unconditional("guidance")
 
 
 @dataclass(frozen=True)
