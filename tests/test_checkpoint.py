@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import gaussdiff as gd
 import training
-from training import checkpoint
+from training import checkpoint, runs
 from training.config import Config
 from training.contents import Contents
 from training.runs import settings
@@ -243,3 +244,23 @@ def test_load_says_what_is_wrong(tmp_path):
 def test_config_survives_json():
     config = Config(channel_mult=(1, 2, 3), attention=(), data_dir="/somewhere")
     assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_a_state_that_the_oldest_flax_wrote_opens_today():
+    """Written with jax 0.7.2 and flax 0.11.2, the floors in pyproject.toml, by
+
+    training train --data digits --channels 4 --channel-mult 1 --attention 8 --groups 2 --blocks 1 --batch 8 --labels
+        --steps 3 --learning-rate 0.03 --warmup 0 --condition-dropout 0.5 --no-keep-powers --keep-last 1
+
+    and the answers are what `training.load` gave there.
+    """
+    folder = Path(__file__).parent / "flax_0_11"
+    model, found = training.load(folder), runs.open_run(folder)
+    x, level = np.linspace(-2, 2, 64, dtype=np.float32).reshape(8, 8, 1), gd.NoiseLevel(1.0, 0.5)
+    with np.load(folder / "answers.npz") as answers:
+        np.testing.assert_allclose(model.denoise(x, level), answers["unconditional"], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(model.given(3).denoise(x, level), answers["three"], rtol=1e-5, atol=1e-6)
+        assert np.abs(answers["three"] - answers["unconditional"]).max() > 1e-3
+    trainer = Trainer.create(training.Config.from_json(found.settings["config"]), *runs.facts(found))
+    state = checkpoint.restore(trainer.abstract(), found.arrays)  # optimizer and all
+    assert state.step == 3
