@@ -3,7 +3,7 @@
 Around one image the posterior covariance (sigma^2 / alpha) dD/dx says what may still vary. Of a Gaussian its axes are
 the principal components at every level, with variances lam sigma^2 / (lam + sigma^2). The map from noise at sigma_T to
 the image has the gains sqrt(lam) / sqrt(lam + sigma_T^2) along them: a generator, whose latent axes are the components
-(analysis/latent_map.py).
+(analysis/latent_map.py). Walks are taken in the latent space of an autoencoder as well (analysis/latent_walk.py).
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from analysis import latent_map, manifold
+from analysis import latent_map, latent_walk, manifold
 from analysis.bootstrap import Interval, interval
 from analysis.experiment import Experiment, Finding, verdict
 from analysis.latent_map import STEPS, LatentMap, head
+from analysis.latent_walk import LatentWalk
 from analysis.setting import Setting
 from analysis.style import COLORS, LINES, NAMES, NOISE_AXIS, is_image, picture_row
 
@@ -32,8 +33,9 @@ class Record:
 
     sigma: (m,). shares: {model: (m or 1, B)} of the directions in the span of as many components, controls at the
     outline alone; chance: that of random ones. variances: (m, B, k), expected (m, k). latent: what is known of the map
-    from noise to image. straight, redenoised: (rows, steps, *event) walks. finals, emergence: {model: (rows, *event)},
-    images and the noise scale at which each entry of theirs committed.
+    from noise to image; latent_walk: walks in a latent model, None where there is none. straight, redenoised: (rows,
+    steps, *event) walks. finals, emergence: {model: (rows, *event)}, images and the noise scale at which each entry of
+    theirs committed.
     """
 
     sigma: np.ndarray
@@ -42,6 +44,7 @@ class Record:
     variances: np.ndarray
     expected: np.ndarray
     latent: LatentMap
+    latent_walk: LatentWalk | None
     straight: np.ndarray
     redenoised: np.ndarray
     finals: dict[str, np.ndarray]
@@ -65,6 +68,7 @@ def measure(setting: Setting) -> Record:
         variances=np.array([np.asarray(one.variances, np.float64) for one in own]),
         expected=lam[:count] * noise2 / (lam[:count] + noise2),
         latent=latent_map.measure(setting),
+        latent_walk=latent_walk.measure(setting, SCALES[OUTLINE], places[OUTLINE], count),
         straight=straight,
         redenoised=redenoised,
         finals=finals,
@@ -120,7 +124,7 @@ def find(record: Record) -> Finding:
         f"components (a Gaussian: 1, chance {record.chance:.2f}{others}); at {record.sigma[-1]:.2g} {detail}. A change "
         f"of the noise along a component comes out {ratio} times as large as a Gaussian's, typically within a factor "
         f"{spread}. Intervals are over {record.shares['network'].shape[1]} images."
-        f"{latent_map.told(record.latent)}"
+        f"{latent_map.told(record.latent)}{latent_walk.told(record.latent_walk)}"
     )
     settled = {name: np.isfinite(maps).mean().item() for name, maps in record.emergence.items()}
     numbers = {
@@ -135,6 +139,7 @@ def find(record: Record) -> Finding:
         "gain_factor": list(spread),
         "images": record.shares["network"].shape[1],
         **latent_map.numbers(record.latent),
+        **latent_walk.numbers(record.latent_walk),
         "entries_that_commit": settled,
     }
     return Finding(verdict(inside, alike), found, numbers)
@@ -159,7 +164,10 @@ def draw(record: Record) -> Figure:
     if pictures:
         _draw_walks(figure.add_subfigure(grid[1, 0]), record)
         _draw_maps(figure.add_subfigure(grid[1, 1]), record)
-        latent_map.draw_walks(figure.add_subfigure(grid[2, 0]), record.latent)
+        below = grid[2, :].subgridspec(1, 2)
+        latent_map.draw_walks(figure.add_subfigure(below[0]), record.latent)
+        if record.latent_walk is not None:
+            latent_walk.draw(figure.add_subfigure(below[1]), record.latent_walk)
     share = record.shares["network"][OUTLINE].mean()
     figure.suptitle(f"{share:.0%} of what is undecided at σ = {record.sigma[OUTLINE]:.2g} are principal components")
     return figure
@@ -226,8 +234,10 @@ MANIFOLD = Experiment(
     "Right: how much a change of the noise changes the image, along components of the data, and along the directions "
     "that the map stretches most (singular values). Below: images along undecided directions, as they are and noised "
     "and denoised again, which leads back to the manifold; images of noise that is moved along components, and along "
-    "what is stretched most; and the noise scale at which each pixel of an image was over half way from the mean to "
-    "its final value.",
+    "what is stretched most; the noise scale at which each pixel of an image was over half way from the mean to its "
+    "final value; and walks from one decoded image along what is undecided at the noise scale of the first component's "
+    "deviation: in the latent space of an autoencoder, decoded to images (latent), and along a straight line in pixels "
+    "that is equally far from the image in the middle at each step (pixels).",
     measure=measure,
     find=find,
     draw=draw,
