@@ -119,7 +119,7 @@ def test_rank_correlation_of_equal_values_is_scipy_s():
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=600)
+    return subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=1500)
 
 
 SMALL = ("--channels", "16", "--blocks", "1", "--batch", "64")

@@ -29,7 +29,7 @@ def reports(folder) -> list[list[dict]]:
     hosts = [subprocess.Popen([*line, str(process)], env=env, **pipes) for process in range(2)]
     said = []
     for host in hosts:
-        printed, errors = host.communicate(timeout=200)
+        printed, errors = host.communicate(timeout=900)
         assert host.returncode == 0, errors
         said.append([json.loads(line) for line in printed.splitlines() if line.startswith("{")])
     return said

@@ -82,7 +82,7 @@ def browse(page: str, folder, width: int, dark: bool) -> dict:
     flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}", scheme]
     size = f"--window-size={width + 50},950"
     asked = [BROWSER, *flags, *QUIET, size, "--virtual-time-budget=5000", "--dump-dom", place.as_uri()]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=600)
     answer = re.search(r"<pre>(.*)</pre>", done.stdout, re.DOTALL)
     assert answer, done.stderr[-2000:]
     seen = json.loads(html.unescape(answer[1]))

@@ -103,7 +103,7 @@ def test_training_does_not_depend_on_the_number_of_devices_and_processes(tmp_pat
         time.sleep(0.02)
     two[1].send_signal(signal.SIGTERM)
     finish(train(tmp_path / "moved", 1))
-    assert [process.communicate(timeout=300)[1].count("stopped at step 3, saved in") for process in two] == [1, 1]
+    assert [process.communicate(timeout=900)[1].count("stopped at step 3, saved in") for process in two] == [1, 1]
     assert [process.returncode for process in two] == [130, 130]
     finish(*pair(tmp_path / "two"))
     finish(*pair(tmp_path / "apart", "--sharding", "replicated", "--data-on", "host"))
@@ -158,5 +158,5 @@ def run(command, devices, **environment):
 
 def finish(*processes):
     for process in processes:
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=900)
         assert process.returncode == 0, errors[-3000:]
