@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import report, study
+from analysis.experiments import STANDARD
 from training.runs import open_run
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -26,7 +27,7 @@ C1 takes nothing from a network but the data. Words: a *twin* is a model with an
 training images (Gaussian, mixture of Gaussians, the data set itself); a *closed form* is the Gaussian's exact answer,
 without a solver; the *fine solution* is the network's own path by many small steps; σ is the standard deviation of
 the noise, pixels run from -1 to 1.
-
+{stale}
 """
 
 
@@ -73,7 +74,14 @@ def page(found: dict[str, Any]) -> str:
         verdicts = " | ".join(run["experiments"][name]["verdict"] for run in runs.values())
         table.append(f"| [{name}](#{name.lower()}) | {_title(runs, name)} | {verdicts} |")
     sections = [_section(runs, name) for name in names]
-    return HEAD.format(**found["data"]) + "\n".join(table) + "\n\n" + "\n".join(sections)
+    return HEAD.format(**found["data"], stale=_stale(runs)) + "\n".join(table) + "\n\n" + "\n".join(sections)
+
+
+def _stale(runs: dict[str, Any]) -> str:
+    """A line that names the experiments whose criterion is no longer the one that they were judged by; or none."""
+    entries = next(iter(runs.values()))["experiments"]
+    old = [one.name for one in STANDARD if entries[one.name]["criterion"] != one.criterion]
+    return f"\n**To be measured anew**: {', '.join(old)} had other criteria than today's.\n" if old else ""
 
 
 def _title(runs: dict[str, Any], name: str) -> str:
