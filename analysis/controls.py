@@ -5,12 +5,13 @@ from typing import TypeVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
 import gaussdiff as gd
 from analysis.style import NAMES
-from training.build import initial_params
+from training.build import initial_params, once
 from training.config import Config
 from training.network import LearnedDenoiser
 
@@ -32,20 +33,18 @@ def usual(network: LearnedDenoiser, config: Config, gaussian: gd.Gaussian, seed:
 
 def untrained(network: LearnedDenoiser, config: Config, key: PRNGKeyArray) -> LearnedDenoiser:
     """The network as it was before its first step, with other random weights; its last layer is 0, as in training."""
-    params = initial_params(config, network.shape, network.classes, key)
+    params = once(lambda key: initial_params(config, network.shape, network.classes, key))(key)
     return eqx.tree_at(lambda model: model.network.params, network, params)
 
 
 def shuffled(model: Model, key: PRNGKeyArray) -> Model:
     """The model with the entries of each of its arrays permuted: the same sizes of weights, nothing learned."""
-    leaves, tree = jax.tree.flatten(model)
-    keys = jax.random.split(key, len(leaves))
-    mixed = [_permuted(leaf, k) for leaf, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(tree, mixed)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))  # on the device each shape would be compiled
 
+    def permuted(leaf):
+        return jnp.asarray(rng.permutation(np.ravel(leaf)).reshape(leaf.shape)) if eqx.is_inexact_array(leaf) else leaf
 
-def _permuted(leaf, key: PRNGKeyArray):
-    return jax.random.permutation(key, leaf.reshape(-1)).reshape(leaf.shape) if eqx.is_inexact_array(leaf) else leaf
+    return jax.tree.map(permuted, model)
 
 
 def shuffled_spectrum(gaussian: gd.Gaussian, seed: int) -> gd.Gaussian:

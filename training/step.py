@@ -25,7 +25,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from . import devices, levels, objectives, parts
-from .build import Params, initial_params, skeleton
+from .build import Params, initial_params, once, skeleton
 from .condition import Condition, large, small
 from .config import Config
 from .network import FlaxNetwork, LearnedDenoiser
@@ -99,12 +99,8 @@ class Trainer(NamedTuple):
 
     def initial(self) -> TrainState:
         """Return the state at step 0, where the averaged weights equal the weights."""
-        key = jax.random.key(self.config.seed)
-        # This program runs once: optimizing its many random draws took seconds and saves milliseconds.
-        options: dict[str, Any] = {"xla_backend_optimization_level": 0}
         # Every device computes its own pieces: cut weights need not fit into one.
-        initial = jax.jit(self.traced_initial, out_shardings=self.placement())
-        return initial.lower(key).compile(compiler_options=options)(key)
+        return once(self.traced_initial, out_shardings=self.placement())(jax.random.key(self.config.seed))
 
     def placement(self) -> TrainState:
         """Return where each array of a state lives."""
