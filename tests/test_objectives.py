@@ -125,6 +125,17 @@ def test_levels_are_where_they_are_said_to_be(schedule):
     assert np.ptp(np.diff(times)) < 1e-3 * np.ptp(times) + 1e-5
 
 
+def test_a_schedule_takes_parameters_of_its_own():
+    def log_alpha(name, *given, t=1.0):
+        config = Config(schedule=name, schedule_parameters=given, levels="uniform-time")
+        return float(jnp.log(levels.schedule(config)(t).alpha))
+
+    assert log_alpha("preserving", 0.2, 10.0) == pytest.approx(-(0.2 + 10) / 4)
+    assert log_alpha("sub-vp", 0.3) == pytest.approx(-(0.3 + 20) / 4)
+    assert log_alpha("cosine", 0.1, t=0.5) == pytest.approx(np.log(np.cos(0.6 / 1.1 * np.pi / 2) / np.cos(np.pi / 22)))
+    assert log_alpha("betas", 1e-3, 0.1, 50) == pytest.approx(np.log(np.prod(1 - np.linspace(1e-3, 0.1, 50))) / 2)
+
+
 def test_stratified_levels_hold_one_of_each_equal_part_and_stay_uniform():
     config = Config(stratified=True)
     draws = jax.vmap(lambda key: levels.quantiles(config, key, 8))(jax.random.split(jax.random.key(0), 4000))
@@ -259,6 +270,13 @@ def test_a_small_image_is_what_the_network_was_trained_with():
         (Config(data="toy-ring", flip=True), (2,), r"flip: expected images .* got samples of shape \(2,\)"),
         (Config(super_resolution=3), (8, 8, 1), "super_resolution: expected images whose sides are divisible by 3"),
         (Config(data="toy-ring", super_resolution=2), (2,), "super_resolution: expected images"),
+        (Config(schedule="flow", schedule_parameters=(1.0,)), (2,), "schedule_parameters: expected none for 'flow'"),
+        (Config(schedule="betas", schedule_parameters=(0.1, 2.0)), (2,), "schedule_parameters: betas: expected"),
+        (
+            Config(schedule="cosine", schedule_parameters=(0.1, 2.0)),
+            (2,),
+            r"schedule_parameters: expected at most 1 \(offset\) for 'cosine', got \(0.1, 2.0\)",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_the_data_are_named(config, shape, message):

@@ -52,6 +52,8 @@ BAD = [
     ("min_snr", 0.0),
     ("uncertainty", "yes"),
     ("schedule", "linear"),
+    ("schedule_parameters", (float("inf"),)),
+    ("schedule_parameters", [0.1]),
     ("levels", "uniform"),
     ("sigma_min", 0.0),
     ("sigma_max", float("inf")),

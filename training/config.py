@@ -46,6 +46,7 @@ class Settings:
     min_snr: float = 5.0  # where min-SNR weighting stops growing
     uncertainty: bool = False  # also learn, per noise level, how hard it is, and weigh by that
     schedule: str = "exploding"  # of uniform-time: "exploding", "preserving", "cosine", "sub-vp", "flow" or "betas"
+    schedule_parameters: tuple[float, ...] = ()  # its own: beta_min, beta_max; offset; first, last beta and their count
     levels: str = "log-normal"  # of sigma / alpha: "log-normal", or uniform: "uniform-time", "uniform-log-snr"
     level_mean: float = -1.2  # mean of log(sigma / alpha) of log-normal levels
     level_std: float = 1.2  # standard deviation of log(sigma / alpha) of log-normal levels
@@ -288,6 +289,10 @@ _RULES: dict[str, _Rule] = {
     "min_snr": _POSITIVE,
     "uncertainty": _BOOL,
     "schedule": _one_of("exploding", "preserving", "cosine", "sub-vp", "flow", "betas"),
+    "schedule_parameters": (
+        "a tuple of finite numbers, or ()",
+        lambda v: isinstance(v, tuple) and all(_is_real(p) for p in v),
+    ),
     "levels": _one_of("log-normal", "uniform-time", "uniform-log-snr"),
     "level_mean": ("a finite number", _is_real),
     "level_std": _POSITIVE,

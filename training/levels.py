@@ -8,6 +8,8 @@ On the straight path of flow matching a log-normal sigma / alpha is a logit-norm
 2403.03206).
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,17 +22,37 @@ import gaussdiff as gd
 from .config import Config
 
 
+def _linear_betas(first: float = 1e-4, last: float = 0.02, count: float = 1000) -> gd.Schedule:
+    return gd.DiscreteBetas(np.linspace(first, last, int(count)))
+
+
+# Each with the names of what `schedule_parameters` may give, in order.
+_SCHEDULES: dict[str, tuple[Callable[..., gd.Schedule], tuple[str, ...]]] = {
+    "exploding": (gd.VarianceExploding, ()),
+    "preserving": (gd.VariancePreserving, ("beta_min", "beta_max")),
+    "cosine": (gd.Cosine, ("offset",)),
+    "sub-vp": (gd.SubVariancePreserving, ("beta_min", "beta_max")),
+    "flow": (gd.RectifiedFlow, ()),
+    "betas": (_linear_betas, ("first", "last", "count")),
+}
+
+
 def schedule(config: Config) -> gd.Schedule:
-    """Return the schedule that the settings name; "betas" is the linear table of 1000 of Ho et al., 2006.11239."""
-    schedules = {
-        "exploding": gd.VarianceExploding,
-        "preserving": gd.VariancePreserving,
-        "cosine": gd.Cosine,
-        "sub-vp": gd.SubVariancePreserving,
-        "flow": gd.RectifiedFlow,
-        "betas": lambda: gd.DiscreteBetas(np.linspace(1e-4, 0.02, 1000)),
-    }
-    return schedules[config.schedule]()
+    """Return the schedule that the settings name; "betas" is the linear table of 1000 of Ho et al., 2006.11239.
+
+    ValueError for more parameters than it has, or for ones out of its range.
+    """
+    kind, names = _SCHEDULES[config.schedule]
+    given = config.schedule_parameters
+    if len(given) > len(names):
+        takes = f"at most {len(names)} ({', '.join(names)})" if names else "none"
+        raise ValueError(
+            f"schedule_parameters: expected {takes} for {config.schedule!r}, got {given}; correct --schedule-parameters"
+        )
+    try:
+        return kind(*given)
+    except ValueError as error:
+        raise ValueError(f"schedule_parameters: {error}") from error
 
 
 def at(config: Config, u: Float[Array, "*n"]) -> gd.NoiseLevel:
