@@ -17,10 +17,11 @@ class Report:
 
     run: Path  # folder of the training run
     out: Path | None = None  # folder to write to; by default the run's own, where `compare` reads reports
+    experiments: tuple[str, ...] = ()  # measure these alone; by default all
     settings: tyro.conf.OmitArgPrefixes[Settings] = field(default_factory=Settings)
 
     def __call__(self) -> None:
-        report.write(run(self.run, self.settings), _folder(self.out, self.run))
+        report.write(run(self.run, self.settings, self.experiments), _folder(self.out, self.run))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import gaussdiff as gd
 import training
 from analysis import compare, controls, experiment, quality, twins
 from analysis.experiment import Result
-from analysis.experiments import STANDARD, explained
+from analysis.experiments import STANDARD, explained, named
 from analysis.setting import Setting
 from training import runs
 from training.checkpoint import versions
@@ -130,8 +130,12 @@ def open_run(directory: Path, settings: Settings) -> Setting:
     )
 
 
-def run(directory: Path, settings: Settings) -> Study:
-    """Load the run in `directory` and its data, fit the twins, and measure; a line of progress for each part."""
+def run(directory: Path, settings: Settings, names: tuple[str, ...] = ()) -> Study:
+    """Load the run in `directory` and its data, fit the twins, and measure; a line of progress for each part.
+
+    names: of the experiments, all without any; ValueError for one that is none.
+    """
+    wanted = [named(name) for name in names] or STANDARD
     clock = _Clock()
     setting = open_run(directory, settings)
     data = setting.data
@@ -147,7 +151,7 @@ def run(directory: Path, settings: Settings) -> Study:
     variances, committed = _commitment(setting)
     clock.lap("judge", "quality of samples, commitment of components")
 
-    results = tuple(_told(clock, experiment.run(one, setting)) for one in STANDARD)
+    results = tuple(_told(clock, experiment.run(one, setting)) for one in STANDARD if one in wanted)
     return Study(
         settings=settings,
         config=training.load_config(directory),

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -138,6 +139,11 @@ def test_a_setting_that_makes_no_study_is_a_plain_error(tmp_path, capsys):
     code = command.main(["report", "--run", str(tmp_path), "--out", str(tmp_path / "out"), "--starts", "0"])
     assert code == 2
     assert capsys.readouterr().err.startswith("error: starts: expected at least 2, got 0")
+
+
+def test_an_experiment_that_is_none_is_named_before_the_run_is_opened(tmp_path, capsys):
+    assert command.main(["report", "--run", str(tmp_path / "none"), "--experiments", "A1", "B1"]) == 2
+    assert re.search(r"error: name: expected one of A1, .* got 'B1'", capsys.readouterr().err)
 
 
 def test_an_interrupted_report_says_so_and_writes_nothing(tmp_path, capsys, monkeypatch):
@@ -330,9 +336,10 @@ def test_a_report_on_a_folder_of_rectangular_colour_images(tmp_path):
     trained = run("training", "train", *data, *tiny, "--out", str(directory))
     assert trained.returncode == 0, trained.stderr
     few = ("--starts", "8", "--steps", "6", "--components", "2")
-    done = run("analysis", "report", "--run", str(directory), "--out", str(directory), *few)
+    chosen = ("a5", "A1", "A6", "A10", "A11", "D7", "C2")  # those that look at pixels, channels and patches
+    done = run("analysis", "report", "--run", str(directory), *few, "--experiments", *chosen)
     assert done.returncode == 0, done.stderr
-    missing = _check_files(directory)
+    missing = _check_files(directory, ["A1", "A5", "A6", "A10", "A11", "D7", "C2"])
     assert not any("failed here" in reason for reason in missing.values()), missing
     assert json.loads((directory / "metrics.json").read_text())["data"]["shape"] == [8, 6, 3]
     page = (directory / "report.html").read_text(encoding="utf-8")
@@ -341,15 +348,16 @@ def test_a_report_on_a_folder_of_rectangular_colour_images(tmp_path):
     assert '"shape": [8, 6, 3]' in page
 
 
-def _check_files(out: Path) -> dict[str, str]:
-    """Everything that a report writes; returns what could not be measured, and why."""
+def _check_files(out: Path, names: Sequence[str] = tuple(one.name for one in STANDARD)) -> dict[str, str]:
+    """Everything that a report on these experiments writes; returns what could not be measured, and why."""
     metrics = json.loads((out / "metrics.json").read_text())
     assert {"explained_variance", "path_distance", "commitment", "quality", "settings", "versions"} <= set(metrics)
     assert {"network", "gaussian", "mixture", "data_set", "real"} <= set(metrics["quality"])
     pictures = {path.name for path in (out / "figures").iterdir()}
     assert {"trajectories.png", "trajectories.pdf", "samples.png", "A1.png", "A1.pdf"} <= pictures
-    for experiment in STANDARD:
-        _check_entry(metrics["experiments"][experiment.name], f"{experiment.name}.png" in pictures)
+    assert list(metrics["experiments"]) == list(names)
+    for name, entry in metrics["experiments"].items():
+        _check_entry(entry, f"{name}.png" in pictures)
     with np.load(out / "arrays.npz", allow_pickle=False) as arrays:
         assert arrays["network_x"].shape[1] == len(arrays["sigma"])
         assert all(np.isfinite(arrays[name]).all() for name in arrays.files)
