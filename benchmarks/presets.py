@@ -58,18 +58,23 @@ held-out data; in brackets the floor, what as many real samples have in their pl
 def line(name: str, shape: tuple[int, ...], timed: bool) -> str:
     config = preset(name)
     weights = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(skeleton(config, shape, None)[1]))
-    work = sum(p.operations for p in products(config, shape, 1)) / 1e6
+    work = _three(sum(p.operations for p in products(config, shape, 1)) / 1e6)
     widths = ", ".join(str(config.channels * mult) for mult in config.channel_mult)
     network = f"MLP, {widths}" if len(shape) == 1 else f"U-Net, {widths}, {config.blocks} a side"
     speed = _speed(config, shape) if timed else "|"
     size = " x ".join(map(str, shape))
-    return f"| {name} | {size} | {network} | {weights:,} | {work:,.3g} | {config.batch} | {config.steps:,} | {speed} |"
+    return f"| {name} | {size} | {network} | {weights:,} | {work} | {config.batch} | {config.steps:,} | {speed} |"
 
 
 def _speed(config: Config, shape: tuple[int, ...]) -> str:
     """Two cells: the median rate of the training step, and how long all steps take at it."""
     seconds = float(np.median(take_turns({"step": step_of(config, shape)}, 9)["step"]))
-    return f"{config.batch / seconds:,.0f} | {config.steps * seconds / 60:,.3g}"
+    return f"{config.batch / seconds:,.0f} | {_three(config.steps * seconds / 60)}"
+
+
+def _three(value: float) -> str:
+    """Three digits, never as a power of ten."""
+    return f"{float(f'{value:.3g}'):,g}"
 
 
 def quality(run: Path) -> str:
