@@ -8,7 +8,7 @@ STEPS ?= 1000
 
 help:
 	@echo "make demo       train a U-Net on handwritten digits, compare it with its closed-form twins (runs/demo/report.html)"
-	@echo "make test       the whole test suite      make test-fast  the part that takes under three minutes"
+	@echo "make test       the whole test suite      make test-fast  the part that takes a few minutes"
 	@echo "make check      lint, format, types, texts in step   make bench      benchmarks, each a ratio"
 	@echo "make notebooks  run the tutorials         make address    write the public address into every text"
 	@echo "make api        write docs/api.md, the list of public names, from the docstrings"
