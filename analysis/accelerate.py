@@ -23,9 +23,10 @@ from analysis import ends, recipe, report
 from analysis.bootstrap import Interval, interval
 from analysis.choices import KNOWN, PLAIN, SIGMA_MAX, Choice, candidates, from_file, known, screen
 from analysis.style import panels, plain_numbers
-from training.data import Dataset, load_for
+from training.data import Dataset
 from training.features import Features, learn_components, unseen
 from training.quality import draws
+from training.runs import load_data
 
 REFERENCE = 18  # steps of Heun's method, EDM's own choice: 35 calls, whose quality is asked for by default
 RANK = 100  # components of the Gaussian that is stored in a recipe: at these noise scales the rest are alike
@@ -125,7 +126,7 @@ def run(directory: Path, settings: Settings) -> Result:
     began, config, quality = time.perf_counter(), training.load_config(directory), settings.quality
     config.check_unconditional()
     network = training.load(directory)
-    data, shape = load_for(config), network.shape
+    data, shape = load_data(directory), network.shape
     gaussian = gd.Gaussian.from_samples(data.train, rank=min(RANK, data.train[0].size))
     law = recipe.stand_in(data, settings.points, settings.seed)
     keys = jax.random.split(jax.random.key(settings.seed), 3)

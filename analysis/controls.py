@@ -42,7 +42,10 @@ def shuffled(model: Model, key: PRNGKeyArray) -> Model:
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))  # on the device each shape would be compiled
 
     def permuted(leaf):
-        return jnp.asarray(rng.permutation(np.ravel(leaf)).reshape(leaf.shape)) if eqx.is_inexact_array(leaf) else leaf
+        if not eqx.is_inexact_array(leaf):
+            return leaf
+        entries = np.array(leaf).reshape(-1)
+        return jnp.asarray(entries[rng.permutation(entries.size)].reshape(leaf.shape))
 
     return jax.tree.map(permuted, model)
 
@@ -55,8 +58,11 @@ def shuffled_spectrum(gaussian: gd.Gaussian, seed: int) -> gd.Gaussian:
 
 def as_well(what: str, names: Iterable[str], takes: str = "learning") -> str:
     """The sentence that says of a part of a claim which controls show it too; empty where none does."""
-    alike = [NAMES.get(name, name) for name in names]
-    return f" Controls {what} as well ({'; '.join(alike)}): it takes no {takes}." if alike else ""
+    names = list(names)
+    spectrum = takes == "learning" and names == ["shuffled_spectrum"]  # which has what was learned of the variances
+    lacking = "it takes the data's variances, not their directions" if spectrum else f"it takes no {takes}"
+    alike = "; ".join(NAMES.get(name, name) for name in names)
+    return f" Controls {what} as well ({alike}): {lacking}." if names else ""
 
 
 def also(parts: Sequence[str], held: Mapping[str, Sequence[bool]], names: Iterable[str]) -> str:

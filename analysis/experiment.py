@@ -52,6 +52,17 @@ def verdict(*held: bool) -> Verdict:
     return "agrees" if all(held) else "agrees in part" if any(held) else "differs"
 
 
+def judged(parts: Mapping[str, bool], found: str, numbers: dict[str, Any]) -> Finding:
+    """The finding by the parts of a criterion, which are named where some of them hold and some do not."""
+    return Finding(verdict(*map(bool, parts.values())), found + named(parts), numbers)
+
+
+def named(parts: Mapping[str, bool]) -> str:
+    """Which parts of a criterion hold and which do not, in words; empty where all do, or none."""
+    holds, fails = ([name for name, held in parts.items() if bool(held) is wanted] for wanted in (True, False))
+    return f" Holds: {'; '.join(holds)}. Does not hold: {'; '.join(fails)}." if holds and fails else ""
+
+
 class NotMeasuredError(ValueError):
     """The setting lacks what an experiment takes; the message says what, and how to get it."""
 

@@ -17,8 +17,8 @@ from analysis.probes import SIGMAS
 from analysis.study import Settings, noise_and_grid
 from analysis.style import COLORS, noise_axes, panels
 from analysis.tables import Table
-from training import explain
-from training.data import load_for, spread
+from training import explain, runs
+from training.data import spread
 from training.features import learn_features
 from training.runs import open_run
 
@@ -59,7 +59,8 @@ def run(places: list[Path], settings: Settings, experiments: tuple[str, ...] = (
         raise ValueError(f"runs: expected two or more folders of runs or of their checkpoints, got {len(places)}.")
     named = labels(places)
     networks = {name: training.load(place) for name, place in named.items()}
-    data = load_for(_common_config(named))
+    _check_common(named)
+    data = runs.load_data(places[0])
     told = {name: verdicts.read(place) for name, place in named.items()} if not experiments else {}
     fitted = twins.fit(data.train, settings.components, settings.seed)
     others = {"gaussian": fitted.gaussian, "data_set": fitted.data_set, "isotropic": explain.isotropic(data.train)}
@@ -100,7 +101,7 @@ def labels(places: list[Path]) -> dict[str, Path]:
     raise ValueError(f"runs: expected different folders, got {', '.join(map(str, places))}.")
 
 
-def _common_config(named: dict[str, Path]) -> training.Config:
+def _check_common(named: dict[str, Path]) -> None:
     configs = {name: training.load_config(place) for name, place in named.items()}
     for name, config in configs.items():
         config.check_unconditional(name)
@@ -112,7 +113,6 @@ def _common_config(named: dict[str, Path]) -> training.Config:
                 f"runs: expected runs on the same data, got {first} on {kinds[0]} and {name} on {kinds[1]} "
                 "(data, image_size, held_out). Compare runs of one data set."
             )
-    return config
 
 
 def _apart(samples: list[np.ndarray]) -> np.ndarray:

@@ -18,7 +18,7 @@ from analysis.experiments import STANDARD, explained, named
 from analysis.setting import Setting
 from training import runs
 from training.checkpoint import versions
-from training.data import Dataset, load_for
+from training.data import Dataset
 
 MEMORY, MODELS = 5 * 2**29, 11  # bytes that paths may take, of so many models
 LEAST = 16  # starts, however large they are
@@ -114,7 +114,7 @@ def open_run(directory: Path, settings: Settings) -> Setting:
     settings.check()
     config, network = training.load_config(directory), training.load(directory)
     config.check_unconditional()
-    data = load_for(config)
+    data = runs.load_data(directory)
     fitted = twins.fit(data.train, settings.components, settings.seed)
     starts, levels = noise_and_grid(settings, data.shape)
     return Setting(

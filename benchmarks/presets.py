@@ -19,7 +19,7 @@ from benchmarks.network import products, step_of
 from benchmarks.timing import machine, take_turns
 from training.build import skeleton
 from training.config import Config, preset
-from training.runs import load_config, open_run
+from training.runs import load_config
 
 PAGE = Path(__file__).parents[1] / "docs" / "presets.md"
 SHAPES = {
@@ -87,7 +87,7 @@ def quality(run: Path) -> str:
     scores = measured["quality"]["scores"][::-1]
     first = {score["name"]: score for score in scores}  # in the features that come first
     cells = [
-        f"{load_config(run).data}, {open_run(run).step:,}",
+        f"{load_config(run).data}, {measured['step']:,}",
         *(_bits(measured["likelihood"], model) for model in ("network", "gaussian")),
         str(measured["quality"]["samples"]),
         first["Frechet distance"]["features"],

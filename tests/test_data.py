@@ -14,6 +14,7 @@ import pytest
 import gaussdiff as gd
 from training import data, prepared, toys
 from training.checkpoint import Checkpoint
+from training.config import TOYS
 from training.contents import Contents
 
 HAS_MNIST = prepared.folder("mnist") is not None
@@ -106,7 +107,7 @@ def test_a_run_says_which_data_it_was_started_on():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", toys.NAMES)
+@pytest.mark.parametrize("name", TOYS)
 def test_toys_have_the_moments_of_their_law(name):
     toy = data.load(name)
     x = np.concatenate([toy.train, toy.held_out]).astype(np.float64)

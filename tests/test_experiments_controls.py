@@ -10,6 +10,7 @@ from settings import exact_setting
 
 import gaussdiff as gd
 from analysis import controls
+from analysis.experiment import judged
 from analysis.experiments.interpolation import INTERPOLATION
 from analysis.experiments.mean_shift import MEAN_SHIFT
 from analysis.experiments.perturbation import PERTURBATION
@@ -24,6 +25,31 @@ def setting():
     found = exact_setting(starts=24, steps=40)
     white = gd.Gaussian.isotropic(found.gaussian.mean, float(found.gaussian.eigvals.mean()))
     return replace(found, controls={**found.controls, "untrained": white})
+
+
+def test_shuffled_weights_are_the_same_numbers_in_other_places():
+    model = gd.Gaussian.from_moments(jnp.arange(3.0), jnp.diag(jnp.array([1.0, 2.0, 3.0])))
+    mixed = controls.shuffled(model, jax.random.key(0))
+    pairs = list(zip(jax.tree.leaves(model), jax.tree.leaves(mixed), strict=True))
+    for own, other in pairs:
+        np.testing.assert_array_equal(np.sort(np.ravel(own)), np.sort(np.ravel(other)))
+    assert any(not np.array_equal(own, other) for own, other in pairs)
+    again = controls.shuffled(model, jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, mixed, again)
+
+
+def test_the_sentence_says_that_the_shuffled_spectrum_alone_has_learned_the_variances():
+    told = controls.as_well("fall", ["shuffled_spectrum"])
+    assert told == " Controls fall as well (shuffled spectrum): it takes the data's variances, not their directions."
+    assert controls.as_well("fall", ["untrained", "shuffled_spectrum"]).endswith(": it takes no learning.")
+
+
+def test_parts_of_a_criterion_are_named_where_some_hold():
+    assert judged({"one": True, "other": True}, "Found.", {}).found == "Found."
+    assert judged({"one": False, "other": False}, "Found.", {}).verdict == "differs"
+    some = judged({"one": True, "other": np.bool_(False), "last": True}, "Found.", {})
+    assert some.verdict == "agrees in part"
+    assert some.found == "Found. Holds: one; last. Does not hold: other."
 
 
 def test_the_sentence_names_the_controls_and_is_empty_without_any():
@@ -108,9 +134,16 @@ def test_interpolation_of_controls_is_that_of_their_affine_maps(setting):
     np.testing.assert_allclose(record.controls["untrained"]["linear"], away[0] / away[1].mean(), rtol=1e-5)
     kept = {"ends": np.ones(4), "linear": np.full(4, 0.5), "spherical": np.ones(4), "rescaled": np.ones(4)}
     lost = {**kept, "linear": np.ones(4)}
-    told = INTERPOLATION.find(replace(record, controls={"untrained": kept, "shuffled_weights": lost})).found
+    made = replace(record, power=kept, controls={"untrained": kept, "shuffled_weights": lost})
+    told = INTERPOLATION.find(made).found
     assert "Controls fade on the straight line as well (untrained):" in told
     assert "keep the variance on the other two as well (untrained; shuffled weights):" in told
+    short = INTERPOLATION.find(replace(made, power=lost))  # a network that does not fade: no control does as well
+    assert short.verdict == "agrees in part"
+    assert "fade on the straight line as well" not in short.found
+    assert short.found.endswith(" Holds: (2), the other two. Does not hold: (1), the straight line.")
+    gone = {**lost, "spherical": np.full(4, 0.2)}
+    assert [INTERPOLATION.find(replace(made, power=p)).verdict for p in (kept, gone)] == ["agrees", "differs"]
 
 
 def thin(setting):

@@ -228,6 +228,18 @@ def test_grids_of_a_network_that_is_the_gaussian_are_the_gaussian_s(setting, exa
         usual = record.apart[time_grids.USUAL]
         apart = {name: usual if name == time_grids.USUAL else factor * usual for name in record.apart}
         assert time_grids.find(dataclasses.replace(record, apart=apart)).verdict == verdict
+    # made: the network's own grid wins at the fewest calls alone, the Gaussian's at all, the data set's at none
+    usual = record.apart[time_grids.USUAL]
+    factors = {time_grids.OWN: [0.5, *[2] * (len(usual) - 1)], "GITS, Gaussian": [0.5] * len(usual)}
+    apart = {
+        n: usual * np.array(factors.get(n, [2 if n != time_grids.USUAL else 1] * len(usual)))[:, None]
+        for n in record.apart
+    }
+    mixed = time_grids.find(dataclasses.replace(record, apart=apart))
+    assert mixed.verdict == "agrees in part"
+    few, every = str(record.calls[0]), ", ".join(map(str, record.calls))
+    assert f"“GITS, network” at {few}; “GITS, data set” at none; “GITS, Gaussian” at {every}." in mixed.found
+    assert mixed.found.endswith(" Holds: a closed form's grid. Does not hold: the network's own grid.")
 
 
 def test_few_calls_on_a_gaussian_are_known_from_gains(setting, exact_apart):

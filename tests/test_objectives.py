@@ -270,10 +270,28 @@ def test_a_small_image_is_what_the_network_was_trained_with():
         (Config(data="toy-ring", flip=True), (2,), r"flip: expected images .* got samples of shape \(2,\)"),
         (Config(super_resolution=3), (8, 8, 1), "super_resolution: expected images whose sides are divisible by 3"),
         (Config(data="toy-ring", super_resolution=2), (2,), "super_resolution: expected images"),
-        (Config(schedule="flow", schedule_parameters=(1.0,)), (2,), "schedule_parameters: expected none for 'flow'"),
-        (Config(schedule="betas", schedule_parameters=(0.1, 2.0)), (2,), "schedule_parameters: betas: expected"),
         (
-            Config(schedule="cosine", schedule_parameters=(0.1, 2.0)),
+            Config(schedule="flow", schedule_parameters=(1.0,), levels="uniform-time"),
+            (2,),
+            "schedule_parameters: expected none for 'flow'",
+        ),
+        (
+            Config(schedule="betas", schedule_parameters=(0.1, 2.0), levels="uniform-time"),
+            (2,),
+            "schedule_parameters: betas: expected",
+        ),
+        (
+            Config(schedule="betas", schedule_parameters=(0.1, 0.2, 9.5), levels="uniform-time"),
+            (2,),
+            "schedule_parameters: count: expected a",
+        ),
+        (
+            Config(schedule="betas", schedule_parameters=(1e-4, 0.01, 500), levels="uniform-time"),
+            (2,),
+            r"schedule_parameters: expected betas that reach sigma / alpha = 80, got ones that end at 3.4.*--sigma-max",
+        ),
+        (
+            Config(schedule="cosine", schedule_parameters=(0.1, 2.0), levels="uniform-time"),
             (2,),
             r"schedule_parameters: expected at most 1 \(offset\) for 'cosine', got \(0.1, 2.0\)",
         ),

@@ -93,6 +93,7 @@ def test_a_folder_takes_the_preset_of_its_last_name():
     assert preset("/data/celeba64/") == dataclasses.replace(preset("celeba64"), data="/data/celeba64/")
     assert preset("/data/celeba64").image_size == 64
     assert preset("/data/digits") == Config(data="/data/digits", sigma_data=None, attention=())
+    assert preset("toy-points.npy") == Config(data="toy-points.npy", sigma_data=None, attention=())
     assert preset("/data/mine") == Config(data="/data/mine", sigma_data=None, attention=())
 
 
@@ -103,6 +104,8 @@ def test_settings_that_exclude_each_other_are_named():
         Config(decay="cosine", steps=700)
     with pytest.raises(ValueError, match=r"^run: expected a network that also learns without its condition"):
         Config(labels=True, condition_dropout=0.0).check_unconditional()
+    with pytest.raises(ValueError, match=r"^schedule_parameters: expected none with levels 'log-normal'"):
+        Config(schedule="cosine", schedule_parameters=(0.1,))
     with pytest.raises(ValueError, match=r"^sigma_min: expected less than sigma_max"):
         Config(sigma_min=2.0, sigma_max=1.0)
 

@@ -19,13 +19,14 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import rich.console
 
 import gaussdiff as gd
 import training
-from training import Config, checkpoint, commands, data, draw, interrupts, journal, lock
+from training import Config, checkpoint, commands, data, draw, interrupts, journal, lock, loop
 from training.commands import defaults, main
 from training.config import preset
 
@@ -352,6 +353,20 @@ def test_a_diverging_run_stops_and_keeps_the_last_good_state(tmp_path):
     with pytest.raises(FloatingPointError, match=r"at step \d+\..*--learning-rate"):
         training.train(wild, tmp_path)
     assert all(np.isfinite(leaf).all() for name, leaf in arrays(tmp_path).items() if not name.startswith(".opt_state"))
+
+
+def test_the_first_step_without_a_finite_loss_is_named(tmp_path):
+    losses = [jnp.float32(value) for value in (1.0, np.nan, np.inf)]
+    with pytest.raises(FloatingPointError, match=r"loss: expected finite numbers, got nan at step 8\."):
+        loop._mean(losses, 9, tmp_path)
+    assert loop._mean(losses[:1], 9, tmp_path) == 1
+
+
+def test_a_last_update_that_leaves_the_floats_is_not_saved(tmp_path):
+    wild = dataclasses.replace(TINY, learning_rate=1e38, warmup=0, steps=1, checkpoint_every=1)
+    with pytest.raises(FloatingPointError, match=r"weights: expected finite numbers.* at step 1\."):
+        training.train(wild, tmp_path)
+    assert newest_step(tmp_path) == 0
 
 
 @pytest.mark.slow

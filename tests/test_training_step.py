@@ -11,7 +11,7 @@ import pytest
 from gaussdiff import NoiseLevel
 from training import Config
 from training.batches import indices
-from training.step import Examples, Trainer, average, decay_of, gradient, learning_rate
+from training.step import Examples, Trainer, average, gradient, learning_rate, update_by
 
 TINY = Config(data="toy-gaussian", channels=8, blocks=1, batch=16, warmup=2)
 
@@ -37,16 +37,19 @@ def advance(config, steps):
 
 
 @pytest.mark.slow
-def test_average_equals_the_weights_at_step_0_and_follows_its_recursion():
-    trainer = Trainer.create(TINY, (2,), None)
-    state = trainer.initial()
-    jax.tree.map(np.testing.assert_array_equal, state.params["network"], state.ema[0])
-    states, _ = advance(TINY, 4)
-    expected = np.array(jax.tree.leaves(state.ema)[0], np.float64)
-    for n, each in enumerate(states):
-        decay = min(decay_of(TINY, TINY.ema_half_lives[0]), (1 + n) / (10 + n))
-        expected = decay * expected + (1 - decay) * jax.tree.leaves(each.params["network"])[0]
-        np.testing.assert_allclose(jax.tree.leaves(each.ema)[0], expected, rtol=1e-5, atol=1e-7)
+def test_averages_equal_the_weights_at_step_0_and_follow_their_recursion():
+    config = dataclasses.replace(TINY, ema_half_lives=(10_000.0, 5.0))
+    state = Trainer.create(config, (2,), None).initial()
+    states, _ = advance(config, 4)
+    for i, half_life in enumerate(config.ema_half_lives):
+        jax.tree.map(np.testing.assert_array_equal, state.params["network"], state.ema[i])
+        expected = np.array(jax.tree.leaves(state.ema[i])[0], np.float64)
+        for n, each in enumerate(states):
+            decay = min(0.5 ** (config.batch / half_life), (1 + n) / (10 + n))
+            expected = decay * expected + (1 - decay) * jax.tree.leaves(each.params["network"])[0]
+            np.testing.assert_allclose(jax.tree.leaves(each.ema[i])[0], expected, rtol=1e-5, atol=1e-7)
+    assert 0.5 ** (16 / 5) > 1 / 10  # the shorter half-life is what limits it, from the third step on
+    assert np.abs(jax.tree.leaves(states[-1].ema[0])[0] - jax.tree.leaves(states[-1].ema[1])[0]).max() > 1e-6
 
 
 def test_average_of_constant_weights_is_those_weights_and_decay_has_its_ceiling():
@@ -57,8 +60,9 @@ def test_average_of_constant_weights_is_those_weights_and_decay_has_its_ceiling(
     np.testing.assert_array_equal(average(params, params, jnp.int32(5), 0.9)["w"], params["w"])
 
 
-def test_everything_stays_float32_and_the_step_counts():
-    states, _ = advance(TINY, 4)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_everything_stays_float32_and_the_step_counts(dtype):
+    states, _ = advance(dataclasses.replace(TINY, dtype=dtype), 4)
     assert int(states[-1].step) == 4
     assert {leaf.dtype.name for leaf in jax.tree.leaves((states[-1].params, states[-1].ema))} == {"float32"}
     assert {leaf.dtype.name for leaf in jax.tree.leaves(states[-1].opt_state)} == {"float32", "int32"}
@@ -98,6 +102,38 @@ def test_learning_rate_rises_holds_and_falls_as_the_root():
     config = Config(learning_rate=1.0, warmup=10, hold=90)
     rate = [float(learning_rate(config, n)) for n in (0, 4, 9, 50, 99, 399)]
     np.testing.assert_allclose(rate, [0.1, 0.5, 1, 1, 1, 0.5], rtol=1e-5)
+
+
+def test_learning_rate_falls_as_a_cosine_to_zero_or_stays():
+    cosine = Config(learning_rate=2.0, warmup=10, hold=90, steps=200, decay="cosine")
+    np.testing.assert_allclose([float(learning_rate(cosine, n)) for n in (99, 149, 199)], [2, 1, 0], atol=1e-6)
+    constant = dataclasses.replace(cosine, decay="constant")
+    np.testing.assert_allclose([float(learning_rate(constant, n)) for n in (4, 10**6)], [1, 2])
+
+
+@pytest.mark.parametrize("size", [1e-3, 10.0])
+def test_updates_are_adam_of_clipped_gradients_with_decoupled_decay(size):
+    """Two steps, in NumPy: Loshchilov & Hutter, arXiv 1711.05101, algorithm 2."""
+    config = dataclasses.replace(TINY, clip=0.5, weight_decay=0.3, learning_rate=0.01, accumulate=1)
+    trainer = Trainer.create(config, (2,), None)
+    state, rng = trainer.initial(), np.random.default_rng(0)
+    leaves, tree = jax.tree.flatten(state.params)
+    weights = [np.array(leaf, np.float64) for leaf in leaves]
+    first, second = ([np.zeros_like(w) for w in weights] for _ in range(2))
+    for n in (1, 2):
+        grads = [size * n * rng.normal(size=w.shape) for w in weights]
+        told = jax.tree.unflatten(tree, [jnp.asarray(g, jnp.float32) for g in grads])
+        state, _ = update_by(trainer, state, (jnp.float32(1), told))
+        shrink = min(1, 0.5 / np.sqrt(sum((g**2).sum() for g in grads)))
+        assert (shrink == 1) == (size == 1e-3)
+        rate = 0.01 * min(1, n / config.warmup)
+        for i, g in enumerate(grads):
+            first[i] = 0.9 * first[i] + 0.1 * shrink * g
+            second[i] = 0.99 * second[i] + 0.01 * (shrink * g) ** 2
+            move = first[i] / (1 - 0.9**n) / (np.sqrt(second[i] / (1 - 0.99**n)) + 1e-8)
+            weights[i] = weights[i] - rate * (move + 0.3 * weights[i])
+    for leaf, expected in zip(jax.tree.leaves(state.params), weights, strict=True):
+        np.testing.assert_allclose(leaf, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+import warnings
 from pathlib import Path
 
 import jax
@@ -11,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import training
-from training import checkpoint, weights
+from training import checkpoint, runs, weights
 from training.commands import main
 from training.config import Config
 from training.contents import Contents
@@ -141,6 +142,42 @@ def test_a_failed_export_leaves_the_file_before(run, tmp_path, monkeypatch):
         training.export(run, out)
     assert [path.name for path in tmp_path.iterdir()] == ["weights.safetensors"]
     assert out.read_bytes() == b"before"
+
+
+@pytest.mark.slow
+def test_samples_that_cannot_be_written_leave_the_file_before(run, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "samples.npz"
+    out.write_bytes(b"before")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert main(["sample", "--run", str(run), "--out", str(out), "--n", "2", "--steps", "1"]) == 2
+    said = capsys.readouterr().err
+    assert "samples.npz: No space left on device" in said
+    assert "choose another --out" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["samples.npz"]
+    assert out.read_bytes() == b"before"
+
+
+def test_data_that_are_not_those_of_the_run_are_told(tmp_path):
+    file, rng = tmp_path / "points.npy", np.random.default_rng(0)
+    np.save(file, rng.normal(size=(50, 2)))
+    training.train(training.Config(data=str(file), channels=8, blocks=1, steps=0), tmp_path / "run")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert runs.load_data(tmp_path / "run").shape == (2,)
+    np.save(file, rng.normal(size=(50, 2)))
+    with pytest.warns(
+        UserWarning, match=r"data: this run was started on \d+ training .* got \d+ training .* may have seen some"
+    ):
+        runs.load_data(tmp_path / "run")
+    np.save(file, rng.normal(size=(50, 3)))
+    with pytest.raises(
+        ValueError, match=r"started on samples of shape \(2,\) .* got \(3,\) .* judge it on its own data"
+    ):
+        runs.load_data(tmp_path / "run")
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import numpy as np
 import gaussdiff as gd
 
 from . import draw, evaluate, features, likelihoods, quality
-from .config import Config
+from .config import Config, check
 from .data import Dataset, spread
 from .network import LearnedDenoiser
 
@@ -50,7 +50,8 @@ class Questions:
         for name, least in (("samples", 4), ("likelihoods", 2)):
             if 0 != getattr(self, name) < least:
                 raise ValueError(f"{name}: expected 0, for none, or at least {least}, got {getattr(self, name)}")
-        for name, least in (("steps", 1), ("probes", 2), ("chain", 1), ("seed", 0)):
+        check("seed", self.seed)
+        for name, least in (("steps", 1), ("probes", 2), ("chain", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}; raise --{name}")
 

@@ -1,6 +1,7 @@
 """The commands train, sample, evaluate and export."""
 
 import dataclasses
+import io
 import json
 import sys
 import warnings
@@ -64,6 +65,8 @@ class Sample:
         if self.out.suffix != ".npz":
             cure = self.out.with_suffix(".npz")
             raise ValueError(f"out: expected a name that ends in .npz, got {self.out}; set --out to {cure}")
+        with disk.explained(self.out, lambda: "make the folder writable, or choose another --out"):
+            disk.make(self.out.parent)
         model, config = runs.load(self.run, self.weights), runs.load_config(self.run)
         config.check_condition(self.label is not None, self.sharpen is not None)
         if self.guidance != 1:
@@ -75,9 +78,10 @@ class Sample:
         else:
             images = data.read_images(self.sharpen)
             x = draw.sharpened(model, images, sampler, levels, self.seed, partial(self._told, model))
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.out, "wb") as file:
-            np.savez(file, samples=x, seed=self.seed, steps=len(levels) - 1)
+        held = io.BytesIO()
+        np.savez(held, samples=x, seed=self.seed, steps=len(levels) - 1)
+        with disk.explained(self.out, lambda: "make room, make the folder writable, or choose another --out"):
+            disk.write(self.out, held.getvalue())
         print(f"{len(x)} samples of shape {model.shape} ({self.weights} weights): {self.out}")
         if x.ndim == 4 and find_spec("matplotlib"):
             draw.save_grid(x, self.out.with_suffix(".png"))
@@ -108,7 +112,7 @@ class Evaluate:
 
     def __call__(self) -> None:
         config, model = runs.load_config(self.run), runs.load(self.run, self.weights)
-        dataset = data.load_for(config)
+        dataset = runs.load_data(self.run)
         out = self.out or (self.run if self.run.is_dir() else self.run.parent) / "evaluation.json"
         # An earlier evaluation stays until this one is whole.
         partial = out.with_name(f"{out.name}.partial")
@@ -121,7 +125,12 @@ class Evaluate:
             raise ValueError(f"not everything could be measured; the rest is in {out}\n{said}")
 
     def _write(self, out: Path, found: dict[str, Any]) -> None:
-        content = {"weights": self.weights, "asked": vars(self.questions), **found}
+        content = {
+            "step": runs.open_run(self.run).step,
+            "weights": self.weights,
+            "asked": vars(self.questions),
+            **found,
+        }
         with disk.explained(out, lambda: "make room, make the folder writable, or choose another --out"):
             disk.make(out.parent)
             disk.write(out, (json.dumps(content, indent=1) + "\n").encode())

@@ -94,6 +94,11 @@ class Config(Settings):
                 "set --sigma-min below --sigma-max"
             )
 
+        if self.schedule_parameters and self.levels != "uniform-time":
+            raise ValueError(
+                f"schedule_parameters: expected none with levels {self.levels!r}, which do not depend on the schedule, "
+                f"got {self.schedule_parameters}; add --levels uniform-time"
+            )
         if self.explain:
             self.check_unconditional("explain")
         if self.decay == "cosine" and 0 < self.steps <= self.warmup + self.hold:
@@ -174,6 +179,7 @@ _FACES: dict[str, Any] = {
     "flip": True,
     "dtype": "bfloat16",
 }
+TOYS = ("toy-gaussian", "toy-mixture", "toy-ring")
 # What differs from the digits; "toy-" stands for every toy, "celeba64" and "afhq64" for folders of that name.
 PRESETS: dict[str, dict[str, Any]] = {
     "mnist": _MNIST,
@@ -218,7 +224,7 @@ def preset(data: str, like: str | None = None) -> Config:
         if like not in (known := [Settings.data, *PRESETS]):
             raise ValueError(f"preset: expected one of {', '.join(known)}, got {like!r}; correct --preset")
         return dataclasses.replace(preset(like), data=data, sigma_data=None)
-    name = "toy-" if data.startswith("toy-") else data.rstrip("/").rsplit("/", 1)[-1]
+    name = "toy-" if data in TOYS else data.rstrip("/").rsplit("/", 1)[-1]
     # A folder that is called digits is none of scikit-learn's.
     return Config(data=data, **(_DIGITS if data == Settings.data else PRESETS.get(name, _UNKNOWN)))
 

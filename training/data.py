@@ -20,7 +20,7 @@ import gaussdiff as gd
 
 from . import arrays, folder, prepared, toys
 from .arrays import Parts
-from .config import Config
+from .config import TOYS, Config
 
 DRAWN = 10_000  # samples drawn of a distribution
 
@@ -193,7 +193,7 @@ def _toy(name: str, held_out: float) -> Dataset:
     return from_distribution(toys.law(name), held_out=held_out)
 
 
-OFFLINE: dict[str, Callable[..., Dataset]] = {"digits": _digits, **{name: partial(_toy, name) for name in toys.NAMES}}
+OFFLINE: dict[str, Callable[..., Dataset]] = {"digits": _digits, **{name: partial(_toy, name) for name in TOYS}}
 
 
 def _unknown(name: str) -> str:

@@ -23,6 +23,8 @@ from .config import Config
 
 
 def _linear_betas(first: float = 1e-4, last: float = 0.02, count: float = 1000) -> gd.Schedule:
+    if count != int(count) or count < 1:
+        raise ValueError(f"count: expected a whole number of at least 1, got {count:g}")
     return gd.DiscreteBetas(np.linspace(first, last, int(count)))
 
 
@@ -53,6 +55,21 @@ def schedule(config: Config) -> gd.Schedule:
         return kind(*given)
     except ValueError as error:
         raise ValueError(f"schedule_parameters: {error}") from error
+
+
+def check_reach(config: Config) -> None:
+    """ValueError where a table of betas ends below the noise that is to be trained: all of it would be its last."""
+    frame = schedule(config)
+    if not isinstance(frame, gd.DiscreteBetas):
+        return
+    end = float(jnp.exp(-frame(frame.end).log_snr / 2))
+    most = np.exp(config.level_mean + 3 * config.level_std) if config.levels == "log-normal" else config.sigma_max
+    if end < most:
+        cure = "--level-mean or --level-std" if config.levels == "log-normal" else "--sigma-max"
+        raise ValueError(
+            f"schedule_parameters: expected betas that reach sigma / alpha = {most:.3g}, got ones that end at "
+            f"{end:.3g}; lower {cure}, or give a larger last beta or count"
+        )
 
 
 def at(config: Config, u: Float[Array, "*n"]) -> gd.NoiseLevel:

@@ -138,12 +138,7 @@ def _scale(found: checkpoint.Checkpoint | None, dataset: data.Dataset) -> float:
 
 
 def _check_data(config: Config, found: checkpoint.Checkpoint, examples: data.Dataset, contents: Contents) -> None:
-    shape, classes = runs.facts(found)
-    if (shape, classes) != (examples.shape, examples.classes):
-        raise ValueError(
-            f"data: this run was started on samples of shape {shape} and classes {classes}, got "
-            f"{examples.shape} and {examples.classes}; give the data of the run, or choose another --out"
-        )
+    runs.check_kind(found, examples, "give the data of the run, or choose another --out")
     contents.check(found, examples.drawn, config.accept_data)
 
 

@@ -71,6 +71,10 @@ class LearnedDenoiser(gd.Denoiser):
             output = self.network((x / scale).astype(x.dtype), c_noise)
         return jnp.asarray(skip * x + gain * output, x.dtype)
 
+    def __repr__(self) -> str:
+        weights = sum(leaf.size for leaf in jax.tree.leaves(self.network.params))
+        return f"LearnedDenoiser({self.objective}, shape={self.shape}, classes={self.classes}, {weights:,} weights)"
+
     def given(self, label: int | Array | None = None, image: Array | None = None) -> "LearnedDenoiser":
         """Return the denoiser of one class, 0 <= label < classes, or of one small image; without, it averages over all.
 

@@ -12,6 +12,7 @@ from . import weights as weights_file
 from .build import Params, skeleton
 from .config import Config
 from .contents import Contents
+from .data import Dataset, load_for
 from .network import LearnedDenoiser
 from .step import Trainer
 
@@ -56,6 +57,29 @@ def load(path: str | Path, weights: str = "ema") -> LearnedDenoiser:
     """
     _, trainer, params = _open(path, weights)
     return trainer.model(params)
+
+
+def load_data(path: str | Path) -> Dataset:
+    """Return the data that the run at `path` names, read anew, with a warning where they are not those of the run.
+
+    ValueError where they are of another shape or other classes, as for a run on data that a program gave it.
+    """
+    found = open_run(path)
+    config = Config.from_json(found.settings["config"])
+    dataset = load_for(config)
+    check_kind(found, dataset, "judge it on its own data, in the program that has them: training.assess.assess")
+    Contents.of(dataset, config.labels).check(found, dataset.drawn, accept=True)
+    return dataset
+
+
+def check_kind(found: checkpoint.Checkpoint, dataset: Dataset, cure: str) -> None:
+    """ValueError where the data are of another shape or other classes than those that the run was started on."""
+    shape, classes = facts(found)
+    if (shape, classes) != (dataset.shape, dataset.classes):
+        raise ValueError(
+            f"data: this run was started on samples of shape {shape} and classes {classes}, got {dataset.shape} and "
+            f"{dataset.classes}; {cure}"
+        )
 
 
 def history(path: str | Path) -> dict[int, Path]:

@@ -5,7 +5,7 @@ import numpy as np
 
 import gaussdiff as gd
 
-NAMES = ("toy-gaussian", "toy-mixture", "toy-ring")
+from .config import TOYS
 
 
 def law(name: str) -> gd.Gaussian | gd.GaussianMixture:
@@ -26,7 +26,7 @@ def law(name: str) -> gd.Gaussian | gd.GaussianMixture:
         angles = np.arange(8) * np.pi / 4
         points = [_ellipse((1.4 * np.cos(a), 1.4 * np.sin(a)), 0.08, 0.08, 0.0) for a in angles]
         return gd.GaussianMixture(jnp.zeros(8), points)
-    raise ValueError(f"name: expected one of {', '.join(NAMES)}, got {name!r}")
+    raise ValueError(f"name: expected one of {', '.join(TOYS)}, got {name!r}")
 
 
 def _ellipse(mean: tuple[float, float], long: float, short: float, angle: float) -> gd.Gaussian:

@@ -19,7 +19,7 @@ import gaussdiff as gd
 from analysis import patches
 from analysis.bootstrap import Interval, extreme, interval
 from analysis.compare import follow
-from analysis.experiment import Experiment, Finding, NotMeasuredError, verdict
+from analysis.experiment import Experiment, Finding, NotMeasuredError, judged
 from analysis.setting import Setting
 from analysis.style import COLORS, LINES, NAMES, noise_axes, panels
 
@@ -133,7 +133,11 @@ def find(record: Record) -> Finding:
         "mode_variances": record.variances.tolist(),
         "mode_error": {name: getattr(record, name).mean(0).tolist() for name in parts},
     }
-    return Finding(verdict(close, finer), found, numbers)
+    return judged(
+        {"the Gaussian is as near as any twin at large noise": close, "a finer model ends nearer": finer},
+        found,
+        numbers,
+    )
 
 
 def early_errors(record: Record) -> dict[str, Interval]:

@@ -22,7 +22,7 @@ from analysis import ends
 from analysis.bootstrap import Interval, interval
 from analysis.compare import Paths
 from analysis.controls import also
-from analysis.experiment import Experiment, Finding, verdict
+from analysis.experiment import Experiment, Finding, judged
 from analysis.setting import Setting
 from analysis.style import noise_axes, panels
 
@@ -153,7 +153,15 @@ def find(record: Record) -> Finding:
         "gaussian_w2_jump": record.jump_w2.tolist(),
         "gaussian_w2_whole_grid": record.whole_w2.tolist(),
     }
-    return Finding(verdict(ahead.value >= AHEAD, *held["network"], jumps), found, numbers)
+    return judged(
+        {
+            "(1), nearer to the data": ahead.value >= AHEAD,
+            "(2), settles first": held["network"][0],
+            "(3), jumps": jumps,
+        },
+        found,
+        numbers,
+    )
 
 
 def _frechet(record: Record, rows: np.ndarray | slice = slice(None)) -> dict[str, np.ndarray]:

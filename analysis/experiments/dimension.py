@@ -14,12 +14,13 @@ import gaussdiff as gd
 from analysis.bootstrap import Interval, interval
 from analysis.compare import Paths
 from analysis.controls import also
-from analysis.experiment import Experiment, Finding, verdict
+from analysis.experiment import Experiment, Finding, judged
 from analysis.geometry import noise, preserved
 from analysis.setting import Setting
 from analysis.style import COLORS, NAMES, panels
 
 PARTS = ("states", "steps", "noise")
+NAMED = ("two components", "the closed form's share")  # the parts of the criterion
 PASSED = ("are flat", "have the share of the Gaussian's closed form")  # what controls do that hold a part
 SHOWN = 3  # components
 FLAT = 0.99  # the share of variance in two components from which a path is called flat
@@ -73,10 +74,13 @@ def find(record: Record) -> Finding:
     two = {name: _mean(parts["states"][:, 1]) for name, parts in record.shares.items()}
     network, expected = two["network"], float(record.expected[1])
     held = {name: (one.value >= FLAT, abs(one.value - expected) <= NEAR) for name, one in two.items()}
+    steps, seen = (_mean(record.shares["network"][part][:, 1]) for part in ("steps", "noise"))
     others = ", ".join(f"{NAMES[name]} {two[name].value:.3f}" for name in two if name != "network")
     found = (
         f"Two components hold {network} of a path's variance (mean over paths, 95 % interval), {expected:.3f} in the "
-        f"Gaussian's closed form; {others}.{also(PASSED, held, record.controls)}"
+        f"Gaussian's closed form; {others}. Of the steps between states two hold {steps}, of the noise that is seen on "
+        f"the way {seen} (Gaussian {_second(record, 'steps'):.3f} and {_second(record, 'noise'):.3f})."
+        f"{also(PASSED, held, record.controls)}"
     )
     numbers = {
         "expected_share": record.expected.tolist(),
@@ -86,7 +90,12 @@ def find(record: Record) -> Finding:
             for name, parts in record.shares.items()
         },
     }
-    return Finding(verdict(*held["network"]), found, numbers)
+    return judged(dict(zip(NAMED, held["network"], strict=True)), found, numbers)
+
+
+def _second(record: Record, part: str) -> float:
+    """The share in two components of a part of the Gaussian's own paths."""
+    return float(record.shares["gaussian"][part][:, 1].mean())
 
 
 def _mean(values: np.ndarray) -> Interval:

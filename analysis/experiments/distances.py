@@ -13,13 +13,14 @@ from matplotlib.figure import Figure
 from analysis.bootstrap import Interval, extreme, interval
 from analysis.compare import Paths
 from analysis.controls import also
-from analysis.experiment import Experiment, Finding, verdict
+from analysis.experiment import Experiment, Finding, judged
 from analysis.geometry import flat, noise
 from analysis.setting import Setting
 from analysis.style import model_curves, noise_axes, panels
 
 PARTS = ("state", "denoised")
 # what controls do that hold a part
+NAMED = ("the state comes nearer", "the denoised image comes nearer", "the cosine")  # the parts of the criterion
 PASSED = ("come nearer with the state", "come nearer with the denoised image", "see noise that points away")
 FALLING, COSINE = 0.99, 0.99  # the shares of falling steps, and the least mean cosine, that count as agreement
 
@@ -89,7 +90,7 @@ def find(record: Record) -> Finding:
         "sigma": record.sigma[:-1].tolist(),
         "mean_cosine": {name: values.mean(0).tolist() for name, values in record.cosines.items()},
     }
-    return Finding(verdict(*held["network"]), found, numbers)
+    return judged(dict(zip(NAMED, held["network"], strict=True)), found, numbers)
 
 
 def _mean(values: np.ndarray) -> Interval:

@@ -16,7 +16,7 @@ import gaussdiff as gd
 from analysis.bootstrap import Interval, interval
 from analysis.compare import committing, half_levels, progress, rank_correlation
 from analysis.controls import also
-from analysis.experiment import Experiment, Finding, NotMeasuredError
+from analysis.experiment import Experiment, Finding, NotMeasuredError, named
 from analysis.setting import Setting
 from analysis.style import COLORS, NAMES, NOISE_AXIS, panels
 
@@ -109,7 +109,8 @@ def find(record: Record) -> Finding:
         "over_predicted": {name: ratio(record, record.levels(name)) for name in judged},
     }
     ordered, alike = held["network"][0], all(held["network"])
-    return Finding("agrees" if alike else "agrees in part" if ordered else "differs", found, numbers)
+    told = named(dict(zip(("the order", "the slope", "the levels"), held["network"], strict=True)))
+    return Finding("agrees" if alike else "agrees in part" if ordered else "differs", found + told, numbers)
 
 
 def _parts(record: Record, levels: np.ndarray) -> tuple[bool, bool, bool]:

@@ -17,7 +17,7 @@ import gaussdiff as gd
 from analysis import ends
 from analysis.bootstrap import Interval, interval
 from analysis.compare import rank_correlation
-from analysis.experiment import Experiment, Finding, verdict
+from analysis.experiment import Experiment, Finding, judged
 from analysis.experiments.time_grids import gits
 from analysis.setting import Setting
 from analysis.style import panels, plain_numbers
@@ -133,7 +133,7 @@ def find(record: Record) -> Finding:
         },
     }
     known, as_published = by_w2.value >= SHARE, by_fid.value >= SHARE
-    return Finding(verdict(known, as_published), found, numbers)
+    return judged({"the order by the exact W2": known, "the order by published FID": as_published}, found, numbers)
 
 
 def _shared_order(other: np.ndarray) -> Callable[[np.ndarray], float]:

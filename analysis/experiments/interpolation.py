@@ -16,7 +16,7 @@ import gaussdiff as gd
 from analysis.bootstrap import interval
 from analysis.compare import follow
 from analysis.controls import as_well
-from analysis.experiment import Experiment, Finding, NotMeasuredError, verdict
+from analysis.experiment import Experiment, Finding, NotMeasuredError, judged
 from analysis.manifold import linear, rescaled, spherical, thinned
 from analysis.setting import Setting
 from analysis.style import is_image, picture_row
@@ -119,6 +119,8 @@ def find(record: Record) -> Finding:
         model: {name: float(values.mean()) for name, values in one.items()} for model, one in record.controls.items()
     }
     shrinks, keeps = _shrinks(lengths, shares), _keeps(lengths, shares)
+    faded = [name for name, one in controls.items() if shrinks and _shrinks(lengths, one)]
+    kept = [name for name, one in controls.items() if keeps and _keeps(lengths, one)]
     found = (
         f"Half way on the straight line the noise has {lengths['linear']:.2f} of its length. Samples have "
         f"{power['linear']} of the variance at the ends there; the Gaussian's have {gaussian['linear']:.2f}, in closed "
@@ -128,8 +130,7 @@ def find(record: Record) -> Finding:
         f"{record.frechet['linear']:.3g}, spherical {record.frechet['spherical']:.3g}, rescaled "
         f"{record.frechet['rescaled']:.3g}, at the ends {record.frechet['ends']:.3g}; as many training samples have "
         f"{record.floor:.3g}."
-        f"{as_well('fade on the straight line', [n for n, one in controls.items() if _shrinks(lengths, one)])}"
-        f"{as_well('keep the variance on the other two', [n for n, one in controls.items() if _keeps(lengths, one)])}"
+        f"{as_well('fade on the straight line', faded)}{as_well('keep the variance on the other two', kept)}"
     )
     numbers = {
         "variance_share": {name: list(one) for name, one in power.items()},
@@ -142,7 +143,7 @@ def find(record: Record) -> Finding:
         "noise_length": {name: values.tolist() for name, values in record.lengths.items()},
         "share_of_second_noise": record.shares.tolist(),
     }
-    return Finding(verdict(shrinks, keeps), found, numbers)
+    return judged({"(1), the straight line": shrinks, "(2), the other two": keeps}, found, numbers)
 
 
 def _shrinks(lengths: dict[str, float], shares: dict[str, float]) -> bool:

@@ -116,7 +116,10 @@ def _told(of_patches: dict[int, dict[str, Interval]]) -> str:
         for size, found in of_patches.items()
         if found
     )
-    return f" Along the components of patches the power is {listed}."
+    untold = "".join(f" Those of {size} x {size} cannot be told." for size, found in of_patches.items() if not found)
+    steep = _steep([power for found in of_patches.values() for power in found.values()])
+    order = "" if steep else f" Patches do not explain it here: learned in order, their power would be below -{FLAT:g}."
+    return f" Along the components of patches the power is {listed}.{untold}{order}"
 
 
 def _patch_numbers(record: Record, size: int, found: dict[str, Interval]) -> dict[str, Any]:
@@ -143,10 +146,14 @@ def _counted(groups: dict[str, np.ndarray]) -> str:
 def _judge(whole: Sequence[Interval], patches: Sequence[Interval]) -> Verdict:
     surely = len(whole) == 2 and all(one.low > -FLAT and one.high < FLAT for one in whole)
     flat = all(abs(one.value) < FLAT for one in whole)
-    steep = bool(patches) and all(one.high < -FLAT for one in patches)
+    steep = _steep(patches)
     if surely and (steep or not patches):
         return "agrees"
     return "agrees in part" if flat or steep else "differs"
+
+
+def _steep(patches: Sequence[Interval]) -> bool:
+    return bool(patches) and all(one.high < -FLAT for one in patches)
 
 
 def _measurable(record: Record, group: np.ndarray) -> bool:
@@ -219,9 +226,10 @@ LEARNING_SPEED = Experiment(
     "a U-Net of MLPs on FFHQ32 (Wang & Pehlevan, arXiv 2503.03206).",
     criterion="Agrees where (1) the exponents of the components that rise and of those that fall are between -.25 and "
     ".25 with their whole intervals, and (2) those of patches of 3 x 3 and 5 x 5 pixels, where they can be told, are "
-    "below -.25 with theirs; in part where only (2) holds, or the estimates of (1), or one of both groups can be "
-    "judged: that takes 3 components or more, whose variances span a factor of 4. Not measured where more than 10 % of "
-    "the components, of whole images or of patches of one size, are learned before the first saved state after step 0.",
+    "below -.25 with theirs; in part where only (2) holds, or the estimates of (1) for the groups that can be judged, "
+    "one or both: that takes 3 components or more, whose variances span a factor of 4. Not measured where more than "
+    "10 % of the components, of whole images or of patches of one size, are learned before the first saved state after "
+    "step 0.",
     caption="Left: the variance of generated samples along some components, over the steps of training; dotted, the "
     "data's. Right: the step at which a component is half of the way, in log, over its variance, for variances that "
     "rise in training and for those that fall; grey lines have the slopes 0, -1/2 and -1. Last, for images, the same "

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 import gaussdiff as gd
 from analysis.bootstrap import Interval
-from analysis.experiment import Experiment, Finding, NotMeasuredError
+from analysis.experiment import Experiment, Finding, NotMeasuredError, judged
 from analysis.half_way import exponent_over_modes, half_way
 from analysis.linear_descent import START, descend, generated
 from analysis.setting import Setting
@@ -145,7 +145,7 @@ def find(record: Record) -> Finding:
     }
     same = max(away.values()) <= WEIGHTS
     powers = abs(measured["one_layer"].value + 1) <= 0.15 and abs(measured["preconditioned"].value + 0.5) <= 0.15
-    return Finding("agrees" if same and powers else "agrees in part" if same or powers else "differs", found, numbers)
+    return judged({"weights": same, "exponents": powers}, found, numbers)
 
 
 def _told(measured: Interval, closed: Interval) -> str:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from analysis import latent_map, latent_walk, manifold
 from analysis.bootstrap import Interval, interval
-from analysis.experiment import Experiment, Finding, verdict
+from analysis.experiment import Experiment, Finding, judged
 from analysis.latent_map import STEPS, LatentMap, head
 from analysis.latent_walk import LatentWalk
 from analysis.setting import Setting
@@ -142,7 +142,7 @@ def find(record: Record) -> Finding:
         **latent_walk.numbers(record.latent_walk),
         "entries_that_commit": settled,
     }
-    return Finding(verdict(inside, alike), found, numbers)
+    return judged({"undecided directions": inside, "gains of the map": alike}, found, numbers)
 
 
 def _mean(values: np.ndarray) -> Interval:

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 import gaussdiff as gd
 from analysis.bootstrap import interval
 from analysis.controls import as_well
-from analysis.experiment import Experiment, Finding, verdict
+from analysis.experiment import Experiment, Finding, judged
 from analysis.setting import Setting
 from analysis.style import COLORS, NAMES, NOISE_AXIS
 
@@ -106,7 +106,7 @@ def find(record: Record) -> Finding:
     rises = {name: interval(_share, *counts(record, name)) for name in record.gain}
     holds = {name: float(yes.mean()) for name, yes in promised.items()}
     often = {name: one.value >= rises["data_set"].value - MARGIN for name, one in rises.items()}
-    alike = [name for name in record.controls if often[name]]
+    alike = [name for name in record.controls if often["network"] and often[name]]
     mean_shift = _own_width(record.gain["data_set"] >= -record.rounding["data_set"])
     others = ", ".join(f"{NAMES[name]} {one.value:.3f}" for name, one in rises.items() if name != "network")
     found = (
@@ -125,7 +125,7 @@ def find(record: Record) -> Finding:
         "noise_scale": record.sigma.tolist(),
     }
     exact = record.identity < 1e-2 and not any(broken.values()) and mean_shift == 1
-    return Finding(verdict(exact, often["network"]), found, numbers)
+    return judged({"exactness": exact, "the count": often["network"]}, found, numbers)
 
 
 def counts(record: Record, name: str) -> tuple[np.ndarray, np.ndarray]:

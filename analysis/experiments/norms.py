@@ -15,13 +15,14 @@ from matplotlib.figure import Figure
 from analysis.bootstrap import Interval, interval
 from analysis.compare import Paths
 from analysis.controls import also
-from analysis.experiment import Experiment, Finding, verdict
+from analysis.experiment import Experiment, Finding, judged
 from analysis.geometry import flat, noise, rms
 from analysis.setting import Setting
 from analysis.style import model_curves, noise_axes, panels
 
 PARTS = ("state", "denoised", "noise")
 # what controls do that hold a part
+NAMED = ("the denoised image grows", "the first noise", "the lengths of the closed form")  # the parts of the criterion
 PASSED = ("grow", "start with white noise", "have the lengths of the data's Gaussian")
 GROWING, ROUND, NEAR = 0.95, 0.02, 0.05  # share of steps; first noise beside sqrt(D); lengths beside the closed form
 
@@ -79,7 +80,7 @@ def find(record: Record) -> Finding:
             name: {part: rms(values).tolist() for part, values in parts.items()} for name, parts in record.norms.items()
         },
     }
-    return Finding(verdict(*held["network"]), found, numbers)
+    return judged(dict(zip(NAMED, held["network"], strict=True)), found, numbers)
 
 
 def _held(record: Record, grows: Interval, shell: Interval, away: dict[str, Interval]) -> tuple[bool, bool, bool]:

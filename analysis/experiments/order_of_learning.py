@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from analysis.bootstrap import Interval, interval
 from analysis.controls import as_well, shuffled
-from analysis.experiment import Experiment, Finding, NotMeasuredError, verdict
+from analysis.experiment import Experiment, Finding, NotMeasuredError, judged
 from analysis.probes import Probes, ask, left_out, to_explain
 from analysis.setting import Setting
 from analysis.style import COLORS, LINES, NAMES, panels
@@ -124,7 +124,9 @@ def find(record: Record) -> Finding:
         "data_set_last_over_least": last,
         "controls_last_over_least": {name: list(grows_by(one, twin)) for name, (one, twin) in controls(record).items()},
     }
-    return Finding(verdict(dips, falls), found, numbers)
+    return judged(
+        {"the Gaussian's residue grows again": dips, "the data set's falls to its least": falls}, found, numbers
+    )
 
 
 def controls(record: Record) -> dict[str, tuple[Record, str]]:
@@ -140,7 +142,7 @@ def _controls(record: Record) -> str:
     if not found:
         return ""
     grown = "; ".join(f"{NAMES[name]} {grows_by(*pair)}" for name, pair in found.items())
-    alike = [name for name, pair in found.items() if dip(*pair)]
+    alike = [name for name, pair in found.items() if dip(record, "gaussian") and dip(*pair)]
     return f" In the controls the last is this many times the least: {grown}.{as_well('dip and grow', alike)}"
 
 

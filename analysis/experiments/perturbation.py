@@ -16,13 +16,14 @@ import gaussdiff as gd
 from analysis.bootstrap import interval
 from analysis.compare import rank_correlation
 from analysis.controls import as_well
-from analysis.experiment import Experiment, Finding, verdict
+from analysis.experiment import Experiment, Finding, judged
 from analysis.pushes import AMOUNTS, RANDOM, directions, ends, predicted, remaining
 from analysis.setting import Setting
 from analysis.style import NAMES, NOISE_AXIS, is_image
 
 LEVELS = 4  # of the grid that are pushed
 STATES, OF_CONTROLS = (16, 32), (4, 16)  # how many are pushed, usually and in full; of the controls
+NAMED = ("the order of gains", "the size of changes", "less outline late")  # the parts of the criterion
 ORDER, RATIO = 0.9, 1.25  # what the criterion asks for
 SHOWN = ("component 1", "component 2", "component 11", f"random direction {RANDOM}")
 COLORS = ("#332288", "#88ccee", "#117733", "#ddaa33", "#cc6677", "#999999", "#666666")  # of directions
@@ -104,8 +105,9 @@ def find(record: Record) -> Finding:
     parts = {name: _parts(order[name].value, ratio[name].value, record.coarse[name]) for name in record.changes}
     # two random directions are weighed a little differently at each level: half of the network's fall is more than that
     least = _fall(record.coarse["network"]) / 2
-    shown = [[name for name in record.controls if parts[name][i]] for i in range(2)]
-    shown += [[name for name in record.controls if parts[name][2] and _fall(record.coarse[name]) >= least]]
+    own = parts["network"]
+    shown = [[name for name in record.controls if own[i] and parts[name][i]] for i in range(2)]
+    shown += [[name for name in record.controls if own[2] and parts[name][2] and _fall(record.coarse[name]) >= least]]
     expected = record.coarse["closed_form"][0]
     found = (
         f"Changes of the sample are {ratio['network']} of the closed form's (median, 95 % interval over states; the "
@@ -128,7 +130,7 @@ def find(record: Record) -> Finding:
         "predicted_gain": _by_direction(record, record.predicted),
         "measured_gain": {name: _by_direction(record, rows.mean(0)) for name, rows in record.changes.items()},
     }
-    return Finding(verdict(*parts["network"]), found, numbers)
+    return judged(dict(zip(NAMED, parts["network"], strict=True)), found, numbers)
 
 
 def _parts(order: float, ratio: float, coarse: np.ndarray) -> tuple[bool, bool, bool]:

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 import gaussdiff as gd
 from analysis.bootstrap import Interval, interval
 from analysis.compare import rank_correlation
-from analysis.experiment import Experiment, Finding, verdict
+from analysis.experiment import Experiment, Finding, judged
 from analysis.probes import Probes, ask, left_out, to_explain
 from analysis.setting import Setting
 from analysis.style import noise_axes, panels
@@ -71,18 +71,18 @@ def find(record: Record) -> Finding:
     """Whether the rank rises as noise falls, and whether it is within FACTOR of the closed form at every scale."""
     whole = record.whole["denoiser"]
     explained = 1 - record.left[..., -1].sum(1) / whole.sum(1)
-    judged = np.flatnonzero(explained >= JUDGED).tolist()
+    chosen = np.flatnonzero(explained >= JUDGED).tolist()
     ranks = {
         part: np.array([needed(*pair) for pair in zip(record.left, one, strict=True)])
         for part, one in record.whole.items()
     }
     rank = ranks["denoiser"]
-    spans = {i: interval(lambda a, b: needed(a, b), record.left[i], whole[i], draws=200) for i in judged}
-    enough = len(judged) >= 3
-    order = _order(record, judged) if enough else Interval(0.0, 0.0, 0.0)
+    spans = {i: interval(lambda a, b: needed(a, b), record.left[i], whole[i], draws=200) for i in chosen}
+    enough = len(chosen) >= 3
+    order = _order(record, chosen) if enough else Interval(0.0, 0.0, 0.0)
     ratios = np.maximum(rank, 1) / np.maximum(record.expected, 1)
-    rises, alike = order.value >= 0.9, enough and bool((np.abs(np.log(ratios[judged])) <= np.log(FACTOR)).all())
-    found = f"The Gaussian explains half of the denoised sample at {len(judged)} of {len(record.sigma)} noise scales"
+    rises, alike = order.value >= 0.9, enough and bool((np.abs(np.log(ratios[chosen])) <= np.log(FACTOR)).all())
+    found = f"The Gaussian explains half of the denoised sample at {len(chosen)} of {len(record.sigma)} noise scales"
     found += _told(record, ratios, spans, order) if enough else ", too few to compare ranks."
     numbers = {
         "sigma": record.sigma.tolist(),
@@ -93,9 +93,9 @@ def find(record: Record) -> Finding:
         "order_correlation": list(order),
         "ratio_to_closed_form": ratios.tolist(),
         "ratio_intervals": {f"{record.sigma[i]:.3g}": list(_ratio(record, i, span)) for i, span in spans.items()},
-        "scales_judged": record.sigma[judged].tolist(),
+        "scales_judged": record.sigma[chosen].tolist(),
     }
-    return Finding(verdict(rises, alike), found, numbers)
+    return judged({"(1), the order": rises, "(2), the closed form's numbers": alike}, found, numbers)
 
 
 def _order(record: Record, judged: list[int]) -> Interval:

@@ -17,7 +17,7 @@ import gaussdiff as gd
 from analysis import manifold
 from analysis.bootstrap import Interval, interval
 from analysis.compare import half_levels
-from analysis.experiment import Experiment, Finding
+from analysis.experiment import Experiment, Finding, judged
 from analysis.setting import Setting
 from analysis.style import COLORS, LINES, NAMES, noise_axes, panels
 
@@ -83,7 +83,7 @@ def find(record: Record) -> Finding:
     settled = {name: levels[np.isfinite(levels)] for name, levels in record.decided.items()}
     decided = {name: interval(np.median, levels) for name, levels in settled.items() if levels.size}
     when = ", ".join(f"{decided[name]} on the {NAMES[name]}'s path" for name in decided)
-    remembers, learns = copies["data_set"].value >= 0.95, copies["network"].value <= 0.05
+    remembers, learns = copies["data_set"].low >= 0.95, copies["network"].high <= 0.05
     found = (
         f"One training image holds more than half of the weight below noise scale {when or 'none'}; a Gaussian of as "
         f"many samples: {record.expected:.3g}. Copies: {copies['network']} of the network's samples, "
@@ -99,8 +99,7 @@ def find(record: Record) -> Finding:
         "nearest_is_training_expected": record.even,
         "median_distance_ratio": {name: float(np.median(ratios)) for name, ratios in record.ratios.items()},
     }
-    both = remembers and learns
-    return Finding("agrees" if both else "agrees in part" if remembers or learns else "differs", found, numbers)
+    return judged({"the data set copies": remembers, "the network does not": learns}, found, numbers)
 
 
 def _share(flags: np.ndarray) -> Interval:

@@ -17,7 +17,7 @@ import gaussdiff as gd
 from analysis.bootstrap import Interval, interval
 from analysis.compare import Paths
 from analysis.controls import also
-from analysis.experiment import Experiment, Finding, verdict
+from analysis.experiment import Experiment, Finding, judged
 from analysis.experiments.dimension import preserving
 from analysis.geometry import flat, noise, preserved, rms
 from analysis.setting import Setting
@@ -25,6 +25,7 @@ from analysis.style import NAMES, model_curves, noise_axes, panels
 
 BOUND = 1.2  # times what the closed form's turn leaves out at its worst level: the theory is no exact turn itself
 NEAR = 0.2  # of the closed form's largest residual: how far the curve may be from it
+NAMED = ("what the turn leaves out at worst", "what it leaves out at every level")  # the parts of the criterion
 PASSED = ("turn", "leave out what the closed form does at every level")  # what controls do that hold a part
 
 
@@ -116,7 +117,7 @@ def find(record: Record) -> Finding:
         "sigma": record.sigma.tolist(),
         "residual_of_turn": {name: rms(left).tolist() for name, left in record.turn.items()},
     }
-    return Finding(verdict(*held["network"]), found, numbers)
+    return judged(dict(zip(NAMED, held["network"], strict=True)), found, numbers)
 
 
 def _worst(left: np.ndarray, lengths: np.ndarray) -> Interval:

@@ -21,7 +21,7 @@ import gaussdiff as gd
 from analysis.bootstrap import Interval, interval
 from analysis.compare import Paths
 from analysis.controls import as_well
-from analysis.experiment import Experiment, Finding, NotMeasuredError, verdict
+from analysis.experiment import Experiment, Finding, NotMeasuredError, judged
 from analysis.geometry import noise, off_chord
 from analysis.setting import Setting
 from analysis.style import COLORS, LINES, NAMES, noise_axes, panels
@@ -139,7 +139,8 @@ def find(record: Record) -> Finding:
     seen = record.sigma[:-1] <= SEEN
     peak = {name: _peak(one, record.sigma, seen) for name, one in record.shapes.items()}
     expected = _peak(record.expected, record.sigma, seen)
-    alike = [name for name in record.controls if name in shared and shared[name].value >= ALIKE]
+    alone = shared["network"].value < ALIKE
+    alike = [name for name in record.controls if name in shared and shared[name].value >= ALIKE and not alone]
     others = ", ".join(f"{NAMES.get(name, name)} {one.value:.3f}" for name, one in shared.items() if name != "network")
     found = (
         f"Two directions hold {planar['network']} of what is beside the chord (closed form "
@@ -160,7 +161,11 @@ def find(record: Record) -> Finding:
         "turning_expected": record.expected.turning[0][seen].tolist(),
         "twist_expected": record.expected.twist[0][seen].tolist(),
     }
-    return Finding(verdict(planar["network"].value >= ALIKE, shared["network"].value >= ALIKE), found, numbers)
+    return judged(
+        {"two directions": planar["network"].value >= ALIKE, "one shape": shared["network"].value >= ALIKE},
+        found,
+        numbers,
+    )
 
 
 def _alike(shapes: np.ndarray, one: np.ndarray) -> Interval:

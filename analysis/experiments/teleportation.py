@@ -22,7 +22,7 @@ import gaussdiff as gd
 from analysis import ends
 from analysis.bootstrap import Interval, interval
 from analysis.controls import as_well, shuffled_spectrum
-from analysis.experiment import Experiment, Finding, verdict
+from analysis.experiment import Experiment, Finding, judged
 from analysis.setting import Setting
 from analysis.style import COLORS, NAMES, panels
 
@@ -135,7 +135,7 @@ def find(record: Record) -> Finding:
         "saved_at_equal_frechet": float(saved[most]),
         "saved_at_equal_frechet_plain": float(saved[most_plain]),
     }
-    return Finding(verdict(enough, better), found, numbers)
+    return judged({"calls saved beyond fewer steps": enough, "the longest jump is nearer": better}, found, numbers)
 
 
 def _of_controls(beside: dict[str, Interval], among: dict[str, Interval], better: bool) -> str:

@@ -16,7 +16,7 @@ import gaussdiff as gd
 from analysis import ends, recipe
 from analysis.bootstrap import interval
 from analysis.compare import rank_correlation
-from analysis.experiment import Experiment, Finding, verdict
+from analysis.experiment import Experiment, Finding, judged
 from analysis.setting import Setting
 from analysis.style import NOISE_AXIS, panels
 
@@ -87,19 +87,22 @@ def find(record: Record) -> Finding:
         if name != USUAL
     }
     wins = {name: all(ratio.high < 1 for ratio in found) for name, found in ratios.items()}
-    own, transferred = wins[OWN], [name for name in TWINS if wins[name]]
+    own, transferred = wins[OWN], any(wins[name] for name in TWINS)
     distances = {name: [ends.root_mean(row) for row in rows] for name, rows in record.apart.items()}
     agreement = rank_correlation(
         np.concatenate(list(record.w2.values())), np.concatenate([np.array(d) for d in distances.values()])
     )
     k = len(record.calls) - 1
     each = "; ".join(f"“{name}” {found[k]}" for name, found in ratios.items())
-    quoted = " and ".join(f"“{name}”" for name in transferred)
+    won = {
+        name: [str(n) for n, one in zip(record.calls, found, strict=True) if one.high < 1]
+        for name, found in ratios.items()
+    }
+    nearer = "; ".join(f"“{name}” at {', '.join(won[name]) or 'none'}" for name in (OWN, *TWINS))
     found = (
         f"At {record.calls[k]} calls of iPNDM the distance to the fine solution, as a share of that on EDM's grid "
-        f"({distances[USUAL][k]:.3g}): {each}. At every number of calls measured, the network's own grid "
-        f"{'beats' if own else 'does not beat'} EDM's; of the two GITS grids that need no network "
-        f"{quoted or 'none'} {'do' if len(transferred) == 2 else 'does'}."
+        f"({distances[USUAL][k]:.3g}): {each}. Of {', '.join(map(str, record.calls))} calls these grids of GITS "
+        f"are nearer than EDM's, with the whole interval: {nearer}."
     )
     numbers = {
         "calls": record.calls.tolist(),
@@ -109,7 +112,7 @@ def find(record: Record) -> Finding:
         "w2_on_the_gaussian": {name: w2.tolist() for name, w2 in record.w2.items()},
         "rank_correlation_w2_distance": agreement,
     }
-    return Finding(verdict(own, bool(transferred)), found, numbers)
+    return judged({"the network's own grid": own, "a closed form's grid": transferred}, found, numbers)
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> float:
