@@ -25,10 +25,13 @@ other, larger data, mostly CIFAR-10: a number here is ours for these data, and w
 so. Intervals (95 %, in brackets) are over paths and samples of one network; those of other seeds may differ by more.
 C1 takes nothing from a network but the data. Words: a *twin* is a model with an exact formula fitted to the same
 training images (Gaussian, mixture of Gaussians, the data set itself); a *closed form* is the Gaussian's exact answer,
-without a solver; the *fine solution* is the network's own path by many small steps; σ is the standard deviation of
-the noise, pixels run from -1 to 1.
+without a solver; the *fine solution* is the network's own path by many small steps; *controls* are models that have
+learned nothing of what a claim is about: the untrained network, the trained one with shuffled weights, and the
+Gaussian with a shuffled spectrum, the data's variances given to other directions; σ is the standard deviation of the
+noise, pixels run from -1 to 1. Samples, calls and levels are as many as usual; `--full` would take more.
 {stale}
 """
+MARK = "† Some control shows a part of it as well, so that part is no sign of learning; the text says which."
 
 
 def measure(runs: list[Path]) -> dict[str, Any]:
@@ -71,10 +74,14 @@ def page(found: dict[str, Any]) -> str:
     head = " | ".join(runs)
     table = [f"| | claim | {head} |", f"|---|---|{'---|' * len(runs)}"]
     for name in names:
-        verdicts = " | ".join(run["experiments"][name]["verdict"] for run in runs.values())
+        verdicts = " | ".join(_verdict(run["experiments"][name]) for run in runs.values())
         table.append(f"| [{name}](#{name.lower()}) | {_title(runs, name)} | {verdicts} |")
     sections = [_section(runs, name) for name in names]
-    return HEAD.format(**found["data"], stale=_stale(runs)) + "\n".join(table) + "\n\n" + "\n".join(sections)
+    return HEAD.format(**found["data"], stale=_stale(runs)) + "\n".join([*table, "", MARK, "", *sections])
+
+
+def _verdict(entry: dict[str, Any]) -> str:
+    return f"{entry['verdict']} †" if "Controls " in entry["found"] else entry["verdict"]
 
 
 def _stale(runs: dict[str, Any]) -> str:
@@ -92,9 +99,11 @@ def _section(runs: dict[str, Any], name: str) -> str:
     about = next(iter(runs.values()))["experiments"][name]
     lines = [f"## {name}", "", f"**{about['title']}.** {about['claim']}", "", f"Published: {about['published']}", ""]
     lines += [f"Criterion: {about['criterion']}", ""]
+    told: dict[str, list[str]] = {}
     for steps, run in runs.items():
         entry = run["experiments"][name]
-        lines += [f"- **{steps}: {entry['verdict']}.** {entry['found']}"]
+        told.setdefault(f"{entry['verdict']}.** {entry['found']}", []).append(steps)
+    lines += [f"- **{' and '.join(steps)}: {said}" for said, steps in told.items()]
     return "\n".join([*lines, ""])
 
 

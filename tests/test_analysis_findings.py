@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from analysis.experiments import STANDARD
 from benchmarks import findings
 
 
@@ -46,3 +47,16 @@ def test_a_run_that_goes_on_while_it_is_measured_is_refused(steps, tmp_path, mon
     monkeypatch.setattr(findings.study, "run", lambda *_: 1200)
     with pytest.raises(ValueError, match=r"expected .* to stay at step 1,000, got 1,200"):
         findings.measure([tmp_path])
+
+
+def test_the_page_says_alike_findings_once_and_marks_what_controls_show_too():
+    about = dict.fromkeys(("title", "claim", "published"), "") | {"criterion": STANDARD[0].criterion}
+    plain = {**about, "verdict": "agrees", "found": "It falls."}
+    both = {**plain, "found": "It falls. Controls fall as well (untrained): it takes no learning."}
+    entries = [{**dict.fromkeys((one.name for one in STANDARD), plain), "A1": first} for first in (plain, both)]
+    runs = {f"{step} steps": {"experiments": each} for step, each in zip((1, 2), entries, strict=True)}
+    text = findings.page({"data": {"training": 1, "held_out": 1}, "runs": runs})
+    assert "| [A1](#a1) |  | agrees | agrees † |" in text
+    assert text.count("- **1 steps and 2 steps: agrees.** It falls.") == len(STANDARD) - 1
+    assert "- **1 steps: agrees.** It falls.\n- **2 steps: agrees.** It falls. Controls" in text
+    assert "**To be measured anew**: A2, " in text
