@@ -390,8 +390,9 @@ def test_features_that_cannot_work_are_named(digits, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("samples", 3), ("likelihoods", 1), ("probes", 1), ("chain", 0), ("steps", 0), ("seed", -1)]
+    ("field", "value"),
+    [("samples", 3), ("likelihoods", 1), ("probes", 1), ("chain", 0), ("steps", 0), ("seed", -1), ("seed", 2**32)],
 )
 def test_questions_that_have_no_answer_are_refused(field, value):
-    with pytest.raises(ValueError, match=f"{field}: expected .*at least .*, got {value}"):
+    with pytest.raises(ValueError, match=rf"{field}: expected .*(at least|integer in) .*, got {value}"):
         dataclasses.replace(assess.Questions(), **{field: value}).check()
