@@ -65,8 +65,6 @@ class Sample:
         if self.out.suffix != ".npz":
             cure = self.out.with_suffix(".npz")
             raise ValueError(f"out: expected a name that ends in .npz, got {self.out}; set --out to {cure}")
-        with disk.explained(self.out, lambda: "make the folder writable, or choose another --out"):
-            disk.make(self.out.parent)
         model, config = runs.load(self.run, self.weights), runs.load_config(self.run)
         config.check_condition(self.label is not None, self.sharpen is not None)
         if self.guidance != 1:
@@ -78,14 +76,18 @@ class Sample:
         else:
             images = data.read_images(self.sharpen)
             x = draw.sharpened(model, images, sampler, levels, self.seed, partial(self._told, model))
-        held = io.BytesIO()
-        np.savez(held, samples=x, seed=self.seed, steps=len(levels) - 1)
-        with disk.explained(self.out, lambda: "make room, make the folder writable, or choose another --out"):
-            disk.write(self.out, held.getvalue())
+        self._write({"samples": x, "seed": self.seed, "steps": len(levels) - 1})
         print(f"{len(x)} samples of shape {model.shape} ({self.weights} weights): {self.out}")
         if x.ndim == 4 and find_spec("matplotlib"):
             draw.save_grid(x, self.out.with_suffix(".png"))
             print(f"picture: {self.out.with_suffix('.png')}")
+
+    def _write(self, arrays: dict[str, Any]) -> None:
+        held = io.BytesIO()
+        np.savez(held, **arrays)
+        with disk.explained(self.out, lambda: "make room, make the folder writable, or choose another --out"):
+            disk.make(self.out.parent)
+            disk.write(self.out, held.getvalue())
 
     def _told(self, model: LearnedDenoiser, image: Array | None = None) -> gd.Denoiser:
         """The model with what it is told, and guided towards that."""
