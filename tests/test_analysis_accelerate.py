@@ -9,6 +9,7 @@ import gaussdiff as gd
 import training
 from analysis import accelerate, choices
 from analysis.bootstrap import Interval
+from training import data
 
 
 def test_where_no_other_choice_reaches_its_quality_the_usual_one_is_chosen(monkeypatch, tmp_path):
@@ -16,6 +17,7 @@ def test_where_no_other_choice_reaches_its_quality_the_usual_one_is_chosen(monke
     network = gd.Gaussian.from_moments(jnp.zeros(2), jnp.diag(jnp.array([1.44, 0.09])))
     monkeypatch.setattr(training, "load_config", lambda _: training.Config(data="toy-gaussian"))
     monkeypatch.setattr(training, "load", lambda _: network)
+    monkeypatch.setattr(accelerate, "load_data", lambda _: data.load("toy-gaussian"))
     monkeypatch.setattr(accelerate, "candidates", lambda *_: iter(()))
     monkeypatch.setattr(accelerate, "screen", lambda *_: [])
     settings = accelerate.Settings(calls=(3, 35), starts=16, points=50)
