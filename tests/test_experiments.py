@@ -9,7 +9,8 @@ from settings import documented, exact_setting
 
 import gaussdiff as gd
 from analysis import experiment
-from analysis.experiments import STANDARD, named
+from analysis.bootstrap import Interval
+from analysis.experiments import STANDARD, learning_speed, named, retrieval, score_deviation
 from analysis.experiments.dimension import DIMENSION, preserving, shares
 
 
@@ -71,3 +72,27 @@ def test_shares_of_points_in_one_and_in_many_dimensions():
     cloud = np.asarray(jax.random.normal(jax.random.key(0), (4000, 8)))
     np.testing.assert_allclose(shares(line[None])[0], 1)
     np.testing.assert_allclose(shares(cloud[None])[0], np.arange(1, 4) / 8, atol=0.03)
+
+
+def test_high_noise_is_where_the_own_deviation_is_to_be_a_quarter_of_its_largest():
+    sigma, rows = np.array([80.0, 20, 5, 1]), np.ones((3, 1))
+    assert score_deviation._agrees(sigma, rows * np.array([1.0, 1, 2, 4]))
+    assert not score_deviation._agrees(sigma, rows * np.array([1.0, 1.1, 2, 4]))
+    assert score_deviation._agrees(sigma[2:], rows * np.array([1.0, 4]))  # none is high: the first stands for it
+    assert not score_deviation._agrees(sigma[2:], rows * np.array([2.0, 4]))
+
+
+def test_a_network_copies_little_only_where_the_whole_interval_says_so():
+    def verdict(copies):
+        ratios = {"network": np.where(np.arange(200) < copies, 0.0, 1.0), "data_set": np.zeros(200)}
+        return retrieval.find(retrieval.Record(np.ones(1), {}, {}, {}, 1.0, ratios, 0.8)).verdict
+
+    assert [verdict(copies) for copies in (0, 2, 8)] == ["agrees", "agrees", "agrees in part"]  # 8 are 4 %, of 2 to 7
+
+
+def test_patches_that_cannot_be_told_or_are_not_learned_in_order_are_said_to_be_so():
+    slow, steep = Interval(-0.1, -0.2, 0.0), Interval(-0.5, -0.6, -0.4)
+    told = learning_speed._told({3: {}, 5: {"falling": slow}})
+    assert "is -0.1 (-0.2 to 0) (falling) for patches of 5 x 5 pixels. Those of 3 x 3 cannot be told." in told
+    assert told.endswith("Patches do not explain it here: learned in order, their power would be below -0.25.")
+    assert "do not explain" not in learning_speed._told({5: {"falling": steep}})
