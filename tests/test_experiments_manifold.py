@@ -406,10 +406,15 @@ def test_data_of_equal_variances_have_no_shape_and_three_pairs_no_variance(setti
 def test_controls_that_share_their_shape_are_named(setting):
     record = SHAPE.measure(setting)
     alike = replace(record.shapes["network"], beside=np.broadcast_to(record.expected.beside, (48, 41, 2)))
-    told = SHAPE.find(replace(record, shapes={**record.shapes, "shuffled_spectrum": alike}))
-    assert "Controls share their shape as well (shuffled spectrum)" in told.found
     apart = replace(alike, beside=np.random.default_rng(0).normal(size=(48, 41, 2)))
-    assert "Controls" not in SHAPE.find(replace(record, shapes={**record.shapes, "shuffled_spectrum": apart})).found
+
+    def found(**shapes):
+        return SHAPE.find(replace(record, shapes={**record.shapes, **shapes})).found
+
+    told = "Controls share their shape as well (shuffled spectrum)"
+    assert told in found(network=alike, shuffled_spectrum=alike)
+    assert "Controls" not in found(network=alike, shuffled_spectrum=apart)
+    assert "Controls" not in found(network=apart, shuffled_spectrum=alike), "only what the network does too"
 
 
 @pytest.mark.slow
