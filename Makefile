@@ -27,10 +27,10 @@ demo: .venv/.programs
 	$(BIN)/python -m analysis report --run runs/demo --out runs/demo
 
 test: .venv/.tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: .venv/.tests
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
 
 check: .venv/.tests
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ from analysis.bootstrap import Interval
 from training import data
 
 
+@pytest.mark.slow
 def test_where_no_other_choice_reaches_its_quality_the_usual_one_is_chosen(monkeypatch, tmp_path):
     """Three calls are too few for a Gaussian of two unlike directions, and the budget is that of EDM's 35."""
     network = gd.Gaussian.from_moments(jnp.zeros(2), jnp.diag(jnp.array([1.44, 0.09])))

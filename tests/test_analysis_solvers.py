@@ -26,6 +26,7 @@ def few(monkeypatch):
     monkeypatch.setattr(gd, "standard_grids", lambda: grids)
 
 
+@pytest.mark.slow
 def test_one_mode_is_given_its_known_best(few, tmp_path, capsys):
     """DDIM in equal angles turns sqrt(lam) into cos^n(turn / n) of the flow's end; the words and files hold that."""
     np.save(tmp_path / "one.npy", np.array([2.0]))

@@ -176,6 +176,7 @@ def test_bfloat16_is_of_the_products_alone(name):
     assert {leaf.dtype.name for leaf in jax.tree.leaves(weights)} == {"float32"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 def test_recomputation_changes_the_work_and_not_the_gradient(name):
     def gradient(remat):

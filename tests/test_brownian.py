@@ -20,6 +20,7 @@ def drawn(key, levels, count):
     return jax.vmap(lambda key: step_noise(key, levels, (2,), jnp.float32))(jax.random.split(key, count))
 
 
+@pytest.mark.slow
 def test_the_noise_of_the_steps_is_independent_and_standard_normal():
     """Means, covariances and fourth moments of 24 numbers, each within 5.5 standard errors: one key in 20,000 fails."""
     z = np.asarray(drawn(jax.random.key(0), LEVELS, 20_000), float).reshape(20_000, -1)
@@ -29,6 +30,7 @@ def test_the_noise_of_the_steps_is_independent_and_standard_normal():
     assert (np.abs((z**4).mean(0) - 3) < scale * np.sqrt(96)).all()
 
 
+@pytest.mark.slow
 def test_a_step_is_the_sum_of_its_parts():
     """W over a coarse step is W over its halves: exact on the clock, which is linear in log-SNR."""
     fine = gd.grids.uniform_log_snr(40, 0.01, 50.0, final_zero=False)

@@ -209,6 +209,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
         checkpoint.restore({"b": [jax.ShapeDtypeStruct((3,), jnp.float32)]}, found.arrays)
 
 
+@pytest.mark.slow
 def test_load_opens_a_run_by_relative_path_and_shares_traces(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     models, traces = [], []
@@ -246,6 +247,7 @@ def test_config_survives_json():
     assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
+@pytest.mark.slow
 def test_a_state_that_the_oldest_flax_wrote_opens_today():
     """Written with jax 0.7.2 and flax 0.11.2, the floors in pyproject.toml, by
 

@@ -34,6 +34,7 @@ def dense(law) -> tuple[np.ndarray, np.ndarray]:
     return np.ravel(law.mean), cov
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("std", [0.5, (0.2, 0.9)], ids=["one_std", "std_per_row"])
 @pytest.mark.parametrize("prior", PRIORS.values(), ids=PRIORS)
 def test_the_posterior_adds_precisions(prior, std):
@@ -63,6 +64,7 @@ def test_a_pure_low_rank_law_keeps_its_rank(std):
     np.testing.assert_allclose(dense(posterior)[1], cov - gain @ MATRIX @ cov, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", PRIORS.values(), ids=PRIORS)
 def test_an_exact_reading_holds_in_every_sample(prior):
     posterior = gd.condition(prior, MATRIX, Y, 0.0)
@@ -104,6 +106,7 @@ def test_a_mixture_s_posterior_is_that_of_importance_sampling():
         assert (np.abs(weights @ values - expected) < 5 * error).all()
 
 
+@pytest.mark.slow
 def test_the_posterior_is_the_law_times_the_likelihood():
     """log p(x0 | y) = log p(x0) + log p(y | x0) - log p(y), at any x0; under jit and for a batch of readings."""
     model, std = _mixture(), 0.6
@@ -116,6 +119,7 @@ def test_the_posterior_is_the_law_times_the_likelihood():
     np.testing.assert_allclose(posterior, model.log_prob(x0) + likelihood - evidence, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_noisy_copy_is_the_denoiser_s_own_question():
     """Reading y = x0 + sigma noise: the posterior's mean is denoise(y, level) at alpha = 1."""
     model = _mixture()
@@ -147,6 +151,7 @@ def test_instruments_do_what_they_say():
     np.testing.assert_allclose(blurred, np.einsum("ijcab,ab->ijc", windows, flipped), atol=1e-13)
 
 
+@pytest.mark.slow
 def test_float32_laws_have_float32_posteriors():
     model = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), _mixture())
     posterior = gd.condition(model, MATRIX, jnp.asarray(Y, jnp.float32), 0.1)

@@ -61,6 +61,7 @@ def test_conversions_are_those_of_the_definitions(level):
     np.testing.assert_allclose(conversions.v_from_x0(x0, x, level), expected, rtol=1e-12, atol=loss)
 
 
+@pytest.mark.slow
 @zoo.over(zoo.SCHEDULES)
 def test_velocity_is_the_time_derivative_of_a_fixed_pair(case):
     x0, noise, _ = sample_pair(gd.NoiseLevel(1.0, 1.0))
@@ -83,6 +84,7 @@ def test_questions_to_a_model_agree_with_each_other():
     np.testing.assert_allclose(v, level.alpha * noise - level.sigma * x0, rtol=1e-13)
 
 
+@pytest.mark.slow
 @zoo.over(zoo.BOTH, "level")
 def test_networks_that_predict_something_else_reproduce_the_denoiser(level):
     x = zoo.MIXTURE.x(level)[0]
@@ -106,6 +108,7 @@ def test_a_v_prediction_serves_both_ends(at):
     np.testing.assert_allclose(wrapper.denoise(x, level), MODEL.denoise(x, level), rtol=1e-12)
 
 
+@pytest.mark.slow
 @zoo.over(zoo.SCHEDULES)
 def test_a_flow_matching_network_serves_every_frame(case):
     """Its own schedule's level, and the same noise in the frames alpha = 1 and alpha^2 + sigma^2 = 1."""

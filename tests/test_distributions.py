@@ -25,6 +25,7 @@ def answers(name: str, dtype=jnp.float64) -> dict[str, dict[str, np.ndarray]]:
     return {level: {k: v[i] for k, v in found.items()} for i, level in enumerate(zoo.LEVELS)}
 
 
+@pytest.mark.slow
 @zoo.over({name: name for name in zoo.DISTRIBUTIONS}, "name")
 def test_denoise_is_the_posterior_mean(name):
     truth = zoo.DISTRIBUTIONS[name].truth("denoise", zoo.LEVELS)
@@ -32,6 +33,7 @@ def test_denoise_is_the_posterior_mean(name):
         np.testing.assert_allclose(found["denoise"], expected, 1e-10, 1e-12, err_msg=level)
 
 
+@pytest.mark.slow
 @zoo.over({name: name for name in zoo.DISTRIBUTIONS}, "name")
 def test_log_prob_is_that_of_the_definition(name):
     levels = zoo.NOISY if name in SINGULAR else zoo.LEVELS
@@ -50,6 +52,7 @@ def test_score_is_the_gradient_of_log_prob(name):
         np.testing.assert_allclose(found["score"], found["tweedie"], 1e-9, 4e-9, err_msg=level)
 
 
+@pytest.mark.slow
 @zoo.over({name: name for name in zoo.DISTRIBUTIONS}, "name")
 def test_the_jacobian_of_denoise_is_the_posterior_covariance(name):
     """Cov[x0 | x] = (sigma^2 / alpha) d denoise / dx, for every law."""
@@ -114,6 +117,7 @@ def test_quadrature_in_one_dimension(case, sigma):
         assert case.model.denoise(jnp.array([x]), level)[0] == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_posterior_mean_of_a_scalar_mixture_by_adaptive_quadrature():
     """The quotient of integrals over x0 written out with mpmath: nothing shared with the library."""
     parts = [gd.Gaussian.isotropic(jnp.array([mean]), variance) for mean, variance in ((-1.0, 0.04), (2.0, 0.5))]
@@ -151,6 +155,7 @@ def test_the_density_obeys_the_heat_equation(case):
     assert rate == pytest.approx(float(diffusion), rel=1e-10)
 
 
+@pytest.mark.slow
 def test_without_a_level_log_prob_is_of_the_clean_law():
     for name in ("gaussian_full", "mixture_full", "empirical_smooth"):
         case = zoo.DISTRIBUTIONS[name]
@@ -172,6 +177,7 @@ def test_samples_have_the_mean_and_covariance_of_the_law(case):
         assert (np.abs(values.mean(0) - expected) <= 5 * errors + 1e-12).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64], ids=lambda dtype: dtype.__name__)
 @zoo.over(zoo.DISTRIBUTIONS)
 def test_the_dtype_that_comes_in_goes_out(case, dtype):
@@ -185,6 +191,7 @@ def test_the_dtype_that_comes_in_goes_out(case, dtype):
     assert {answer.dtype for answer in eqx.filter_eval_shape(answers, case.model, x, level)} == {np.dtype(dtype)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gaussian_full", "gaussian_low_rank", "gaussian_singular", "gaussian_isotropic"])
 def test_one_component_is_the_gaussian(name):
     gaussian = zoo.DISTRIBUTIONS[name]
@@ -195,6 +202,7 @@ def test_one_component_is_the_gaussian(name):
             np.testing.assert_allclose(mixture[question][i], expected, 1e-12, 1e-13, err_msg=level)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bandwidth", [0.0, 0.3])
 def test_a_data_set_is_the_mixture_of_its_points(bandwidth):
     points, weights = np.random.default_rng(0).normal(size=(6, 2, 2)), jnp.log(jnp.arange(1.0, 7.0))

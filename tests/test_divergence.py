@@ -63,6 +63,7 @@ def exact_frechet(a, b) -> float:
         return float(traces - 2 * roots) + float(((mean - other) ** 2).sum())
 
 
+@pytest.mark.slow
 @zoo.over(PAIRS, "pair")
 def test_kl_and_frechet_equal_sixty_digits(pair):
     a, b = cases(pair)
@@ -97,6 +98,7 @@ def test_transport_of_singular_laws(pair):
     assert np.isinf(kl(a.model, b.model)) == (pair[0] != pair[1])
 
 
+@pytest.mark.slow
 @zoo.over(zoo.GAUSSIANS)
 def test_a_law_is_at_no_distance_from_itself(case):
     model = case.model

@@ -28,6 +28,7 @@ PYTHON = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", PYTHON)
 def test_python_blocks_run(code, tmp_path):
     # as a reader would: in a fresh interpreter, in float32

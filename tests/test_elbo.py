@@ -45,6 +45,7 @@ def posterior(x, x0, level, next_level):
     return b * x0 + gain @ (x - a * x0), joint[:size, :size] - gain @ joint[size:, :size]
 
 
+@pytest.mark.slow
 @zoo.over(GRIDS, "levels")
 @pytest.mark.parametrize("v", [0.0, 0.4])
 def test_every_part_is_a_divergence_of_dense_gaussians(levels, v):
@@ -109,6 +110,7 @@ def test_it_does_not_see_the_frame():
         np.testing.assert_allclose(part, other, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_single_precision_stays():
     levels = gd.grids.uniform_log_snr(8, 0.1, 20.0, final_zero=False)
     found = gd.elbo(*zoo.cast((zoo.GAUSSIAN.model, X, levels)), KEY, v=1.0, bins=17)
@@ -116,6 +118,7 @@ def test_single_precision_stays():
     assert np.isfinite(found.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bins", [2, 17, 256])
 @pytest.mark.parametrize(("mean", "std"), [(0.13, 0.3), (-0.7, 0.004), (3.0, 0.1), (-3.0, 0.1), (0.0, 50.0)])
 def test_the_masses_of_all_bins_are_one_and_each_is_an_integral(bins, mean, std):
@@ -135,6 +138,7 @@ def test_the_masses_of_all_bins_are_one_and_each_is_an_integral(bins, mean, std)
                 assert float(found[i]) == pytest.approx(float(mpmath.log(mass)), rel=1e-6, abs=1e-10)
 
 
+@pytest.mark.slow
 def test_bins_bound_the_probability_of_discrete_data():
     """A law of two points, known exactly: with the data set as the model the bound comes to log P, below it always."""
     points, weights = jnp.array([[-1.0, 1.0], [1.0, 1.0]]), jnp.log(jnp.array([0.25, 0.75]))

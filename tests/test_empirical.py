@@ -78,6 +78,7 @@ def test_mean_shift_climbs_the_log_density(bandwidth):
         np.testing.assert_allclose(model.denoise(x, level) - x, 0.81 * gradient, 1e-10)
 
 
+@pytest.mark.slow
 def test_neither_the_order_of_points_nor_the_chunk_changes_an_answer():
     level, x = gd.NoiseLevel(0.9, 0.8), jnp.asarray(RNG.normal(size=(2, 3)))
     first = gd.Empirical(POINTS).posterior(x, level, 4)
@@ -109,6 +110,7 @@ def test_clusters_far_from_the_mean_keep_their_digits_in_float32(alpha, sigma):
         assert truth["w"][np.asarray(found.indices)].sum() == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_float32_answers_are_those_of_float64():
     points = RNG.normal(size=(300, 20)).astype(np.float32) + 5
     model = gd.Empirical(points, 0.1, chunk=64)
@@ -186,6 +188,7 @@ def test_bad_input_is_refused(call, message, unchecked):
         call()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -208,6 +208,7 @@ TABLE = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @zoo.over(TABLE, "row")
 def test_bad_input_is_named_with_its_cure(row, unchecked):
     call, error, argument, expected, got, cure = row

@@ -54,9 +54,10 @@ def test_a_classifier_is_learned_only_from_labels_that_can_be_learned(digits):
     assert not learnable(np.arange(160))
     assert not learnable(np.where(np.arange(160) < 9, 0, 1))
     assert not features.can_learn(data.Dataset(data.Rows(x), data.Rows(x)))
-    assert likelihoods.Convention.of(digits.train) == likelihoods.Convention(17, 1 / 32)
+    assert likelihoods.Convention.of(digits.train, 40.0) == likelihoods.Convention(17, 1 / 32, 40.0)
 
 
+@pytest.mark.slow
 def test_errors_by_level_are_posterior_variances_of_the_exact_gaussian():
     """Of the law's own denoiser, the mean of tr Cov[x0 | x] / D; of white noise's in its place, what Bayes leaves."""
     x = np.asarray(jax.vmap(LAW.sample)(jax.random.split(jax.random.key(0), 2000)))
@@ -77,6 +78,19 @@ def test_errors_by_level_are_posterior_variances_of_the_exact_gaussian():
         assert row["loss"] == pytest.approx(row["held_out"][0] * (1 + s2) / s2, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("run", "table"),
+    [((0.002, 80), (0.02, 20)), ((0.1, 5), (0.1, 5)), ((30, 90), (30, 90)), ((1e-3, 0.01), (1e-3, 0.01))],
+)
+def test_levels_that_are_judged_are_among_those_of_the_run(run, table):
+    config = dataclasses.replace(TINY, sigma_data=1.0, sigma_min=run[0], sigma_max=run[1])
+    few = data.Rows(np.zeros((2, 2), np.float32))
+    sigmas = [row["sigma"] for row in evaluate.table(LAW, LAW, few, few, config)["rows"]]
+    assert len(sigmas) == 13
+    np.testing.assert_allclose([sigmas[0], sigmas[-1]], table, rtol=1e-6)
+    np.testing.assert_allclose(np.diff(np.log(sigmas)), np.log(table[1] / table[0]) / 12, rtol=1e-3)
+
+
 @pytest.mark.slow
 def test_bounds_of_the_exact_gaussian_are_its_log_density():
     """By Bayes the flow's bound is log p(x) - log p(x | y) + log N(x; E[x | y], s^2), whose two last
@@ -87,7 +101,7 @@ def test_bounds_of_the_exact_gaussian_are_its_log_density():
     """
     x = jax.vmap(LAW.sample)(jax.random.split(jax.random.key(0), 64))
     exact = np.asarray(jax.vmap(LAW.log_prob)(x))
-    flow = likelihoods.flow_bounds(LAW, x, jax.random.split(jax.random.key(1), 64), jnp.asarray(0.01))
+    flow = likelihoods.flow_bounds(LAW, x, jax.random.split(jax.random.key(1), 64), jnp.array([0.01, 80.0]))
     np.testing.assert_allclose(flow, exact, atol=5 * 0.54 / 80)
     assert flow.mean() == pytest.approx(exact.mean(), abs=5 * 0.54 / 80 / 8)
     levels = gd.grids.uniform_log_snr(1000, 0.01, 80.0, final_zero=False)
@@ -103,7 +117,7 @@ def test_the_flow_bounds_the_probability_of_discrete_data():
     """
     points, logs = jnp.array([[-1.0, 1.0], [1.0, 1.0]]), np.log([0.25, 0.75])
     law = gd.Empirical(points, log_weights=jnp.asarray(logs))
-    found = likelihoods.measure(law, np.asarray(points), likelihoods.Convention(3, 0.05), probes=None, steps=8)
+    found = likelihoods.measure(law, np.asarray(points), likelihoods.Convention(3, 0.05, 80.0), probes=None, steps=8)
     assert [row.name for row in found] == ["flow", "chain"]
     assert all(isinstance(row, likelihoods.Likelihood) for row in found)
     row, slack = found[0], 5 * np.sqrt(2) / 80
@@ -150,6 +164,7 @@ def test_features_of_a_file(tmp_path):
             features.from_file(place)
 
 
+@pytest.mark.slow
 def test_held_out_data_are_at_distance_zero_and_noise_is_far(digits):
     space = features.principal_components(digits.train)
     same = quality.distances(digits.held_out[::-1], digits, space)
@@ -163,6 +178,7 @@ def test_held_out_data_are_at_distance_zero_and_noise_is_far(digits):
     assert {row.features for row in noise} == {space.name}
 
 
+@pytest.mark.slow
 def test_the_floor_is_what_real_samples_have(digits):
     """Training samples in the place of samples are within 5 spreads of the floor that other draws of them make."""
     # by chance: neighbours in the set are of one writer

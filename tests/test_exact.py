@@ -77,6 +77,7 @@ def transitions(name: str) -> dict:
     return {key: (xs[i], *(leaf[i] for leaf in found)) for i, key in enumerate(STEPS)}
 
 
+@pytest.mark.slow
 @zoo.over(zoo.GAUSSIANS)
 def test_path_is_the_flow_and_the_denoiser_at_every_level(case):
     x = case.x(LEVELS[0])[0]
@@ -108,6 +109,7 @@ def test_path_in_float32(case):
     np.testing.assert_allclose(found.denoised, expected.denoised, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_path_of_a_batch_is_the_paths_of_its_samples():
     x = zoo.GAUSSIAN.x(LEVELS[0])
     batch = jax.vmap(gd.gaussian_path, (None, 0, None))(zoo.GAUSSIAN.model, x, LEVELS)
@@ -115,6 +117,7 @@ def test_path_of_a_batch_is_the_paths_of_its_samples():
         np.testing.assert_allclose(batch.x[i], path(zoo.GAUSSIAN.model, x[i], LEVELS).x, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0, 1.7])
 @pytest.mark.parametrize("name", ["gaussian_full", "gaussian_low_rank", "gaussian_singular"])
 def test_transition_solves_the_equations_of_its_sde(name, eta):
@@ -136,6 +139,7 @@ def test_transition_solves_the_equations_of_its_sde(name, eta):
     np.testing.assert_allclose(factor.squared().dense(), solved[size:].reshape(size, size), atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAWS)
 def test_transition_without_noise_is_the_flow(name):
     for key, (x, means, _, _, factors, _) in transitions(name).items():
@@ -172,6 +176,7 @@ def test_transition_carries_one_marginal_to_the_other(name):
             np.testing.assert_allclose(factor @ factor.T, cov, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_transitions_compose(eta):
     case = zoo.DISTRIBUTIONS["gaussian_low_rank"]
@@ -186,6 +191,7 @@ def test_transitions_compose(eta):
     np.testing.assert_allclose(cov, factor.squared().dense(), rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e-2, 0.5, 0.999999])
 @pytest.mark.parametrize("lam", [0.0, 1e-8, 1.0, 1e4])
 def test_short_and_long_steps_keep_their_digits(lam, scale):
@@ -220,6 +226,7 @@ def test_transition_draws_samples_of_its_law_and_keeps_its_rank():
     assert factor.squared().trace() == pytest.approx(float(np.trace(factor.squared().dense())), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_a_chain_of_transitions_ends_in_the_data():
     """40,000 paths from the prior at alpha = 0, four steps, eta = 1, traced: covariance within 5 standard errors."""
     case, grid = zoo.GAUSSIAN, [0, 3, 4, 5, 7]
@@ -241,6 +248,7 @@ def test_a_chain_of_transitions_ends_in_the_data():
         assert (np.abs(values.mean(0) - expected) < 5 * values.std(0) / np.sqrt(len(x))).all()
 
 
+@pytest.mark.slow
 @zoo.over(LAWS)
 def test_transitions_are_finite_in_float32_with_gradients(case):
     def total(model, x, start, end, eta):
@@ -274,6 +282,7 @@ def test_perturbations_off_the_data_vanish():
     np.testing.assert_allclose(shown, 0, atol=1e-14)
 
 
+@pytest.mark.slow
 @zoo.over(LAWS)
 def test_rotation_and_its_residual_are_the_path(case):
     levels = LEVELS[1:]
@@ -286,6 +295,7 @@ def test_rotation_and_its_residual_are_the_path(case):
     np.testing.assert_allclose(found.noise, flow(case.model, x, levels[0], NOISE), rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_rotation_is_exact_without_variance_and_for_a_variance_preserving_unit_normal_it_is_not():
     point = zoo.DISTRIBUTIONS["gaussian_point"]
     assert not gd.gaussian_rotation(point.model, point.x(NOISE)[0], LEVELS).residual.any()
@@ -294,6 +304,7 @@ def test_rotation_is_exact_without_variance_and_for_a_variance_preserving_unit_n
     np.testing.assert_allclose(unit.residual[1], 1 - np.sqrt(2), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("centered", [False, True])
 def test_best_plane_leaves_the_least(centered):
     """By the eigenvectors of the scatter matrix; no random plane does better, nor does that of the rotation."""
@@ -327,6 +338,7 @@ def simulated(case, levels: gd.NoiseLevel, count: int = 20_000) -> np.ndarray:
     return np.asarray(paths).reshape(count, len(levels), -1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gaussian_full", "gaussian_low_rank", "gaussian_singular", "gaussian_isotropic"])
 def test_gram_matrix_and_spectrum_are_those_of_simulated_paths(name):
     """5 standard errors, per entry."""
@@ -347,6 +359,7 @@ def test_gram_matrix_and_spectrum_are_those_of_simulated_paths(name):
     assert (np.abs(along.mean(0) - spectrum) < 5 * along.std(0) / np.sqrt(len(along)) + 1e-12).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("centered", [False, True])
 @zoo.over(LAWS)
 def test_spectrum_is_that_of_the_gram_matrix(case, centered):
@@ -368,6 +381,7 @@ def test_dimensions_of_a_spectrum():
     assert jax.jit(gd.components_for_share)(spectrum, 0.9) == 2
 
 
+@pytest.mark.slow
 @zoo.over(LAWS)
 def test_flow_from_a_prior_has_the_moments_of_the_pushed_normal(case):
     for level, end in ((gd.NoiseLevel(1.0, 3.0), CLEAN), (gd.NoiseLevel(0.3, 0.9), gd.NoiseLevel(1.0, 0.2))):
@@ -392,6 +406,7 @@ def test_the_start_error_falls_with_the_noise_of_the_start():
     assert errors[0] > 9 * errors[1] > 81 * errors[2] > 0
 
 
+@pytest.mark.slow
 @zoo.over(LAWS)
 def test_log_likelihood_along_the_flow_is_log_prob(case):
     model, end = case.model, LEVELS[3]
@@ -439,6 +454,7 @@ def test_the_marginal_is_the_law_of_noisy_samples(case):
         np.testing.assert_allclose(marginal(case.model, x, level), expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_bad_input_is_refused():
     model, x = zoo.GAUSSIAN.model, jnp.zeros(3)
     one, many = gd.NoiseLevel(1.0, 1.0), LEVELS

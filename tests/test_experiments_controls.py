@@ -91,6 +91,7 @@ def test_pushes_of_controls_end_as_the_solver_s_gain_on_their_own_variance_says(
         assert "untrained): it takes" in told
 
 
+@pytest.mark.slow
 def test_controls_that_climb_are_named(setting):
     record = MEAN_SHIFT.measure(setting)
     points = setting.data.train.reshape(400, -1).astype(np.float64)
@@ -107,6 +108,7 @@ def test_controls_that_climb_are_named(setting):
     assert "Controls" not in MEAN_SHIFT.find(replace(record, gain=never)).found
 
 
+@pytest.mark.slow
 def test_controls_come_back_to_the_optimum_on_its_path_as_any_denoiser_does(setting):
     """At small noise a white Gaussian returns what it sees, and on the optimal path that is a training image."""
     record = SCORE_DEVIATION.measure(setting)
@@ -124,6 +126,7 @@ def test_controls_come_back_to_the_optimum_on_its_path_as_any_denoiser_does(sett
     assert "come back on the optimal path as well (shuffled spectrum):" in SCORE_DEVIATION.find(made).found
 
 
+@pytest.mark.slow
 def test_interpolation_of_controls_is_that_of_their_affine_maps(setting):
     record = INTERPOLATION.measure(setting)
     first, second = (np.asarray(part) for part in (setting.starts[::2], setting.starts[1::2]))

@@ -16,7 +16,7 @@ from analysis import experiment, geometry
 from analysis.compare import Paths
 from analysis.experiments import boomerang, dimension, distances, emergence, norms, rotation
 from analysis.experiments.boomerang import BOOMERANG
-from analysis.experiments.dimension import DIMENSION, preserving
+from analysis.experiments.dimension import DIMENSION
 from analysis.experiments.distances import DISTANCES, cosines
 from analysis.experiments.emergence import EMERGENCE, slope
 from analysis.experiments.norms import NORMS, sampling_error
@@ -65,6 +65,7 @@ def spread(setting: Setting, sigma) -> np.ndarray:
     return np.sqrt(np.asarray(setting.gaussian.eigvals) + np.asarray(sigma)[:, None] ** 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("about", ALL, ids=lambda about: about.name)
 def test_the_exact_gaussian_agrees_and_its_numbers_are_finite(about, setting):
     result = experiment.run(about, setting)
@@ -87,12 +88,13 @@ PASSED = {
 def with_control(record, of):
     """The record with other numbers of its one control, `of` those of the network in each of its fields."""
     by_model = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
-    by_model = {name: one for name, one in by_model.items() if isinstance(one, dict)}
+    by_model = {name: one for name, one in by_model.items() if isinstance(one, dict) and "network" in one}
     return dataclasses.replace(
         record, **{n: {**one, "shuffled_spectrum": of(one["network"])} for n, one in by_model.items()}
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("about", PASSED, ids=lambda about: about.name)
 def test_a_control_that_passes_a_bound_of_the_network_s_is_named_at_that_part(about, setting):
     """Made: a control that is the network, and one of noise, which passes no bound."""
@@ -214,6 +216,7 @@ def test_two_components_have_no_order():
     assert "at least 5 principal components" in found.finding.found
 
 
+@pytest.mark.slow
 def test_pushes_grow_by_the_solver_s_own_gain_and_nearly_as_in_closed_form(setting, pushes):
     measured, exact = pushes.changes["network"] / pushes.pushes, pushes.predicted / pushes.pushes
     np.testing.assert_allclose(measured, np.broadcast_to(exact, measured.shape), rtol=0.2)
@@ -253,6 +256,7 @@ def test_the_outline_s_share_of_a_random_change_falls_from_that_of_the_variance(
     np.testing.assert_allclose(pushes.coarse["network"].mean(0), pushes.coarse["closed_form"][0], atol=0.05)
 
 
+@pytest.mark.slow
 def test_a_model_that_passes_pushes_in_other_sizes_does_not_agree(wrong):
     finding = experiment.run(PERTURBATION, wrong).finding
     assert finding.verdict != "agrees"
@@ -372,6 +376,7 @@ def vectors() -> Setting:
     return Setting("vectors", data, {"network": law, "gaussian": law}, starts, levels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("about", [e for e in ALL if e is not EMERGENCE], ids=lambda about: about.name)
 def test_vectors_and_few_starts_are_measured_and_drawn(about):
     result = experiment.run(about, vectors())
@@ -387,4 +392,3 @@ def test_the_closed_form_is_the_limit_of_small_steps(setting):
     flat = (ends - np.asarray(setting.gaussian.mean)).reshape(len(ends), -1) @ np.asarray(setting.gaussian.eigvecs)
     # 48 paths: a standard deviation is within half of itself but for one in a million
     np.testing.assert_allclose(flat.std(0), stds, rtol=0.5)
-    assert preserving(setting.levels).sigma[0] < 1

@@ -47,6 +47,7 @@ def centered(components, x):
 # --- tools ---
 
 
+@pytest.mark.slow
 def test_what_a_gaussian_leaves_undecided_is_the_inverse_of_added_precisions(setting, components):
     _, variances, axes = components
     level, x = setting.levels[20], setting.starts[:2]
@@ -97,6 +98,7 @@ def test_the_arc_keeps_length_and_angle_and_the_rescaled_line_keeps_the_law():
         manifold.spherical(a, 0 * a, 0.5)
 
 
+@pytest.mark.slow
 def test_retrieval_is_a_softmax_of_distances(setting):
     points = setting.data.train.reshape(400, -1).astype(np.float64)
     states = np.asarray(setting.paths["network"].x[:3, 20:30:4], np.float64)
@@ -141,6 +143,7 @@ def test_the_stretches_of_a_map_are_the_singular_values_of_its_jacobian(setting)
         latent.stretches(model, gd.Heun(), x, levels, 6, jax.random.key(3), 5)
 
 
+@pytest.mark.slow
 def test_a_map_that_stretches_all_directions_alike_has_one_singular_value(setting):
     """The products of Lanczos stay in the span: the basis must go on with others."""
     for variance in (2.0, 0.0):  # without any variance the map is one point, and its derivative 0
@@ -152,6 +155,7 @@ def test_a_map_that_stretches_all_directions_alike_has_one_singular_value(settin
         np.testing.assert_allclose(directions @ directions.T, np.eye(6), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_components_of_one_gaussian_path_emerge_at_the_closed_form_levels(setting, components):
     levels = gd.grids.karras(80, 0.002)
     path = gd.gaussian_path(setting.gaussian, setting.starts[0], levels)
@@ -194,6 +198,7 @@ def test_a_gaussian_s_undecided_directions_are_its_components_and_its_map_has_th
     assert MANIFOLD.find(record).verdict == "agrees"
 
 
+@pytest.mark.slow
 def test_a_model_of_other_directions_has_another_manifold(setting):
     other = with_network(setting, setting.controls["shuffled_spectrum"])
     result = experiment.run(MANIFOLD, other)
@@ -212,6 +217,7 @@ def test_a_model_of_other_directions_has_another_manifold(setting):
 # --- A11 ---
 
 
+@pytest.mark.slow
 def test_a_path_decides_where_the_image_tells_as_much_as_there_are_names(setting):
     isotropic = retrieval.collapse(np.full(10, 3.0), 500)
     assert isotropic == pytest.approx(np.sqrt(3 / (500 ** (2 / 10) - 1)), rel=1e-6)
@@ -225,6 +231,7 @@ def test_a_path_decides_where_the_image_tells_as_much_as_there_are_names(setting
     assert low - 0.1 < record.even < high + 0.1
 
 
+@pytest.mark.slow
 def test_a_model_that_remembers_is_found_out(setting):
     found = experiment.run(RETRIEVAL, with_network(setting, setting.models["data_set"])).finding
     assert found.verdict == "agrees in part"
@@ -296,6 +303,7 @@ def test_the_four_deviations_are_those_of_the_two_denoisers(setting):
     assert SCORE_DEVIATION.find(record).verdict == "agrees"
 
 
+@pytest.mark.slow
 def test_the_optimum_does_not_deviate_from_itself(setting):
     found = experiment.run(SCORE_DEVIATION, with_network(setting, setting.models["data_set"])).finding
     assert found.verdict == "agrees in part"
@@ -356,6 +364,7 @@ def test_the_closed_form_shape_is_that_of_the_expected_gram_matrix_and_of_its_de
     np.testing.assert_allclose(record.expected.turning[0, 5:-2], exact, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_paths_share_the_closed_form_shape_the_better_the_more_modes_there_are(setting):
     finding = experiment.run(SHAPE, setting).finding
     assert set(finding.numbers) == documented("D8")
@@ -371,6 +380,7 @@ def with_gaussian(setting, gaussian):
     return replace(setting, models={"network": gaussian, "gaussian": gaussian})
 
 
+@pytest.mark.slow
 def test_a_path_that_stays_on_its_chord_has_no_shape(setting):
     isotropic = gd.Gaussian.isotropic(setting.gaussian.mean, 0.5)
     straight = experiment.run(SHAPE, with_network(setting, isotropic)).finding
@@ -437,6 +447,7 @@ def test_the_level_of_a_pixel_is_the_mean_over_channels_that_committed():
     np.testing.assert_array_equal(manifold_experiment._over_channels(levels), [3, nan, 2])
 
 
+@pytest.mark.slow
 def test_an_entry_that_does_not_move_has_nothing_to_commit_to():
     still = np.zeros((2, 1))
     with np.errstate(all="raise"):

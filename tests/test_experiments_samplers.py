@@ -43,6 +43,7 @@ def exact_apart(setting):
     return squares
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", [gd.IPNDM(4), gd.Heun()], ids=["iPNDM", "Heun"])
 def test_ends_are_those_of_sample_and_so_is_the_path(sampler, setting):
     levels, starts = gd.grids.karras(6), setting.few[:4]
@@ -55,6 +56,7 @@ def test_ends_are_those_of_sample_and_so_is_the_path(sampler, setting):
     np.testing.assert_array_equal(ends.ends(sampler, mixture, starts, levels), path.samples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", few_calls.SAMPLERS)
 def test_two_paths_give_the_exact_error_on_a_gaussian(name):
     gaussian = gd.Gaussian.from_samples(np.asarray(jax.random.normal(jax.random.key(3), (40, 5))) * np.arange(5), 3)
@@ -63,6 +65,7 @@ def test_two_paths_give_the_exact_error_on_a_gaussian(name):
     np.testing.assert_allclose(found, gd.wasserstein2(sampler, levels, gaussian), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_fine_solution_of_a_gaussian_is_its_flow(setting):
     exact = jax.vmap(gd.gaussian_flow, in_axes=(None, 0, None, None))(
         setting.gaussian, setting.few, setting.levels[0], gd.NoiseLevel(1.0, 0.0)
@@ -96,15 +99,15 @@ def test_jumps_by_wrong_covariances_are_named_where_they_are_nearer_too(monkeypa
     """Made records: the Gaussian's jump ends at half of plain Heun's distance; one control at .8 of it, one at 2."""
     monkeypatch.setattr(teleportation, "DRAWS", 10)  # of Frechet distances, which are not asked for here
     rng = np.random.default_rng(0)
-    plain, features = rng.uniform(1, 2, size=(5, 40)), rng.normal(size=(5, 40, 2))
+    plain, features = rng.uniform(1, 2, size=(5, 40)), np.repeat(rng.normal(size=(1, 40, 2)), 5, 0)
 
-    def told(jump: float) -> experiment.Finding:
+    def told(jump: float, moved: float = 0.0) -> experiment.Finding:
         record = teleportation.Record(
             sigma=np.arange(5.0)[::-1],
             calls=np.array([35, 29, 27, 25, 23]),
             jump=jump**2 * plain,
             plain=plain,
-            jump_features=features,
+            jump_features=features + moved * (np.arange(5) > 0)[:, None, None],
             plain_features=features,
             target=rng.normal(size=(60, 2)),
             exact=np.ones(5),
@@ -113,6 +116,10 @@ def test_jumps_by_wrong_covariances_are_named_where_they_are_nearer_too(monkeypa
         return teleportation.find(record)
 
     near, far = told(0.5), told(2.0)
+    assert (near.verdict, far.verdict) == ("agrees", "differs")
+    partly = told(0.5, moved=9.0)  # nearer, but to samples of another law
+    assert partly.verdict == "agrees in part"
+    assert partly.found.endswith(" Holds: the longest jump is nearer. Does not hold: calls saved beyond fewer steps.")
     assert set(near.numbers) == documented("A9")
     assert "Controls end nearer as well (isotropic): it takes no right covariance." in near.found
     assert near.numbers["ratio_to_controls"]["isotropic"] == pytest.approx([0.625] * 3)
@@ -129,6 +136,7 @@ def test_a_start_by_the_wrong_gaussian_is_no_gain(setting):
     assert finding.verdict == "differs"
 
 
+@pytest.mark.slow
 def test_the_denoised_image_of_a_gaussian_is_ahead_by_the_closed_form_and_a_jump_is_a_broken_grid(setting, exact_apart):
     record = denoised_first.measure(setting)
     modes, variances = np.asarray(setting.gaussian.eigvecs), np.asarray(setting.gaussian.eigvals)
@@ -210,6 +218,7 @@ def _dense_w2(a: np.ndarray, b: np.ndarray) -> float:
     return np.sqrt(np.trace(a) + np.trace(b) - 2 * cross)
 
 
+@pytest.mark.slow
 def test_grids_of_a_network_that_is_the_gaussian_are_the_gaussian_s(setting, exact_apart):
     record = time_grids.measure(setting)
     for k, n in enumerate(record.calls):
@@ -228,6 +237,9 @@ def test_grids_of_a_network_that_is_the_gaussian_are_the_gaussian_s(setting, exa
         usual = record.apart[time_grids.USUAL]
         apart = {name: usual if name == time_grids.USUAL else factor * usual for name in record.apart}
         assert time_grids.find(dataclasses.replace(record, apart=apart)).verdict == verdict
+    told = "Controls beat it at all as well (isotropic): it takes no more of the data than their scale."
+    shown = dataclasses.replace(record, apart=apart | {time_grids.OWN: 0.01 * usual, time_grids.CONTROL: 0.01 * usual})
+    assert told in time_grids.find(shown).found
     # made: the network's own grid wins at the fewest calls alone, the Gaussian's at all, the data set's at none
     usual = record.apart[time_grids.USUAL]
     factors = {time_grids.OWN: [0.5, *[2] * (len(usual) - 1)], "GITS, Gaussian": [0.5] * len(usual)}
@@ -238,10 +250,15 @@ def test_grids_of_a_network_that_is_the_gaussian_are_the_gaussian_s(setting, exa
     mixed = time_grids.find(dataclasses.replace(record, apart=apart))
     assert mixed.verdict == "agrees in part"
     few, every = str(record.calls[0]), ", ".join(map(str, record.calls))
-    assert f"“GITS, network” at {few}; “GITS, data set” at none; “GITS, Gaussian” at {every}." in mixed.found
+    assert (
+        f"“GITS, network” at {few}; “GITS, data set” at none; “GITS, Gaussian” at {every}; “GITS, isotropic” at none."
+        in mixed.found
+    )
+    assert "Controls" not in mixed.found
     assert mixed.found.endswith(" Holds: a closed form's grid. Does not hold: the network's own grid.")
 
 
+@pytest.mark.slow
 def test_few_calls_on_a_gaussian_are_known_from_gains(setting, exact_apart):
     record = few_calls.measure(setting)
     for sampler, rows in zip(few_calls.SAMPLERS.values(), record.apart, strict=True):
@@ -262,6 +279,21 @@ def test_few_calls_on_a_gaussian_are_known_from_gains(setting, exact_apart):
     assert finding.numbers["rank_correlation_w2_distance"][0] > 0.8
     against = dataclasses.replace(record, w2=1 / np.sqrt(record.apart.mean(-1)), published=1 / record.apart.mean(-1))
     assert few_calls.find(against).verdict == "differs"
+    one = few_calls.find(dataclasses.replace(against, published=record.apart.mean(-1)))
+    assert one.verdict == "agrees in part"
+    assert one.found.endswith(" Holds: the order by published FID. Does not hold: the order by the exact W2.")
+    assert "Controls" not in few_calls.find(against).found
+    told = "Controls order them as well (isotropic): it takes no more of the data than their scale."
+    assert told in few_calls.find(dataclasses.replace(record, w2_isotropic=record.w2)).found
+    assert told not in few_calls.find(dataclasses.replace(record, w2_isotropic=1 / record.w2)).found
+
+
+def test_the_isotropic_control_of_few_calls_is_the_error_in_one_mode_for_all(setting):
+    record = few_calls.measure(setting)
+    samples = setting.data.train
+    law = gd.Gaussian.isotropic(samples.mean(0), float(((samples - samples.mean(0)) ** 2).mean()))
+    for sampler, w2 in zip(few_calls.SAMPLERS.values(), record.w2_isotropic, strict=True):
+        assert w2[1] == pytest.approx(float(gd.wasserstein2(sampler, gd.grids.karras(5), law)), rel=1e-3)
 
 
 def test_pairs_in_order_are_counted():
@@ -280,6 +312,7 @@ class Late(gd.Denoiser):
         return jnp.where(level.sigma > self.highest, jnp.nan, self.gaussian.denoise(x, level))
 
 
+@pytest.mark.slow
 def test_a_recipe_with_a_closed_form_start_is_saved_and_makes_as_many_calls_as_it_says(tmp_path):
     gaussian = exact_gaussian()
     sampler, levels = choices.teleported(gaussian, gd.IPNDM(4), gd.grids.karras(5, sigma_max=10.0))
@@ -344,6 +377,7 @@ def test_a_budget_of_frechet_distance_is_judged_by_that_alone():
     assert accelerate.pareto(found, "frechet") == [found[1], found[2]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [gd.IPNDM(4), gd.DPMSolverPP2M(), gd.UniPC(3)], ids=["ipndm", "2m", "unipc"])
 def test_a_grid_that_ends_early_in_a_longer_array_has_the_w2_of_the_grid_alone(solver):
     gaussian = exact_gaussian(4)
@@ -404,6 +438,7 @@ def test_accelerate_writes_a_recipe_that_sampling_follows(tmp_path, capsys):
     np.testing.assert_allclose(np.load(samples)["samples"], expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

@@ -57,6 +57,7 @@ def test_the_solver_s_error_in_closed_form_is_that_of_its_paths(setting):
     assert run(closed_form.CLOSED_FORM, setting).finding.verdict == "agrees in part"
 
 
+@pytest.mark.slow
 def test_distances_are_those_of_the_solver_s_gains(setting):
     """Two isotropic Gaussians: each end is the mean plus a known gain of the start, so their distance is known."""
     network, baseline = gd.Gaussian.isotropic(setting.gaussian.mean, 1.3), setting.more["isotropic"]
@@ -90,11 +91,22 @@ def test_what_no_twin_shares_is_no_fault_of_the_gaussian_s(setting):
             name: np.full_like(one, record.unit * (gaussian if name == "gaussian" else others))
             for name, one in record.denoised.items()
         }
-        return closed_form.find(dataclasses.replace(record, denoised=apart)).verdict
+        return closed_form.find(dataclasses.replace(record, denoised=apart))
 
-    assert judged(0.09, 0.08) == "agrees"
-    assert judged(0.09, 0.01) == "agrees in part"
-    assert judged(0.2, 0.2) == "agrees in part"
+    assert judged(0.09, 0.08).verdict == "agrees"
+    assert judged(0.09, 0.01).verdict == "agrees in part"
+    assert judged(0.2, 0.2).verdict == "agrees in part"
+    # what knows less than the Gaussian, where it is as near
+    assert "Controls stay as near there as well (isotropic): it takes no learning." in judged(0.09, 0.08).found
+    assert "Controls" not in judged(0.2, 0.2).found
+
+
+def test_controls_that_stay_as_near_are_named(setting):
+    record = closed_form.measure(with_network(setting, setting.models["mixture"]))
+    far = {**record.denoised, "isotropic": np.full_like(record.denoised["gaussian"], record.unit)}
+    nearest = {"untrained": record.denoised["gaussian"], "shuffled_weights": far["isotropic"]}
+    found = closed_form.find(dataclasses.replace(record, denoised=far, controls=nearest)).found
+    assert "Controls stay as near there as well (untrained): it takes no learning." in found
 
 
 def test_a_grid_that_starts_within_the_data_is_not_measured(setting):
@@ -123,7 +135,9 @@ def test_the_isotropic_gaussian_explains_what_its_expectation_says(setting):
     for name in ("denoiser", "score"):
         np.testing.assert_allclose(part(record, name)["gaussian"], 1)
     np.testing.assert_allclose(record.modes, 1)
-    assert run(explained.EXPLAINED, setting).finding.verdict == "agrees"
+    finding = run(explained.EXPLAINED, setting).finding
+    assert "Does not hold: (3), finer models at small noise." in finding.found
+    assert finding.numbers["finest_beyond_gaussian_at_small_noise"][2] < 0
 
 
 def test_shares_of_sums_are_the_one_definition(setting):
@@ -146,6 +160,7 @@ def test_the_gain_is_one_number_for_scores_and_denoised_samples(setting):
         np.testing.assert_allclose(explained.gains(record.parts["held_out"])["data_set"], gain, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_data_set_is_no_gaussian(setting):
     """The network is the data set: explained by it wholly, and by the Gaussian less at small noise."""
     network = setting.models["data_set"]
@@ -179,6 +194,7 @@ def test_patches_that_are_too_dear_are_said_to_be_left_out():
     assert "takes 12,800,000 products, of 5,000,000" in patches.too_dear(np.zeros((100, 40, 40, 3)))
 
 
+@pytest.mark.slow
 def test_published_scales_and_the_untrained_control_are_what_expectations_say(setting):
     """Isotropic networks under the exact Gaussian: what it leaves of their score is sum (w - w0)^2 (lam + s^2)."""
     lam, mean = np.asarray(setting.gaussian.variances), setting.gaussian.mean
@@ -201,14 +217,20 @@ def test_published_scales_and_the_untrained_control_are_what_expectations_say(se
     assert "untrained network's" in explained.find(record).found
 
 
+@pytest.mark.slow
 def test_scales_that_no_twin_explains_are_not_held_against_the_gaussian(setting):
     """Made records: an error of the network's own, as large as what the isotropic Gaussian leaves, at some scales."""
     record = explained.measure(setting)
     part = record.parts["held_out"]
     far = np.flatnonzero(explained.large(record))
+    small = int(np.argmin(np.abs(np.log(record.sigma / 0.1))))
 
-    def judged(scales, name):
+    def judged(scales, name, finer=0.9):
         left = {twin: one.copy() for twin, one in part.left.items()}
+        left["gaussian"][small] = 0.1 * part.whole["score"][small]
+        for twin in explained.FINER:
+            if twin in left:
+                left[twin][small] = finer * left["gaussian"][small][: left[twin].shape[1]]
         for twin in left if name == "all" else [name]:
             left[twin][scales] = left["isotropic"][scales][:, : left[twin].shape[1]]
         parts = {**record.parts, "held_out": dataclasses.replace(part, left=left)}
@@ -217,6 +239,10 @@ def test_scales_that_no_twin_explains_are_not_held_against_the_gaussian(setting)
     one = judged(far[-1:], "all")
     assert one.verdict == "agrees"
     assert "At the other 1 no twin does" in one.found
+    assert one.numbers["finest_beyond_gaussian_at_small_noise"] == pytest.approx([0.01] * 3)
+    coarse = judged(far[-1:], "all", finer=1.1)
+    assert coarse.numbers["finest_beyond_gaussian_at_small_noise"] == pytest.approx([-0.01] * 3)
+    assert coarse.verdict == "agrees in part"
     assert judged(far, "all").verdict == "agrees in part"
     assert max(one[far[0]] for name, one in explained.gains(part).items() if name != "gaussian") >= explained.HALF
     assert judged(far[:1], "gaussian").verdict == "agrees in part"
@@ -337,8 +363,12 @@ def test_the_step_of_the_least_is_chosen_on_all_samples():
     left = rng.exponential(size=(5, 1, 40)) * np.array([5, 1, 1, 1.02, 2])[:, None, None]
     whole = {"score": np.ones((5, 1, 40)), "denoiser": np.ones((5, 1, 40))}
     record = order_of_learning.Record(steps, np.ones(1), {"gaussian": left, "data_set": left}, whole)
-    numbers = order_of_learning.find(record).numbers
+    finding = order_of_learning.find(record)
+    numbers = finding.numbers
     assert set(numbers) == documented("A7")
+    assert finding.verdict == "agrees in part"
+    said = " Holds: the Gaussian's residue grows again. Does not hold: the data set's falls to its least."
+    assert finding.found.endswith(said)
     grown = Interval(*numbers["gaussian_last_over_least"])
     resampled = np.random.default_rng(1).integers(40, size=(20_000, 40))
     curves = left[:, 0][:, resampled].mean(2)
@@ -348,6 +378,7 @@ def test_the_step_of_the_least_is_chosen_on_all_samples():
     assert np.quantile(curves[-1] / curves.min(0), 0.025) > 1.05 * expected[0]
 
 
+@pytest.mark.slow
 def test_a_dip_that_the_total_variance_makes_is_told_from_the_gaussian_s(setting):
     """Networks on their way from white by the Gaussian to the data set; the spectrum dealt otherwise is never neared.
 
@@ -429,8 +460,13 @@ def test_descent_follows_the_closed_form(linear):
 
 @pytest.mark.slow
 def test_exponents_of_linear_learning(setting):
-    finding = run(linear_learning.LINEAR_LEARNING, setting).finding
+    result = run(linear_learning.LINEAR_LEARNING, setting)
+    finding = result.finding
     assert finding.verdict == "agrees", finding.found
+    off = {name: weights + 1 for name, weights in result.record.weights.items()}
+    partly = linear_learning.find(dataclasses.replace(result.record, weights=off))
+    assert partly.verdict == "agrees in part"
+    assert partly.found.endswith(" Holds: exponents. Does not hold: weights.")
     assert finding.numbers["exponent"]["two_layers"][0] == pytest.approx(-1, abs=0.2)
     # the small modes' own law: half of the way at .28 sigma_data / (eta sqrt(lam))
     lam, law = np.logspace(-7, -5, 9), gd.PreconditionedLayer(1.0, 0.5)

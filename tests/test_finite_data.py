@@ -55,6 +55,7 @@ def test_it_depends_on_the_level_through_the_frame_alone():
     assert not gd.expected_gain(SPECTRUM, gd.NoiseLevel(0.0, 3.0), 8).any()
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_implicit_equation():
     variances, level = jnp.array([3.0, 1.0, 0.2]), clean(0.5)
     gradients = jax.grad(gd.effective_noise, (0, 1, 2))(variances, level, 4.0)
@@ -68,6 +69,7 @@ def test_gradients_are_those_of_the_implicit_equation():
     assert gradients[2] == pytest.approx(slopes[1], rel=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [0.1, 0.5, 2.0])
 @pytest.mark.parametrize("count", [20, 60, 400])
 def test_the_gain_is_the_average_over_data_sets(count, sigma):
@@ -108,6 +110,7 @@ def average_gain(variances, sigma, count, sets):
     return gains.mean(0), gains.std(0) / np.sqrt(len(gains))
 
 
+@pytest.mark.slow
 def test_the_average_denoiser_is_that_of_the_true_covariance_at_more_noise():
     """At N = inf the Gaussian's own; at finite N the Gaussian's at sigma^2 = kappa."""
     for name in ("gaussian_full", "gaussian_low_rank", "gaussian_image", "gaussian_point"):

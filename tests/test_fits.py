@@ -25,6 +25,7 @@ def covariance(gaussian: gd.Gaussian) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("samples", [CLOUD, FEW], ids=["many", "fewer_than_dimensions"])
 def test_from_samples_has_the_moments_of_the_samples(samples):
     flat = samples.reshape(len(samples), -1)
@@ -54,6 +55,7 @@ def test_a_low_rank_fit_keeps_the_total_variance_and_the_largest_modes(rank):
     assert gaussian.variances.shape == (4,)
 
 
+@pytest.mark.slow
 def test_the_low_rank_fit_has_the_largest_likelihood():
     """Tipping & Bishop: no other residual variance and no turned subspace explains the samples better."""
     best = gd.Gaussian.from_samples(CLOUD, 2)
@@ -92,6 +94,7 @@ def test_a_float32_fit_is_the_float64_fit_rounded():
     np.testing.assert_allclose(single.mean, double.mean, rtol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("components", [1, 3, 10])
 def test_k_means_keeps_the_overall_mean_and_covariance(components):
     """By the laws of total expectation and covariance: clusters are a partition, so nothing is lost."""
@@ -132,6 +135,7 @@ def test_more_clusters_than_distinct_samples_are_refused():
     assert sorted(pair.components.mean.tolist()) == [[0, 1], [1, 0]]
 
 
+@pytest.mark.slow
 def test_the_chunk_and_the_order_of_the_data_do_not_matter():
     level, x = gd.NoiseLevel(0.8, 0.6), jnp.asarray(RNG.normal(size=(3, 2, 2)))
     expected = ask(gd.Empirical(CLOUD), x, level)
@@ -170,6 +174,7 @@ def test_memory_is_that_of_a_chunk():
     assert program.memory_analysis().temp_size_in_bytes < 20e6
 
 
+@pytest.mark.slow
 def test_weights_are_normalised_and_a_weight_of_zero_is_no_point():
     weights = jnp.array([-jnp.inf, 2.0, 1.0])
     with_zero = gd.Empirical(CLOUD[:3], 0.2, weights)
@@ -180,6 +185,7 @@ def test_weights_are_normalised_and_a_weight_of_zero_is_no_point():
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [None, 5, 4])
 @pytest.mark.parametrize("count", [60, 6])
 def test_directions_that_the_samples_do_not_vary_in_have_no_variance(count, rank):

@@ -40,6 +40,7 @@ def test_shrinkage_is_that_of_scikit_learn(count):
     np.testing.assert_allclose(cov, expected.covariance_, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_randomised_fit_has_the_leading_modes_and_the_total_variance():
     scales = np.geomspace(10, 0.1, 1100)
     x = (RNG.normal(size=(1060, 1100)) * scales).astype(np.float32)

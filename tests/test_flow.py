@@ -40,6 +40,7 @@ def gradients(model, x, start, end):
     return jax.grad(total, (0, 1, 2))(model, x, start)
 
 
+@pytest.mark.slow
 @zoo.over(STEPS, "step")
 @zoo.over(zoo.GAUSSIANS)
 def test_flow_is_the_transport_of_one_marginal_to_the_other(case, step):
@@ -74,6 +75,7 @@ def test_flow_has_an_inverse_and_composes(case, step):
     np.testing.assert_allclose(flow(case.model, x, start, start), x, rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.slow
 @zoo.over({name: step for name, step in STEPS.items() if step[1].sigma > 0}, "step")
 @zoo.over(zoo.GAUSSIANS)
 def test_flow_preserves_probability(case, step):
@@ -83,6 +85,7 @@ def test_flow_preserves_probability(case, step):
     assert moved == pytest.approx(float(before), abs=1e-10)
 
 
+@pytest.mark.slow
 @zoo.over(zoo.SCHEDULES)
 def test_flow_solves_the_probability_flow_equation(case):
     """d/dt of the flow along a schedule is the velocity of the model, by forward differentiation."""
@@ -190,6 +193,7 @@ def test_a_scalar_mixture_keeps_its_quantiles():
     assert quantile(path.x[1], path.levels[1]) == pytest.approx(quantile(x, path.levels[0]), abs=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-4, 1e-5, 1e-6])
 def test_float32_solves_to_small_noise_terminate(tolerance):
     """To sigma = 0.002 and to 0; the error stays near the tolerance until rounding takes over."""
@@ -204,6 +208,7 @@ def test_float32_solves_to_small_noise_terminate(tolerance):
         np.testing.assert_allclose(path.x[i], expected, atol=300 * tolerance)
 
 
+@pytest.mark.slow
 def test_a_solve_that_fails_says_where_and_what_to_change():
     gaussian, schedule = zoo.GAUSSIAN, gd.VarianceExploding()
     x = gaussian.x(schedule(80.0))[0]
@@ -214,6 +219,7 @@ def test_a_solve_that_fails_says_where_and_what_to_change():
         jax.block_until_ready(jax.jit(solve)(x))
 
 
+@pytest.mark.slow
 def test_a_solve_of_a_model_that_is_not_finite_raises():
     model = gd.FromVPrediction(lambda x, level: x / 0)
     with pytest.raises(RuntimeError, match=r"stopped at sigma/alpha.*finite"):

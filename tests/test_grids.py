@@ -16,6 +16,7 @@ def ratios(levels):
         return np.asarray(levels.sigma) / np.asarray(levels.alpha)
 
 
+@pytest.mark.slow
 @zoo.over(zoo.GRIDS, "grid")
 def test_grids_have_n_steps_and_strictly_lose_noise(grid):
     for n in (1, 2, 3, 10, 40):
@@ -26,6 +27,7 @@ def test_grids_have_n_steps_and_strictly_lose_noise(grid):
         assert not np.isnan(values).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [gd.grids.karras, gd.grids.uniform_log_snr])
 def test_ends_are_exactly_as_asked(make):
     """Bit for bit, in the dtype of the numbers given, for every n."""
@@ -41,6 +43,7 @@ def test_ends_are_exactly_as_asked(make):
             assert (zero.alpha == 1).all()
 
 
+@pytest.mark.slow
 def test_uniform_angles_ends_exactly_as_asked():
     low, high = jnp.float32(0.0031), jnp.float32(79.3)
     for n in range(1, 41):
@@ -65,6 +68,7 @@ def test_rows_of_a_table_are_the_published_ones():
         np.testing.assert_array_equal(make(zoo.BETAS, 9, final_zero=False).alpha, levels.alpha[:-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", zoo.SPACINGS)
 def test_every_number_of_rows_up_to_all_of_them_falls(make):
     """Rounded rows never repeat; the last is row 1 or clean, and all but `leading` start in the last row."""
@@ -128,6 +132,7 @@ def test_reframe_keeps_the_signal_to_noise_ratio(case):
     assert case.time_at(gd.reframe(case(t), case).log_snr) == pytest.approx(0.4)
 
 
+@pytest.mark.slow
 def test_a_grid_is_differentiable_in_its_ends_and_its_exponent():
     def middle(low, high, rho):
         return gd.grids.karras(6, low, high, rho).sigma[3]

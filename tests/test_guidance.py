@@ -14,6 +14,7 @@ MIXTURE = gd.GaussianMixture.from_samples(np.random.default_rng(0).normal(size=(
 X = jnp.array([0.7, -1.3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [-0.5, 0.0, 1.0, 3.0])
 @pytest.mark.parametrize("level", [gd.NoiseLevel(1.0, 0.3), gd.NoiseLevel(0.6, 0.8)], ids=["alpha_1", "vp"])
 def test_the_score_is_the_gradient_of_the_product_s_log_density(weight, level):

@@ -67,6 +67,7 @@ def test_sampling_from_the_end_of_an_inversion_leads_back(name):
         assert np.log2(apart[0] / apart[1]) > min((ORDERS | SLOWLY).get(name, 2), 2) - 0.4
 
 
+@pytest.mark.slow
 @zoo.over(zoo.GRIDS, "levels_of")
 def test_the_exact_sampler_inverts_along_the_flow(levels_of):
     """Up to alpha = 0 where the grid starts there, from sigma = 0 where it ends there; and back, to rounding."""
@@ -130,6 +131,7 @@ def test_the_rows_of_a_linear_multistep_count_the_steps_taken():
     np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_frame_does_not_matter():
     base = gd.grids.karras(7, 0.01, 20.0)
     expected = gd.invert(gd.DPMSolver2(), zoo.MIXTURE.model, X, base).x
@@ -162,6 +164,7 @@ def test_both_directions_are_one_compilation():
     assert len(traces) == count
 
 
+@pytest.mark.slow
 def test_what_cannot_be_inverted_says_what_to_do(unchecked):
     levels, model = gd.grids.karras(3), zoo.GAUSSIAN.model
     with pytest.raises(ValueError, match=r"sampler: expected a deterministic.* got DDIM.*gd.Euler\(\)"):

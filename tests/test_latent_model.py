@@ -35,6 +35,7 @@ def returned(model, samples):
     return np.asarray(jax.vmap(model.decode)(encoded(model, samples)))
 
 
+@pytest.mark.slow
 def test_as_many_numbers_as_data_have_dimensions_keep_all_of_held_out_samples(plane):
     samples, model = plane
     again = returned(model, samples[600:])
@@ -42,6 +43,7 @@ def test_as_many_numbers_as_data_have_dimensions_keep_all_of_held_out_samples(pl
     assert again.shape == (300, 4, 3)
 
 
+@pytest.mark.slow
 def test_one_number_holds_more_of_a_circle_than_one_component_but_must_tear_it():
     """Of a continuous code of one number some two opposite points are equal (Borsuk & Ulam), so that one of the two
     comes back a radius away or more. One component leaves half of the variance.
@@ -59,6 +61,7 @@ def test_one_number_holds_more_of_a_circle_than_one_component_but_must_tear_it()
     assert np.linalg.norm(circle - again, axis=1).max() > 0.95
 
 
+@pytest.mark.slow
 def test_what_a_gaussian_law_of_codes_leaves_undecided_is_its_closed_form(plane):
     samples, model = plane
     codes = encoded(model, samples[:600])
@@ -86,6 +89,7 @@ def test_samples_that_hold_nothing_to_learn_are_refused():
 # --- in A10 ---
 
 
+@pytest.mark.slow
 def test_both_walks_are_equally_far_from_one_start_and_a_gaussian_s_goes_along_components(setting):
     first, second = (latent_walk.measure(setting, 1.0, 8, 12) for _ in range(2))
     assert first is not None

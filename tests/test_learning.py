@@ -38,6 +38,7 @@ def moments(level: gd.NoiseLevel):
     return lam, alpha**2 * lam + sigma**2 * np.eye(len(lam)), alpha * lam
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("time", [0.0, 0.3, 4.0])
 @zoo.over(LEVELS, "level")
 def test_weights_of_one_layer_are_those_of_the_gradient_flow(level, time):
@@ -59,6 +60,7 @@ def test_weights_after_steps_are_those_of_gradient_descent(level):
     np.testing.assert_allclose(np.diag(w), got, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("time", [0.0, 0.3, 4.0])
 @zoo.over(LEVELS, "level")
 def test_weights_of_two_layers_are_those_of_the_gradient_flow(level, time):
@@ -74,6 +76,7 @@ def test_weights_of_two_layers_are_those_of_the_gradient_flow(level, time):
     np.testing.assert_allclose(np.diag(end @ end.T), gd.TwoLayers(0.05, 0.1).weight(VARIANCES, level, time), atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("time", [0.0, 0.3, 4.0])
 def test_weights_of_the_preconditioned_layer_are_those_of_the_gradient_flow(time):
     """Of E|D - x0|^2 / c_out^2 in the matrix of F, with the library's own preconditioning around F."""
@@ -96,6 +99,7 @@ def test_weights_of_the_preconditioned_layer_are_those_of_the_gradient_flow(time
     np.testing.assert_allclose(np.diag(end), got, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("time", [0.0, 1e-9, 0.4, 30.0, 1e5])
 @zoo.over(LEARNING, "learning")
 def test_generated_variance_is_that_of_the_flow(learning, time):
@@ -130,6 +134,7 @@ def test_in_the_end_the_true_flow_is_learned(learning):
     np.testing.assert_allclose(learning.weight(lam, level, 1e9), 0.8 * lam / (0.64 * lam + 0.36), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
 @zoo.over(LEARNING, "learning")
 def test_nothing_is_nan_at_the_limits(learning, dtype):
@@ -154,6 +159,7 @@ def test_time_to_learn_is_when_the_weight_has_gone_its_way(learning):
         np.testing.assert_allclose(reached, goal, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_small_modes_take_longer_by_their_powers():
     """The time at which the generated variance comes within e of the truth goes as lam^-1, preconditioned or not."""
     lam = jnp.logspace(-2, -5, 7)
@@ -168,6 +174,7 @@ def test_small_modes_take_longer_by_their_powers():
         assert slope == pytest.approx(-1.0, abs=0.08)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", ["variance_preserving", "exploding", "pure_noise"])
 @zoo.over({name: zoo.DISTRIBUTIONS[name] for name in ("gaussian_full", "gaussian_low_rank", "gaussian_singular")})
 def test_affine_learning_is_gradient_descent_on_data_with_a_mean(case, at):

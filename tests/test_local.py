@@ -53,6 +53,7 @@ def test_denoise_is_the_posterior_over_patches(size, equivariant, borders):
     np.testing.assert_allclose(denoise(*zoo.cast((model, X, LEVEL))), denoise(model), 1e-4, 1e-5)
 
 
+@pytest.mark.slow
 def test_a_patch_of_the_whole_image_makes_it_the_data_set():
     expected = gd.Empirical(IMAGES).denoise(X, LEVEL)
     for equivariant in (False, True):  # clipped, each place of a patch larger than the image is like no other

@@ -102,6 +102,7 @@ def test_the_drift_s_divergence_is_the_trace_of_its_jacobian(schedule):
     assert model.velocity_divergence(schedule, X, t) == pytest.approx(float(expected), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_divergence_carries_the_density_along_the_flow():
     """d log p / dt along a path = -div velocity: the material derivative by autodiff."""
     model, schedule, t = MIXTURES["diagonal"], gd.RectifiedFlow(), jnp.array(0.4)
@@ -129,6 +130,7 @@ def test_blocks_of_components_change_nothing(model, numbers, monkeypatch):
         np.testing.assert_allclose(a, b, 1e-12, 1e-12)
 
 
+@pytest.mark.slow
 def test_diagonal_components_are_gaussians_whose_modes_are_not_written_down():
     parts = _components(None, 0.0)
     short = gd.GaussianMixture(jnp.zeros(COUNT), parts)
@@ -170,6 +172,7 @@ def test_k_means_reports_its_progress():
     assert seen[-1] == (50, 50)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "message"),
     [

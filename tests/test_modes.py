@@ -61,6 +61,7 @@ def test_gradients_of_modes_are_finite(question):
             assert np.isfinite(leaf).all()
 
 
+@pytest.mark.slow
 def test_commitment_speed_is_the_derivative_in_log_noise_and_peaks_at_two_variances():
     lam = jnp.array([1e-3, 1.0, 40.0])
     at = lambda u: gd.commitment(lam, gd.NoiseLevel(1.0, jnp.exp(u)))  # noqa: E731
@@ -75,6 +76,7 @@ def test_commitment_speed_is_the_derivative_in_log_noise_and_peaks_at_two_varian
         assert speed(peak) == pytest.approx(2 / np.sqrt(27), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_information_is_the_entropy_that_noise_adds():
     """I(x0; x) = H(x) - H(x | x0), both from log densities averaged over samples: 5 standard errors."""
     case, level = zoo.GAUSSIAN, zoo.LEVELS["sub_variance_preserving"]

@@ -254,12 +254,14 @@ def same(a, b, levels, rtol=1e-12):
     )
 
 
+@pytest.mark.slow
 def test_dpm_solver_2_at_the_end_of_the_step_is_heun():
     """In the frame alpha = 1."""
     for n in (1, 6):
         same(gd.DPMSolver2(1.0), gd.Heun(), gd.grids.karras(n))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grid", [gd.grids.karras, FRAMES["cosine_from_pure_noise"]], ids=["alpha_1", "cosine"])
 def test_what_has_order_1_is_ddim(grid):
     for sampler in (gd.AdamsBashforth(1), gd.IPNDM(1), gd.DEIS(1), gd.LinearMultistep(np.zeros((7, 2)))):
@@ -284,6 +286,7 @@ def test_even_steps_make_adams_bashforth_ipndm():
     np.testing.assert_allclose(24 * even, [55, -59, 37, -9], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_deis_in_the_time_of_variance_exploding_is_adams_bashforth():
     for order in (2, 4):
         same(gd.DEIS(order, gd.VarianceExploding()), gd.AdamsBashforth(order), gd.grids.karras(8), 1e-11)
@@ -315,6 +318,7 @@ def test_deis_is_exact_for_polynomials_in_time(schedule):
             assert float(x[i + 1] - x[i]) == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", [gd.DPMSolverPP3M(), gd.UniPC(), gd.AdamsBashforth()], ids=repr)
 def test_gradients_are_finite_where_levels_are_powers_of_2(sampler):
     """Where the levels made up for values that are not there yet could meet those that are."""
@@ -395,6 +399,7 @@ def test_a_linear_multistep_can_be_2m():
     same(gd.LinearMultistep(rows), gd.DPMSolverPP2M(), levels)
 
 
+@pytest.mark.slow
 def test_the_coefficients_can_be_optimised():
     """A few steps of gradient descent from DDIM lower the squared error, and nothing compiles for new coefficients."""
     levels, x, model = gd.grids.karras(5, 0.1, 10.0), jnp.array([10.0, -15.0, 5.0]), zoo.GAUSSIAN.model
@@ -414,6 +419,7 @@ def test_the_coefficients_can_be_optimised():
     assert loss._cache_size() == 1
 
 
+@pytest.mark.slow
 def test_a_first_step_without_the_model():
     """On a standard normal AFS changes nothing; and the start is not looked at where the model is not asked."""
     normal, levels = gd.Gaussian.isotropic(jnp.zeros(3), 1.0), gd.reframe(gd.grids.karras(5, 0.1, 10.0), gd.Cosine())

@@ -183,6 +183,7 @@ def test_a_batch_of_certain_samples_never_takes_the_full_sum():
     assert [e.invars[0].aval.shape for e in branches] == [()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -36,6 +36,7 @@ def attending(width: int) -> int:
     return 2 * width + (width + 1) * 3 * width + (width + 1) * width
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heights", [(8,), (4, 2)])
 def test_attention_stands_at_the_heights_asked_for_and_nowhere_else(heights):
     """Beside the U-Net without: two blocks down and two up of each such height, and one more in the middle of all."""
@@ -75,6 +76,7 @@ def test_a_far_pixel_is_seen_with_attention_and_not_without(attention, everywher
     assert seen.all() == everywhere
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "shape"), [("unet", (8, 8, 1)), ("dit", (8, 8, 1))])
 def test_groups_and_dropout_reach_every_block(network, shape):
     for groups, rate in ((2, 0.0), (4, 0.25)):

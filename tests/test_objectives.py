@@ -43,6 +43,7 @@ ENGINE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ENGINE)
 def test_the_engine_reads_the_same_output_as_the_same_denoiser(objective):
     level, model = ENGINE[objective]
@@ -77,6 +78,7 @@ def errors_of(model, x, noise, level):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["x0", "noise", "v", "flow", "score"])
 def test_each_weight_turns_the_error_of_the_clean_image_into_the_named_one(name):
     config = Config(schedule="preserving", levels="uniform-time", sigma_data=SD, objective=name)
@@ -100,6 +102,7 @@ def test_min_snr_is_the_noise_weight_until_it_stops_growing():
     np.testing.assert_allclose(ours[2:], 4.0, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["preserving", "cosine", "sub-vp", "flow", "exploding", "betas"])
 @pytest.mark.parametrize("spacing", ["log-normal", "uniform-time", "uniform-log-snr"])
 def test_likelihood_weighting_is_one_integral_whatever_levels_are_drawn(schedule, spacing):
@@ -112,6 +115,7 @@ def test_likelihood_weighting_is_one_integral_whatever_levels_are_drawn(schedule
     np.testing.assert_allclose(mean, np.log1p(lam * ends[0]) - np.log1p(lam * ends[1]), rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["preserving", "cosine", "sub-vp", "flow", "exploding", "betas"])
 def test_levels_are_where_they_are_said_to_be(schedule):
     u = jnp.linspace(0.05, 0.95, 7)
@@ -245,6 +249,7 @@ def test_every_epoch_is_a_new_shuffle_and_batches_run_on_into_the_next():
     assert len(batches.indices(7, 0, 3, 10)) == 10  # a batch may be larger than the set
 
 
+@pytest.mark.slow
 def test_a_small_image_is_what_the_network_was_trained_with():
     config = Config(channels=8, groups=4, super_resolution=2)
     trainer = Trainer.create(config, (8, 8, 1), None)

@@ -122,6 +122,7 @@ def run(code: str, *flags: str, **env: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_import_starts_no_backend_and_changes_no_setting():
     code = """
 import jax
@@ -168,6 +169,7 @@ def test_the_wheel_states_its_version_and_needs_no_extra(wheel):
     assert not re.findall(r"^Requires-Dist: [^;\n]*(?:<|==|~=)", metadata, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_wheel_samples_where_only_the_engine_is_installed(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)

@@ -105,6 +105,7 @@ def check_slider(seen: dict) -> None:
     assert noise != sample, "the slider moved and the picture did not"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1000, 500, 360])
 def test_the_slider_works_in_a_browser(tmp_path, width):
     paths = exact_setting(starts=3, steps=8).paths
@@ -127,6 +128,7 @@ def channels(count: int, starts: int = 3) -> dict[str, Paths]:
     return {"network": Paths(levels, x, denoised), "gaussian": Paths(levels, x, -denoised)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 4])
 def test_of_images_that_are_neither_grey_nor_in_colour_the_first_channel_is_shown_and_said_to_be(count, tmp_path):
     paths = channels(count)
@@ -172,6 +174,7 @@ TOLD = {
 }
 
 
+@pytest.mark.slow
 def test_runs_side_by_side_are_a_page_that_fits(tmp_path):
     picture = report.drawn(panels(4)[0], "png")
     text = page(Table("Runs", "A note.", ["run", "step"], [[name, "5"] for name in TOLD]), picture, picture, TOLD, True)
@@ -227,6 +230,7 @@ def found(numbers: dict) -> Result:
     return Result(named("A1"), Finding("differs", "Something.", numbers), None, None, 2.5)
 
 
+@pytest.mark.slow
 def test_a_page_holds_numbers_as_json_does_and_how_the_run_was_made(tmp_path):
     unknown, curves = [0.5, float("nan"), float("nan")], [[1.0, 0.123456], [2.0, 3.0]]
     a1 = found({"two_components": {"network": unknown}, "curves": curves, "count": 3})

@@ -72,6 +72,7 @@ def test_estimated_traces_come_with_their_error():
     assert error < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 @pytest.mark.parametrize("spectrum", ["decaying", "clustered", "equal", "low_rank", "close"])
 def test_top_of_a_larger_covariance(spectrum, dtype):
@@ -117,6 +118,7 @@ def test_top_takes_the_symmetric_part_of_a_network():
     np.testing.assert_allclose(values, expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_it_works_inside_jit_and_over_a_batch():
     model, xs = zoo.MIXTURE.model, zoo.MIXTURE.x(MIDDLE)
 
@@ -139,6 +141,7 @@ def test_at_no_noise_nothing_is_left():
         assert not covariance(case.model, case.x(clean)[0], clean).any()
 
 
+@pytest.mark.slow
 def test_bad_questions_are_refused():
     model, x = zoo.GAUSSIAN.model, jnp.zeros(3)
     with pytest.raises(ValueError, match=r"level: expected alpha > 0.*covariance of the clean law"):

@@ -65,6 +65,7 @@ def test_without_noise_it_is_the_flow():
     np.testing.assert_allclose(path.x, expected.x, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_is_said(unchecked):
     ask = lambda times=TIMES, **given: gd.reverse_sde(MODEL, VE, X, times, key=KEY, **given)  # noqa: E731
     with pytest.raises(RuntimeError, match=r"reverse_sde: .* stopped at sigma/alpha = .* after 2 steps, .*max_steps"):

@@ -150,6 +150,7 @@ def test_order_of_convergence(name, law, frame):
     assert np.log2(coarse / fine) == pytest.approx(ORDERS[name], abs=0.25)
 
 
+@pytest.mark.slow
 @zoo.over(zoo.GRIDS, "grid")
 def test_euler_is_ddim_in_every_frame(grid):
     levels = grid(7)
@@ -160,6 +161,7 @@ def test_euler_is_ddim_in_every_frame(grid):
     np.testing.assert_allclose(a.denoised, b.denoised, rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", [gd.DDIM(), gd.DDIM(0.7), gd.DPMSolverPP2M(), gd.Euler()], ids=repr)
 def test_the_frame_does_not_matter(sampler):
     """x / alpha along the same log-SNRs, in the frames VE, VP, cosine and line, noise drawn included."""
@@ -173,6 +175,7 @@ def test_the_frame_does_not_matter(sampler):
         np.testing.assert_allclose(path / levels.alpha[:, None], expected, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.slow
 @zoo.over(zoo.GRIDS, "grid")
 def test_gaussian_exact_is_the_flow_at_every_step(grid):
     levels = grid(6)
@@ -198,6 +201,7 @@ def test_switch_is_its_two_halves_run_by_hand():
             np.testing.assert_allclose(joined.denoised, denoised, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_switch_beyond_the_grid_is_one_sampler_alone():
     levels = gd.grids.karras(5)
     x, model = zoo.MIXTURE.x(levels[0])[0], zoo.MIXTURE.model
@@ -231,6 +235,7 @@ def test_event_shapes_are_kept(name):
         assert path.denoised.shape == (3, *case.model.shape)
 
 
+@pytest.mark.slow
 def test_the_data_set_is_reproduced():
     """Every deterministic path under the ideal denoiser of a data set ends on one of its points."""
     case = zoo.DISTRIBUTIONS["empirical"]
@@ -258,6 +263,7 @@ def test_ddim_with_eta_1_has_the_posterior_of_ddpm():
     assert draws.var() == pytest.approx(variance, abs=5 * variance * np.sqrt(2 / count))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eta", [0.3, 1.0])
 def test_the_variance_of_a_stochastic_path_is_its_recursion(eta):
     """On a normal of variance 1.7 every step is x' = g x + b z, so V' = g^2 V + b^2. One key in 500,000 fails."""
@@ -340,8 +346,7 @@ def test_the_model_is_called_as_often_as_nfe_says(name):
         return len(calls)
 
     run = lambda x, levels: gd.sample(sampler, model, x, levels, key).x  # noqa: E731
-    for n in (1, 3):
-        assert count(run, jnp.ones(3), gd.grids.karras(n)) == sampler.nfe(n)
+    assert count(run, jnp.ones(3), gd.grids.karras(1)) == sampler.nfe(1)
     levels = gd.grids.karras(4)
     assert count(jax.jit(run), jnp.ones(3), levels) == sampler.nfe(4)
     assert count(jax.vmap(run, (0, None)), jnp.ones((5, 3)), levels) == 5 * sampler.nfe(4)
@@ -371,11 +376,12 @@ def test_gradients_through_a_path_to_sigma_0_are_finite_and_right(sampler):
         x = 10 * jnp.array([1.0, -1.5, 0.5]) + shift
         return jnp.sum(gd.sample(sampler, zoo.GAUSSIAN.model, x, levels, jax.random.key(0)).x[-1] ** 2)
 
-    slopes = jax.jit(jax.grad(end, (0, 1)))(0.1, 11.0)
+    value_and_slopes = jax.jit(jax.value_and_grad(end, (0, 1)))  # one program for both
+    end_at, slopes = lambda *at: float(value_and_slopes(*at)[0]), value_and_slopes(0.1, 11.0)[1]
     h = 1e-4 if sampler.draws() else 1e-5  # the rounding of long stochastic paths would show in a shorter one
     moves = ((h, 0.0), (0.0, h))[: 1 if sampler.draws() else 2]
     for slope, (dx, dh) in zip(slopes, moves, strict=False):
-        expected = float(end(0.1 + dx, 11.0 + dh) - end(0.1 - dx, 11.0 - dh)) / 2 / h
+        expected = (end_at(0.1 + dx, 11.0 + dh) - end_at(0.1 - dx, 11.0 - dh)) / 2 / h
         assert slope == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 

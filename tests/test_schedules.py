@@ -50,6 +50,7 @@ def digits():
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "rtol"), [(jnp.float64, 1e-12), (jnp.float32, 2e-6)], ids=["float64", "float32"])
 @pytest.mark.parametrize("name", zoo.SCHEDULES)
 def test_levels_are_those_of_the_publication(name, dtype, rtol):
@@ -115,6 +116,7 @@ def test_sub_variance_preserving_is_the_square():
     np.testing.assert_allclose(below.alpha, preserving.alpha, rtol=1e-14)
 
 
+@pytest.mark.slow
 @zoo.over(zoo.SCHEDULES)
 def test_rates_are_derivatives(case):
     """Against central differences, error O(1e-10) of step 1e-5; between the kinks of a table."""
@@ -156,6 +158,7 @@ def test_a_level_iterates_and_indexes_like_its_arrays():
     assert gd.NoiseLevel(0.0, 1.0).log_snr == -jnp.inf
 
 
+@pytest.mark.slow
 @zoo.over(zoo.SCHEDULES)
 def test_schedules_work_under_jit_and_vmap_as_arguments(case):
     times = jnp.array([0.1, 0.5])

@@ -91,6 +91,7 @@ def objective():
     return gd.EndError.of(MIXTURE, KEY, 32)
 
 
+@pytest.mark.slow
 def test_the_gradient_through_the_sampler_is_that_of_finite_differences(objective):
     levels = gd.grids.karras(4, 0.02)
     coefficients = jnp.linspace(0.1, 0.6, 8).reshape(4, 2)
@@ -111,6 +112,7 @@ def test_the_gradient_through_the_sampler_is_that_of_finite_differences(objectiv
             assert slope.reshape(-1)[i] == pytest.approx(float(up - down) / 2 / h, abs=1e-7, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_ends_of_a_fine_path_are_those_of_the_flow(objective):
     """On a Gaussian the teacher's ends are the closed form's, and the error of a sampler is what it says."""
     law, levels = zoo.GAUSSIAN.model, gd.grids.karras(5)
@@ -124,6 +126,7 @@ def test_the_ends_of_a_fine_path_are_those_of_the_flow(objective):
         assert error(gd.Heun(), levels, law) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [gd.DPMSolverPP2M(), gd.DPMSolverPP3M()])
 def test_coefficients_like_those_of_a_rule_are_the_rule(rule):
     levels, x = gd.grids.karras(6, 0.01, 20.0), jnp.array([10.0, -15.0, 5.0])
@@ -133,6 +136,7 @@ def test_coefficients_like_those_of_a_rule_are_the_rule(rule):
     np.testing.assert_allclose(*paths, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_recipe_with_no_steps_is_its_start():
     start = gd.DPMSolverPP2M(), gd.grids.karras(5, 0.02)
     sampler, levels = gd.optimal_sampler(MIXTURE, 5, key=KEY, start=start, steps=0, paths=8)
@@ -180,6 +184,7 @@ def test_the_cheapest_way_is_that_of_brute_force():
         assert tuple(cheapest(costs, steps, gamma)) == ways[int(np.argmin(totals))]
 
 
+@pytest.mark.slow
 def test_gits_costs_are_what_an_euler_step_misses():
     """Step by step on the teacher's path, in NumPy; and the grid is of the teacher's levels, its ends as asked."""
     fine = gd.grids.karras(6, 0.02, 20.0, final_zero=False)
@@ -198,6 +203,7 @@ def test_gits_costs_are_what_an_euler_step_misses():
         assert np.isin(levels.sigma[: 3 if final_zero else 4], sigma).all()
 
 
+@pytest.mark.slow
 def test_the_bandwidth_is_the_likeliest():
     """Beside a scan in NumPy over the mean log of the kernel sum, written out."""
     x = np.random.default_rng(3).normal(size=(260, 2)) * [1.0, 0.3]

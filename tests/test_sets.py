@@ -41,6 +41,7 @@ def expected_kernel(mean, covariance, bandwidth: float) -> float:
     return bandwidth**size / np.sqrt(np.linalg.det(wide)) * np.exp(-mean @ np.linalg.solve(wide, mean) / 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [0.0, 0.7])
 def test_discrepancies_are_unbiased_and_know_their_error(shift):
     """The mean of 200 values against the closed form between two Gaussians, within 5 of its errors: one seed in
@@ -109,6 +110,7 @@ def test_precision_and_recall_by_hand():
     # around 0.5, 0.6 and 0.7 no ball of two neighbours is wider than 0.2
 
 
+@pytest.mark.slow
 def test_precision_and_recall_by_loops():
     def covered(points, centers, k):
         radii = [sorted(np.linalg.norm(c - other) for other in centers)[k] for c in centers]

@@ -124,6 +124,7 @@ def test_training_does_not_depend_on_the_number_of_devices_and_processes(tmp_pat
     assert "finished" in (tmp_path / "two" / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared_out_is_named():
     done = run([sys.executable, "-m", "training", "train", "--out", "unused", "--batch", "100", "--accumulate", "5"], 8)
     errors = done.communicate()[1]

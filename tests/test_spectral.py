@@ -155,6 +155,7 @@ def test_singular_laws():
     assert np.isfinite(gd.wasserstein2(gd.Euler(), LEVELS[:-1], flat))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

@@ -523,6 +523,7 @@ def test_clipped_and_thresholded_answers():
         np.testing.assert_allclose(wrapped.denoise(jnp.asarray(x), level), x, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_clipped_law_is_only_a_denoiser():
     """Its score is Tweedie's of the clipped answer, not the law's own; the dtype stays."""
     law, level, x = zoo.GAUSSIAN.model, gd.NoiseLevel(0.8, 0.6), jnp.asarray(X[:3])

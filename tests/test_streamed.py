@@ -121,6 +121,7 @@ def test_memory_is_that_of_a_chunk_in_both_directions():
         assert program.compile().memory_analysis().temp_size_in_bytes < 8e6
 
 
+@pytest.mark.slow
 def test_a_compiled_function_never_takes_one_file_for_another(mapped):
     """Arrays are told apart by identity; other x, levels, weights and bandwidths of the same one compile nothing."""
     level, compiled = LEVELS["exploding"], batch._cache_size()

@@ -33,6 +33,7 @@ def test_every_entry_is_the_error_of_its_sampler_on_its_grid():
             assert table.kl[i, j, 0] == pytest.approx(float(gd.kl_divergence(sampler, levels, LOW)), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_equal_angles_win_where_they_are_known_to_be_best():
     """On one mode DDIM ends with std sigma sqrt(lam) / S cos^n(turn / n) from equal angles, and less from any other."""
     grids = {"edm": gd.grids.karras, "log_snr": gd.grids.uniform_log_snr, "angles": even_angles}
@@ -44,6 +45,7 @@ def test_equal_angles_win_where_they_are_known_to_be_best():
         assert table.w2[0, 2, k] == pytest.approx(np.sqrt(2) - std, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_budgets_that_hold_no_step_are_nan_and_saved_calls_are_used():
     five = gd.LinearMultistep(jnp.zeros((5, 1)))
     samplers = {"five": five, "afs": gd.AFS(gd.DDIM()), "two_calls": gd.Heun()}

@@ -1,10 +1,12 @@
 """Settings: every bad value is named with its cure; presets; what may change on an existing run."""
 
 import dataclasses
+import warnings
 
 import pytest
 
 from training.config import CADENCE, PRESETS, Config, differences, preset
+from training.step import Trainer
 
 BAD = [
     ("data", ""),
@@ -108,6 +110,13 @@ def test_settings_that_exclude_each_other_are_named():
         Config(schedule="cosine", schedule_parameters=(0.1,))
     with pytest.raises(ValueError, match=r"^sigma_min: expected less than sigma_max"):
         Config(sigma_min=2.0, sigma_max=1.0)
+
+
+def test_a_schedule_that_changes_nothing_is_told():
+    with pytest.warns(UserWarning, match=r"^schedule: 'flow' changes nothing with levels 'log-normal'.*uniform-time"):
+        Trainer.create(Config(data="toy-ring", schedule="flow"), (2,), None)
+    with warnings.catch_warnings(action="error"):
+        Trainer.create(Config(data="toy-ring", schedule="flow", levels="uniform-time"), (2,), None)
 
 
 def test_a_cosine_fixes_the_last_step_and_a_measured_scale_may_stay_unsaid():

@@ -437,6 +437,7 @@ def test_guided_samples_are_those_of_the_guided_denoiser(tmp_path, capsys):
         assert np.abs(file["samples"] - draw.samples(model, 2, gd.Heun(), levels, 0, told=model.given(4))).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_a_trained_network_is_the_one_that_is_loaded(tmp_path):
     """Also of a run whose products are rounded while it trains: it is asked in float32 either way."""
     config = dataclasses.replace(TINY, steps=1, dtype="bfloat16")

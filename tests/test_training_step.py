@@ -60,6 +60,7 @@ def test_average_of_constant_weights_is_those_weights_and_decay_has_its_ceiling(
     np.testing.assert_array_equal(average(params, params, jnp.int32(5), 0.9)["w"], params["w"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_everything_stays_float32_and_the_step_counts(dtype):
     states, _ = advance(dataclasses.replace(TINY, dtype=dtype), 4)
@@ -111,6 +112,7 @@ def test_learning_rate_falls_as_a_cosine_to_zero_or_stays():
     np.testing.assert_allclose([float(learning_rate(constant, n)) for n in (4, 10**6)], [1, 2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1e-3, 10.0])
 def test_updates_are_adam_of_clipped_gradients_with_decoupled_decay(size):
     """Two steps, in NumPy: Loshchilov & Hutter, arXiv 1711.05101, algorithm 2."""

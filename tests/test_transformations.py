@@ -29,6 +29,7 @@ def objects() -> dict:
     return zoo.SCHEDULES | zoo.SAMPLERS | {name: case.model for name, case in zoo.DISTRIBUTIONS.items()}
 
 
+@pytest.mark.slow
 @zoo.over(objects())
 def test_every_object_is_a_pytree_of_arrays(case):
     """It survives a flattening and a map, so that it can be an argument, a carry, a checkpoint, a stack."""
@@ -176,6 +177,7 @@ def test_the_count_of_compilations_can_fail():
         jax.jit(lambda x: x + np.random.default_rng().normal())(jnp.ones(3))
 
 
+@pytest.mark.slow
 def test_a_level_is_the_same_to_jit_however_it_was_made():
     """From Python numbers, from arrays, from a grid or from a schedule: one compilation serves all."""
     x, model = jnp.ones(3), zoo.GAUSSIAN.model

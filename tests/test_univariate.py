@@ -253,6 +253,7 @@ def test_wrong_laws_are_refused():
         gd.Separable(jnp.zeros((2, 3)), -jnp.ones((2, 3)))
 
 
+@pytest.mark.slow
 def test_a_second_call_compiles_nothing():
     count = 0
 

@@ -54,6 +54,7 @@ class Counted(gd.Denoiser):
         return self.gaussian.denoise(x, level)
 
 
+@pytest.mark.slow
 def test_a_gaussian_network_is_explained_by_its_twin_and_by_nothing_else(points):
     explained = explain.Explainer(*points, sigma_data=1.0)(gd.Gaussian.from_samples(points[0]))
     for part in ("denoiser", "score"):

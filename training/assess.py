@@ -78,7 +78,7 @@ def assess(
         "levels": lambda: evaluate.table(model, gaussian(), data.train_rows, data.held_out_rows, config)
     }
     if asked.likelihoods:
-        tables["likelihood"] = lambda: likelihood(model, gaussian(), data, asked)
+        tables["likelihood"] = lambda: likelihood(model, gaussian(), data, config, asked)
     if asked.samples:
         learned = (lambda: [classifier().features]) if recognisable else list
         tables["quality"] = lambda: compare(model, data, config, learned(), extra, asked)
@@ -103,10 +103,12 @@ def beside(data: Dataset) -> gd.Gaussian:
     return gd.Gaussian.from_samples(train, rank=min(MOST_MODES, train[0].size))
 
 
-def likelihood(model: LearnedDenoiser, gaussian: gd.Gaussian, data: Dataset, asked: Questions) -> dict[str, Any]:
-    """Bound the likelihood of some held-out samples, of the network and of the Gaussian."""
+def likelihood(
+    model: LearnedDenoiser, gaussian: gd.Gaussian, data: Dataset, config: Config, asked: Questions
+) -> dict[str, Any]:
+    """Bound the likelihood of some held-out samples, of the network and of the Gaussian, from the run's sigma_max."""
     x = data.held_out_rows[spread(len(data.held_out_rows), asked.likelihoods)]
-    convention = likelihoods.Convention.of(data.train_rows[spread(len(data.train_rows), MOST_FITTED)])
+    convention = likelihoods.Convention.of(data.train_rows[spread(len(data.train_rows), MOST_FITTED)], config.sigma_max)
     exact = x[0].size <= asked.probes
     options: Any = {"probes": None if exact else asked.probes, "steps": asked.chain, "seed": asked.seed}
     models: dict[str, gd.Denoiser] = {"network": model, "gaussian": gaussian}

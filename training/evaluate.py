@@ -19,6 +19,8 @@ from . import devices
 from .config import Config
 from .data import Rows, spread
 
+LEAST, MOST = 0.02, 20.0  # sigma: below, there is nothing to remove, and above nothing to see
+
 
 @eqx.filter_jit
 def errors(
@@ -40,12 +42,14 @@ def table(
 ) -> dict[str, Any]:
     """Return the number of samples of each part, at most `most`, and "rows", one for each noise scale.
 
+    The scales are 13, even in log sigma, from 0.02 to 20 or in the part of it that the run is for.
+
     A row: sigma; the mean errors of the model on `train` and on `held_out`, and of the Gaussian, the best affine
     denoiser of the data that it was fitted to, on the same noisy held-out samples, each as [mean, standard error]; and
     the held-out EDM loss, which is 1, for data of mean 0, where the model is no better than the best constant times x.
     A held-out error above the training error is memory of the training set.
     """
-    sigmas = jnp.geomspace(0.02, 20.0, 13, dtype=jnp.float32)
+    sigmas = jnp.geomspace(*_ends(config), 13, dtype=jnp.float32)
     parts = [jnp.asarray(x[spread(len(x), most)]) for x in (train, held_out)]
     asked = {"train": (model, parts[0]), "held_out": (model, parts[1]), "gaussian": (gaussian, parts[1])}
     key = jax.random.key(0)
@@ -56,6 +60,12 @@ def table(
         loss = float(found["held_out"][i].mean() * weigh(gd.NoiseLevel(1.0, sigma)))
         rows.append({"sigma": sigma, **{name: _mean(each[i]) for name, each in found.items()}, "loss": loss})
     return {"samples": {"train": len(parts[0]), "held_out": len(parts[1])}, "rows": rows}
+
+
+def _ends(config: Config) -> tuple[float, float]:
+    """The least and the largest sigma of the table; all of the run's where it is for others."""
+    low, high = max(LEAST, config.sigma_min), min(MOST, config.sigma_max)
+    return (low, high) if low < high else (config.sigma_min, config.sigma_max)
 
 
 def _mean(errors: np.ndarray) -> list[float | None]:

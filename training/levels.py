@@ -8,6 +8,7 @@ On the straight path of flow matching a log-normal sigma / alpha is a logit-norm
 2403.03206).
 """
 
+import warnings
 from collections.abc import Callable
 
 import jax
@@ -69,6 +70,16 @@ def check_reach(config: Config) -> None:
         raise ValueError(
             f"schedule_parameters: expected betas that reach sigma / alpha = {most:.3g}, got ones that end at "
             f"{end:.3g}; lower {cure}, or give a larger last beta or count"
+        )
+
+
+def warn_of_schedule(config: Config) -> None:
+    """Warn of a schedule that was chosen where it decides nothing."""
+    if config.levels != "uniform-time" and config.schedule != Config.schedule:
+        warnings.warn(
+            f"schedule: {config.schedule!r} changes nothing with levels {config.levels!r}, which do not depend on it; "
+            "add --levels uniform-time",
+            stacklevel=2,
         )
 
 

@@ -22,7 +22,6 @@ import gaussdiff as gd
 from . import devices
 from .data import spread
 
-SIGMA_MAX = 80.0
 SIGMA_MIN = 0.01  # of data without bins
 TOLERANCE = 1e-4  # of the flow, on nats per number
 BATCH = 32  # solves at a time
@@ -30,16 +29,17 @@ BATCH = 32  # solves at a time
 
 @dataclass(frozen=True)
 class Convention:
-    """What is bounded: in how many bins from -1 to 1 the data come (None: a density), and the last level s."""
+    """What is bounded: in how many bins from -1 to 1 the data come (None: a density), the last level and the first."""
 
     bins: int | None
     sigma_min: float
+    sigma_max: float
 
     @classmethod
-    def of(cls, x: np.ndarray) -> "Convention":
+    def of(cls, x: np.ndarray, sigma_max: float) -> "Convention":
         """Read the bins off the data; s is a quarter of the gap between two, or 0.01 without bins."""
         bins = count_bins(x)
-        return cls(bins, SIGMA_MIN if bins is None else 0.5 / (bins - 1))
+        return cls(bins, SIGMA_MIN if bins is None else 0.5 / (bins - 1), sigma_max)
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,11 @@ def measure(
     Where the flow of a sample cannot be solved, its row says so; the chain is there all the same.
     """
     keys = jax.random.split(jax.random.key(seed), len(x))
-    inputs, sigma = (model, jnp.asarray(x), keys), jnp.asarray(convention.sigma_min, x.dtype)
-    levels = gd.grids.uniform_log_snr(steps, convention.sigma_min, SIGMA_MAX, final_zero=False)
+    inputs, ends = (model, jnp.asarray(x), keys), (convention.sigma_min, convention.sigma_max)
+    levels = gd.grids.uniform_log_snr(steps, *ends, final_zero=False)
     chain = _summary("chain", chain_bounds(*inputs, levels, convention.bins), x[0].size)
     try:
-        flow = _summary("flow", flow_bounds(*inputs, sigma, convention.bins, probes), x[0].size)
+        flow = _summary("flow", flow_bounds(*inputs, jnp.asarray(ends, x.dtype), convention.bins, probes), x[0].size)
     except RuntimeError as error:
         if "stopped short" not in str(error):
             raise
@@ -108,11 +108,15 @@ def flow_bounds(
     model: gd.Denoiser,
     x: Float[Array, "n *event"],
     keys: PRNGKeyArray,
-    sigma: Array,
+    ends: Float[Array, "2"],
     bins: int | None = None,
     probes: int | None = None,
 ) -> Float[Array, " n"]:
-    """Return the bound of each sample by the flow, from one y; exact traces, or that many probes for each."""
+    """Return the bound of each sample by the flow, from one y, between the least and the largest sigma in `ends`.
+
+    Exact traces, or that many probes for each.
+    """
+    sigma, sigma_max = ends
     level = gd.NoiseLevel(1.0, sigma)
 
     def one(inputs: tuple[Array, PRNGKeyArray]) -> Array:
@@ -123,7 +127,7 @@ def flow_bounds(
             gd.VarianceExploding(),
             y,
             start=sigma,
-            end=SIGMA_MAX,
+            end=sigma_max,
             rtol=TOLERANCE,
             atol=TOLERANCE,
             probes=probes,

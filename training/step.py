@@ -152,6 +152,7 @@ class Trainer(NamedTuple):
 def _check(config: Config, shape: tuple[int, ...]) -> None:
     parts.of(config, shape)
     levels.check_reach(config)
+    levels.warn_of_schedule(config)
     if config.flip and len(shape) != 3:
         raise ValueError(f"flip: expected images (H, W, C), got samples of shape {shape}; drop --flip")
     factor = config.super_resolution

@@ -19,6 +19,7 @@ import gaussdiff as gd
 from analysis import patches
 from analysis.bootstrap import Interval, extreme, interval
 from analysis.compare import follow
+from analysis.controls import as_well
 from analysis.experiment import Experiment, Finding, NotMeasuredError, judged
 from analysis.setting import Setting
 from analysis.style import COLORS, LINES, NAMES, noise_axes, panels
@@ -34,7 +35,7 @@ class Record:
 
     sigma (n+1,); unit: the data's variance per entry; largest: its largest standard deviation along a direction.
     variances (K,); score, solver, total (B, K): the squared errors of the ends' coefficients along the components.
-    no_patches: why the patches were left out, "" where they were not.
+    controls: {control: (B, n)}, as denoised. no_patches: why the patches were left out, "" where they were not.
     """
 
     sigma: np.ndarray
@@ -46,6 +47,7 @@ class Record:
     score: np.ndarray
     solver: np.ndarray
     total: np.ndarray
+    controls: dict[str, np.ndarray]
     no_patches: str
 
 
@@ -80,6 +82,7 @@ def measure(setting: Setting) -> Record:
         score=score,
         solver=(solver_gap(sampler, setting.levels, kept) * begun) ** 2,
         total=total,
+        controls={name: _apart(path.denoised, network.denoised) for name, path in setting.control_paths.items()},
         no_patches=patches.too_dear(setting.data.train) if setting.is_image else "",
     )
 
@@ -107,6 +110,8 @@ def find(record: Record) -> Finding:
     finest = min((name for name in FINER if name in ends), key=lambda name: ends[name].value)
     nearer = _nearer(record, finest)
     close, finer = early["nearest"].high <= KNOWN and early["beyond"].high <= CLOSE, nearer.low > 0
+    knowing_less = {name: early_errors(record, apart)["beyond"] for name, apart in _know_less(record).items()}
+    alike = [name for name, beyond in knowing_less.items() if close and beyond.high <= CLOSE]
     parts = {
         name: float(getattr(record, name).mean(0).sum() / record.variances.sum())
         for name in ("score", "solver", "total")
@@ -116,9 +121,9 @@ def find(record: Record) -> Finding:
         f"All distances are squared, per entry, in variances of the data. At noise scales above the data's largest "
         f"deviation, {record.largest:.2g}, the Gaussian's denoised image is at most {early['gaussian']} from the "
         f"network's (95 % interval over starts). The nearest twin there is at most {early['nearest']} away, and the "
-        f"Gaussian is at most {early['beyond']} farther than it. The samples end this far from the network's: "
-        f"{listed}. Of what separates the Gaussian's exact samples from the network's, the solver makes "
-        f"{parts['solver']:.2g} and the score {parts['score']:.2g}.{record.no_patches}"
+        f"Gaussian is at most {early['beyond']} farther than it.{as_well('stay as near there', alike)} The samples end "
+        f"this far from the network's: {listed}. Of what separates the Gaussian's exact samples from the network's, "
+        f"the solver makes {parts['solver']:.2g} and the score {parts['score']:.2g}.{record.no_patches}"
     )
     numbers = {
         "sigma": record.sigma.tolist(),
@@ -127,6 +132,7 @@ def find(record: Record) -> Finding:
         "denoised_error": {name: apart.mean(0).tolist() for name, apart in record.denoised.items()},
         "end_error_over_data_variance": {name: list(end) for name, end in ends.items()},
         "early_denoised_error_over_data_variance": {name: list(one) for name, one in early.items()},
+        "early_beyond_nearest_of_controls": {name: list(one) for name, one in knowing_less.items()},
         "nearest_finer_model": finest,
         "nearer_than_gaussian_by": list(nearer),
         "error_of_ends_over_data_variance": parts,
@@ -140,14 +146,19 @@ def find(record: Record) -> Finding:
     )
 
 
-def early_errors(record: Record) -> dict[str, Interval]:
+def _know_less(record: Record) -> dict[str, np.ndarray]:
+    """The denoised distances (B, n) of what knows less than the Gaussian: the controls, and the data's scale alone."""
+    return {"isotropic": record.denoised["isotropic"], **record.controls}
+
+
+def early_errors(record: Record, denoised: np.ndarray | None = None) -> dict[str, Interval]:
     """The largest mean error of denoised images above the largest deviation: "gaussian", "nearest", and "beyond".
 
-    Of the Gaussian, of the twin that is nearest at each scale, and of the first beyond the second; scales and twins
-    are chosen on all starts. Patches, which have fewer paths, are left out.
+    Of the Gaussian, or of the model with these distances (B, n), of the twin that is nearest at each scale, and of the
+    first beyond the second; scales and twins are chosen on all starts. Patches, which have fewer paths, are left out.
     """
     early = record.sigma[:-1] >= record.largest
-    gaussian = record.denoised["gaussian"][:, early] / record.unit
+    gaussian = (record.denoised["gaussian"] if denoised is None else denoised)[:, early] / record.unit
     whole = [apart for apart in record.denoised.values() if len(apart) == len(gaussian)]
     twins = np.stack([apart[:, early] for apart in whole], 1) / record.unit
     place = twins.mean(0).argmin(0)[None, None]

@@ -1,8 +1,8 @@
 """A1: how many dimensions one path has, by principal components of its states, of its steps and of its noise.
 
 In the variance-preserving frame, x / sqrt(1 + sigma^2), where a path keeps its length: with alpha = 1 its start is
-hundreds of times longer than its end, and any path is a line. The Gaussian's share is that of the expected Gram matrix
-E <x_t, x_s> (gd.path_spectrum), which no path was followed for.
+hundreds of times longer than its end, and any path is a line. The Gaussian's shares are those of expected Gram
+matrices, E <x_t, x_s> of the states (gd.path_spectrum) and so for the others, which no path was followed for.
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-import gaussdiff as gd
 from analysis.bootstrap import Interval, interval
 from analysis.compare import Paths
 from analysis.controls import also
 from analysis.experiment import Experiment, Finding, judged
-from analysis.geometry import noise, preserved
+from analysis.geometry import expected_path, noise, preserved
 from analysis.setting import Setting
 from analysis.style import COLORS, NAMES, panels
 
@@ -29,28 +28,21 @@ NEAR = 0.01  # of that share: how far the closed form's may be from it
 
 @dataclass(frozen=True)
 class Record:
-    """shares: {model: {part: (B, 3)}}, the variance in the first 1, 2, 3 components; expected: (3,) of the Gaussian.
+    """shares: {model: {part: (B, 3)}}, the variance in the first 1, 2, 3 components; expected: {part: (3,)}, Gaussian.
 
     controls: the models that learned nothing of the data's order.
     """
 
     shares: dict[str, dict[str, np.ndarray]]
-    expected: np.ndarray
+    expected: dict[str, np.ndarray]
     controls: tuple[str, ...]
 
 
 def measure(setting: Setting) -> Record:
     """The shares of every model's and every control's paths, and the Gaussian's expectation."""
     paths = {**setting.paths, **setting.control_paths}
-    spectrum = np.asarray(gd.path_spectrum(setting.gaussian, preserving(setting.levels)), np.float64)
-    shares = {name: _parts(path) for name, path in paths.items()}
-    return Record(shares, np.cumsum(spectrum / spectrum.sum())[:SHOWN], tuple(setting.controls))
-
-
-def preserving(levels: gd.NoiseLevel) -> gd.NoiseLevel:
-    """The same signal-to-noise ratios with alpha^2 + sigma^2 = 1."""
-    scale = (levels.alpha**2 + levels.sigma**2) ** 0.5
-    return gd.NoiseLevel(levels.alpha / scale, levels.sigma / scale)
+    expected = {part: one[0] for part, one in _parts(expected_path(setting.gaussian, setting.levels)).items()}
+    return Record({name: _parts(path) for name, path in paths.items()}, expected, tuple(setting.controls))
 
 
 def _parts(path: Paths) -> dict[str, np.ndarray]:
@@ -72,18 +64,18 @@ def shares(points: np.ndarray) -> np.ndarray:
 def find(record: Record) -> Finding:
     """Flat where two components hold FLAT of the variance; as the Gaussian's where its share is as near as NEAR."""
     two = {name: _mean(parts["states"][:, 1]) for name, parts in record.shares.items()}
-    network, expected = two["network"], float(record.expected[1])
+    network, expected = two["network"], float(record.expected["states"][1])
     held = {name: (one.value >= FLAT, abs(one.value - expected) <= NEAR) for name, one in two.items()}
-    steps, seen = (_mean(record.shares["network"][part][:, 1]) for part in ("steps", "noise"))
+    steps, seen = (_beside(record, part) for part in ("steps", "noise"))
     others = ", ".join(f"{NAMES[name]} {two[name].value:.3f}" for name in two if name != "network")
     found = (
         f"Two components hold {network} of a path's variance (mean over paths, 95 % interval), {expected:.3f} in the "
         f"Gaussian's closed form; {others}. Of the steps between states two hold {steps}, of the noise that is seen on "
-        f"the way {seen} (Gaussian {_second(record, 'steps'):.3f} and {_second(record, 'noise'):.3f})."
+        f"the way {seen}."
         f"{also(PASSED, held, record.controls)}"
     )
     numbers = {
-        "expected_share": record.expected.tolist(),
+        "expected_share": {part: one.tolist() for part, one in record.expected.items()},
         "two_components": {name: list(one) for name, one in two.items()},
         "share": {
             name: {part: values.mean(0).tolist() for part, values in parts.items()}
@@ -93,9 +85,9 @@ def find(record: Record) -> Finding:
     return judged(dict(zip(NAMED, held["network"], strict=True)), found, numbers)
 
 
-def _second(record: Record, part: str) -> float:
-    """The share in two components of a part of the Gaussian's own paths."""
-    return float(record.shares["gaussian"][part][:, 1].mean())
+def _beside(record: Record, part: str) -> str:
+    """The share in two components of a part of the network's paths, and the closed form's."""
+    return f"{_mean(record.shares['network'][part][:, 1])} (closed form {record.expected[part][1]:.3f})"
 
 
 def _mean(values: np.ndarray) -> Interval:
@@ -113,7 +105,8 @@ def draw(record: Record) -> Figure:
             axis.bar(left, 1 - parts[part].mean(0), width, color=COLORS[name], label=label)
         axis.set(xticks=range(SHOWN), xticklabels=range(1, SHOWN + 1), xlabel="components kept", title=part)
         axis.set(yscale="log", ylim=(1e-6, 1))
-    axes[0].plot(range(SHOWN), 1 - record.expected, "k_", ms=18, label="closed form")
+        label = "closed form" if axis is axes[0] else None
+        axis.plot(range(SHOWN), 1 - record.expected[part], "k_", ms=18, label=label)
     axes[0].set_ylabel("variance left out (share)")
     figure.suptitle(f"Two components leave out {1 - record.shares['network']['states'][:, 1].mean():.1%} of a path")
     figure.legend(loc="outside lower center", ncols=5, frameon=False)

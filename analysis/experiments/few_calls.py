@@ -2,8 +2,9 @@
 
 The W2 of a solver's law to the Gaussian of the data (gd.wasserstein2) needs no network, no noise and no samples. Two
 solvers on one grid, at as many calls, are in the right order where the one of less W2 also ends nearer to the network's
-fine solution. The last row of the published table, iPNDM on the grid of GITS, is told beside iPNDM on EDM's grid (D9
-judges grids). docs/ranking.md has many more solvers and grids, on a network that was trained longer.
+fine solution. The W2 to the isotropic Gaussian, which knows the scale of the data alone, is the control. The last row
+of the published table, iPNDM on the grid of GITS, is told beside iPNDM on EDM's grid (D9 judges grids).
+docs/ranking.md has many more solvers and grids, on a network that was trained longer.
 """
 
 from collections.abc import Callable
@@ -17,10 +18,12 @@ import gaussdiff as gd
 from analysis import ends
 from analysis.bootstrap import Interval, interval
 from analysis.compare import rank_correlation
+from analysis.controls import as_well
 from analysis.experiment import Experiment, Finding, judged
 from analysis.experiments.time_grids import gits
 from analysis.setting import Setting
 from analysis.style import panels, plain_numbers
+from training import explain
 
 SAMPLERS = {"Euler": gd.Euler(), "iPNDM-4": gd.IPNDM(4), "UniPC-3": gd.UniPC(3), "DPM++3M": gd.DPMSolverPP3M()}
 COLORS = dict(zip(SAMPLERS, ("#999999", "#0072b2", "#e69f00", "#009e73"), strict=True))
@@ -37,19 +40,21 @@ PUBLISHED = {
 }
 ON_GITS = "iPNDM-4"  # the solver that was published on the grid of GITS too, with FID by calls
 PUBLISHED_GITS = {5: 8.4, 6: 4.9, 8: 3.2, 10: 2.5}
+PARTS = ("apart", "frechet", "w2", "w2_isotropic", "published")  # of Row, but for the calls
 SHARE = 0.75  # of the pairs in the right order: half would be so by chance
 
 
 @dataclass(frozen=True)
 class Row:
     """Of one sampler at each number of calls (k,): squared distances to the fine solution (k, B), and, each (k,),
-    Frechet distances, the exact W2 on the Gaussian and the published FID.
+    Frechet distances, the exact W2 on the Gaussian and on the isotropic one, and the published FID.
     """
 
     calls: np.ndarray
     apart: np.ndarray
     frechet: np.ndarray
     w2: np.ndarray
+    w2_isotropic: np.ndarray
     published: np.ndarray
 
 
@@ -64,6 +69,7 @@ class Record:
     apart: np.ndarray
     frechet: np.ndarray
     w2: np.ndarray
+    w2_isotropic: np.ndarray
     published: np.ndarray
     gits: Row
 
@@ -74,19 +80,20 @@ def measure(setting: Setting) -> Record:
     edm = [gd.grids.karras(n, sigma_max=top) for n in calls]
     rows = [_row(setting, name, dict(zip(calls, edm, strict=True)), PUBLISHED[name]) for name in SAMPLERS]
     some, make = [n for n in calls if n in PUBLISHED_GITS], gits(setting, setting.network)
-    stacked = {part: np.stack([getattr(row, part) for row in rows]) for part in ("apart", "frechet", "w2", "published")}
+    stacked = {part: np.stack([getattr(row, part) for row in rows]) for part in PARTS}
     return Record(np.array(calls), **stacked, gits=_row(setting, ON_GITS, {n: make(n) for n in some}, PUBLISHED_GITS))
 
 
 def _row(setting: Setting, name: str, grids: dict[int, gd.NoiseLevel], published: dict[int, float]) -> Row:
     sampler, extract = SAMPLERS[name], setting.features.extract
-    target = extract(setting.data.held_out)
+    target, isotropic = extract(setting.data.held_out), explain.isotropic(setting.data.train)
     found = [ends.ends(sampler, setting.network, setting.few, grid) for grid in grids.values()]
     return Row(
         calls=np.array(list(grids)),
         apart=np.array([ends.apart(x, setting.fine_ends) for x in found]),
         frechet=np.array([gd.metrics.frechet_distance(extract(x), target) for x in found]),
         w2=np.array([ends.gaussian_error(sampler, grid, setting.gaussian) for grid in grids.values()]),
+        w2_isotropic=np.array([ends.gaussian_error(sampler, grid, isotropic) for grid in grids.values()]),
         published=np.array([published[n] for n in grids]),
     )
 
@@ -100,15 +107,20 @@ def in_order(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def find(record: Record) -> Finding:
     """The shares of pairs in the order of W2 and in the published order, with intervals over the starts."""
     distance, starts = np.sqrt(record.apart.mean(-1)), np.moveaxis(record.apart, -1, 0)
-    by_w2, by_fid = (interval(_shared_order(other), starts) for other in (record.w2, record.published))
+    by_w2, by_scale, by_fid = (
+        interval(_shared_order(other), starts) for other in (record.w2, record.w2_isotropic, record.published)
+    )
     rank = interval(lambda rows: rank_correlation(record.w2.ravel(), np.sqrt(rows.mean(0)).ravel()), starts)
     names = list(SAMPLERS)
     best = ", ".join(f"{names[int(distance[:, k].argmin())]} at {n}" for k, n in enumerate(record.calls))
     guess = ", ".join(f"{names[int(record.w2[:, k].argmin())]} at {n}" for k, n in enumerate(record.calls))
     beside = _beside(record)
+    known, as_published = by_w2.value >= SHARE, by_fid.value >= SHARE
+    alike = ["isotropic"] if known and by_scale.value >= SHARE else []
     found = (
         f"Of all pairs of solvers at one number of calls the exact W2 on the Gaussian orders {by_w2} as the distance "
-        f"to the network's fine solution does, the published FID {by_fid} (shares; half is chance). The rank "
+        f"to the network's fine solution does, that on the isotropic Gaussian {by_scale}, the published FID {by_fid} "
+        f"(shares; half is chance).{as_well('order them', alike, 'more of the data than their scale')} The rank "
         f"correlation of W2 and distance over all {distance.size} is {rank}. Intervals are over the starts: that "
         f"{len(names)} solvers are few is not in them. Nearest on the network: {best} calls; by W2: {guess}."
         f"{_of_gits(record, beside)}"
@@ -118,8 +130,10 @@ def find(record: Record) -> Finding:
         "distance": dict(zip(names, distance.tolist(), strict=True)),
         "frechet": dict(zip(names, record.frechet.tolist(), strict=True)),
         "w2_on_the_gaussian": dict(zip(names, record.w2.tolist(), strict=True)),
+        "w2_on_the_isotropic": dict(zip(names, record.w2_isotropic.tolist(), strict=True)),
         "published_fid_cifar10": dict(zip(names, record.published.tolist(), strict=True)),
         "pairs_in_order_of_w2": list(by_w2),
+        "pairs_in_order_of_w2_isotropic": list(by_scale),
         "pairs_in_published_order": list(by_fid),
         "pairs_of_frechet_in_order_of_w2": float(in_order(record.w2, record.frechet).mean()),
         "rank_correlation_w2_distance": list(rank),
@@ -132,7 +146,6 @@ def find(record: Record) -> Finding:
             "published_fid_cifar10": record.gits.published.tolist(),
         },
     }
-    known, as_published = by_w2.value >= SHARE, by_fid.value >= SHARE
     return judged({"the order by the exact W2": known, "the order by published FID": as_published}, found, numbers)
 
 
@@ -144,8 +157,7 @@ def _shared_order(other: np.ndarray) -> Callable[[np.ndarray], float]:
 def _on_edm(record: Record) -> Row:
     """The row of ON_GITS on EDM's grid, at the calls that there are on the grid of GITS."""
     i, kept = list(SAMPLERS).index(ON_GITS), np.isin(record.calls, record.gits.calls)
-    parts = (one[i][kept] for one in (record.apart, record.frechet, record.w2, record.published))
-    return Row(record.calls[kept], *parts)
+    return Row(record.calls[kept], *(getattr(record, part)[i][kept] for part in PARTS))
 
 
 def _beside(record: Record) -> list[Interval]:

@@ -18,8 +18,7 @@ from analysis.bootstrap import Interval, interval
 from analysis.compare import Paths
 from analysis.controls import also
 from analysis.experiment import Experiment, Finding, judged
-from analysis.experiments.dimension import preserving
-from analysis.geometry import flat, noise, preserved, rms
+from analysis.geometry import flat, noise, preserved, preserving, rms
 from analysis.setting import Setting
 from analysis.style import NAMES, model_curves, noise_axes, panels
 

@@ -1,9 +1,8 @@
 """D8: the shape that all paths share: a bow of two directions beside the chord, whatever the image.
 
 alpha = 1. Beside its chord, from start to end, a path is written in the two directions that hold most of the rest; the
-paths are turned onto each other there (orthogonal Procrustes, no scaling). A path of a Gaussian has S_k z_k along its
-modes with z_k conserved, and sums over many modes hardly depend on z: the path with all z_k = 1, which has the expected
-Gram matrix, is the shape that all paths should have. How fast a path turns and twists follows from derivatives
+paths are turned onto each other there (orthogonal Procrustes, no scaling). The Gaussian's path that has the expected
+Gram matrix is the shape that all paths should have. How fast a path turns and twists follows from derivatives
 in sigma, of which dx/dsigma = (x - D) / sigma is known without differences, G their Gram matrices:
 
     turning = sigma |x'| curvature, curvature = sqrt(det G2) / |x'|^3;    twist = sigma |x'| sqrt(det G3) / det G2
@@ -13,16 +12,14 @@ in radians per unit of log sigma: curvature and torsion, free of the path's leng
 
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-import gaussdiff as gd
 from analysis.bootstrap import Interval, interval
 from analysis.compare import Paths
 from analysis.controls import as_well
 from analysis.experiment import Experiment, Finding, NotMeasuredError, judged
-from analysis.geometry import noise, off_chord
+from analysis.geometry import expected_path, noise, off_chord
 from analysis.setting import Setting
 from analysis.style import COLORS, LINES, NAMES, noise_axes, panels
 
@@ -59,15 +56,14 @@ class Record:
 
 def measure(setting: Setting) -> Record:
     """Shape, turning and twist of every model's and every control's paths, and the closed form's."""
-    variances = setting.gaussian.variances
-    if variances.size < 2:
+    if setting.gaussian.variances.size < 2:
         raise NotMeasuredError("Data of one number have no direction beside the chord. Take data of two or more.")
     if len(setting.levels) < 4:
         raise NotMeasuredError(f"Turning takes 3 noise levels before 0, the grid has {len(setting.levels) - 1}.")
-    std = np.asarray(jax.vmap(gd.marginal_std, in_axes=(None, 0))(variances, setting.levels), np.float64)
-    expected = shape(Paths(setting.sigma, std[None], (np.asarray(variances, np.float64) / std[:-1])[None]))
+    path = expected_path(setting.gaussian, setting.levels)
+    expected = shape(path)
     depth = np.linalg.norm(expected.beside[0])
-    if depth <= ROUNDING * np.linalg.norm(std[0] - std[-1]):
+    if depth <= ROUNDING * np.linalg.norm(path.x[0, 0] - path.x[0, -1]):
         raise NotMeasuredError(
             "All variances of the data are equal: the closed form's path is straight, without shape."
         )

@@ -2,8 +2,9 @@
 
 GITS takes the grid on which Euler steps leave a model's own paths least (gd.gits_grid). The Gaussian of the data and
 the data set, smoothed by the bandwidth of the highest held-out likelihood, have paths too, which need no network; and
-for the Gaussian the grid of least exact W2 is known (gd.optimal_grid). Each grid is judged on the network with the same
-sampler, iPNDM of order 4, at as many calls, and by the exact W2 on the Gaussian.
+for the Gaussian the grid of least exact W2 is known (gd.optimal_grid). The grid of the isotropic Gaussian's paths,
+which know the scale of the data alone, is the control. Each grid is judged on the network with the same sampler, iPNDM
+of order 4, at as many calls, and by the exact W2 on the Gaussian.
 """
 
 from collections.abc import Callable
@@ -16,15 +17,19 @@ import gaussdiff as gd
 from analysis import ends, recipe
 from analysis.bootstrap import interval
 from analysis.compare import rank_correlation
+from analysis.controls import as_well
 from analysis.experiment import Experiment, Finding, judged
 from analysis.setting import Setting
 from analysis.style import NOISE_AXIS, panels
+from training import explain
 
 SAMPLER = gd.IPNDM(4)
 CALLS, ALL_CALLS = (5, 8), (5, 6, 8, 10)
 PATHS = 64  # of a teacher
 USUAL = "EDM, rho = 7"
 OWN, TWINS = "GITS, network", ("GITS, data set", "GITS, Gaussian")
+CONTROL = "GITS, isotropic"  # whose paths know the scale of the data alone
+COLORS = "#111111", "#999999", "#cc79a7", "#009e73", "#0072b2", "#56b4e9", "#e69f00"
 POINTS = 2000  # samples that stand for the data set
 
 
@@ -67,6 +72,7 @@ def _makes(setting: Setting) -> dict[str, Callable[[int], gd.NoiseLevel]]:
         OWN: gits(setting, setting.network),
         "GITS, data set": gits(setting, law),
         "GITS, Gaussian": gits(setting, setting.gaussian),
+        CONTROL: gits(setting, explain.isotropic(setting.data.train)),
         "least W2, Gaussian": lambda n: gd.optimal_grid(
             setting.gaussian, SAMPLER, n, sigma_max=top, steps=100, tries=1
         ),
@@ -88,6 +94,7 @@ def find(record: Record) -> Finding:
     }
     wins = {name: all(ratio.high < 1 for ratio in found) for name, found in ratios.items()}
     own, transferred = wins[OWN], any(wins[name] for name in TWINS)
+    alike = ["isotropic"] if wins[CONTROL] and (own or transferred) else []
     distances = {name: [ends.root_mean(row) for row in rows] for name, rows in record.apart.items()}
     agreement = rank_correlation(
         np.concatenate(list(record.w2.values())), np.concatenate([np.array(d) for d in distances.values()])
@@ -98,11 +105,12 @@ def find(record: Record) -> Finding:
         name: [str(n) for n, one in zip(record.calls, found, strict=True) if one.high < 1]
         for name, found in ratios.items()
     }
-    nearer = "; ".join(f"“{name}” at {', '.join(won[name]) or 'none'}" for name in (OWN, *TWINS))
+    nearer = "; ".join(f"“{name}” at {', '.join(won[name]) or 'none'}" for name in (OWN, *TWINS, CONTROL))
     found = (
         f"At {record.calls[k]} calls of iPNDM the distance to the fine solution, as a share of that on EDM's grid "
         f"({distances[USUAL][k]:.3g}): {each}. Of {', '.join(map(str, record.calls))} calls these grids of GITS "
         f"are nearer than EDM's, with the whole interval: {nearer}."
+        f"{as_well('beat it at all', alike, 'more of the data than their scale')}"
     )
     numbers = {
         "calls": record.calls.tolist(),
@@ -122,14 +130,14 @@ def _ratio(a: np.ndarray, b: np.ndarray) -> float:
 def draw(record: Record) -> Figure:
     """Left: where the grids put their levels. Right: how far they end from the fine solution."""
     figure, (left, right) = panels(2, width=5.2)
-    colors = dict(zip(record.grids, ("#111111", "#999999", "#cc79a7", "#009e73", "#0072b2", "#e69f00"), strict=True))
+    colors = dict(zip(record.grids, COLORS, strict=True))
     k = len(record.calls) - 1
     for row, (name, grids) in enumerate(record.grids.items()):
         levels = grids[k][grids[k] > 0]
         left.plot(levels, np.full(len(levels), -row), "o-", ms=4, lw=0.8, color=colors[name])
         distances = [ends.root_mean(squares) for squares in record.apart[name]]
-        at = np.arange(len(record.calls)) + (row - (len(record.grids) - 1) / 2) * 0.13
-        right.bar(at, distances, 0.12, color=colors[name])
+        at = np.arange(len(record.calls)) + (row - (len(record.grids) - 1) / 2) * 0.12
+        right.bar(at, distances, 0.11, color=colors[name])
     left.set(xscale="log", xlabel=NOISE_AXIS, title=f"the levels above 0 for {record.calls[k]} calls")
     left.set(yticks=-np.arange(len(record.grids)), yticklabels=list(record.grids))
     left.invert_xaxis()
