@@ -1,6 +1,7 @@
 """The measuring code, on models whose answers are known, and the report it makes of a real run."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -120,7 +121,9 @@ def test_rank_correlation_of_equal_values_is_scipy_s():
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=1500)
+    env = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=1"}  # new emitters compile networks faster
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env, timeout=1500)
 
 
 SMALL = ("--channels", "16", "--blocks", "1", "--batch", "64")

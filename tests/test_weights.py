@@ -101,7 +101,7 @@ def test_a_file_cut_anywhere_is_an_error(file, tmp_path):
     for length in range(0, len(content), 61):
         cut.write_bytes(content[:length])
         with pytest.raises(
-            ValueError, match=r"path: .*cut.safetensors is no whole safetensors file .*; export it again"
+            ValueError, match=r"path \(--run\): .*cut.safetensors is no whole safetensors file .*; export it again"
         ):
             training.load(cut)
 

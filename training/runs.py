@@ -28,7 +28,7 @@ def open_run(path: str | Path) -> checkpoint.Checkpoint:
     found = _read(where) if (where / "manifest.json").exists() else checkpoint.latest(where)
     if found is None:
         raise FileNotFoundError(
-            f"path: expected the folder of a run or a file of weights, got {where}, which holds no checkpoint; "
+            f"path (--run): expected the folder of a run or a file of weights, got {where}, which holds no checkpoint; "
             f"make one with: python -m training train --out {path}"
         )
     return found
@@ -38,7 +38,7 @@ def _read(where: Path) -> checkpoint.Checkpoint:
     try:
         return checkpoint.read(where)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"path: {where} is damaged ({error}); take another checkpoint of the run") from error
+        raise ValueError(f"path (--run): {where} is damaged ({error}); take another checkpoint of the run") from error
 
 
 def load_config(path: str | Path) -> Config:

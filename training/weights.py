@@ -43,10 +43,10 @@ def read(path: Path) -> Checkpoint:
             facts = json.loads((file.metadata() or {}).get("gaussdiff", '{"format": "none"}'))
             if facts["format"] != FORMAT:
                 raise ValueError(
-                    f"path: expected weights of format {FORMAT} as `python -m training export` writes them, got "
+                    f"path (--run): expected weights of format {FORMAT} as `python -m training export` writes, got "
                     f"{path}, whose header says {facts['format']}; export them again"
                 )
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f"path: {path} is no whole safetensors file ({error}); export it again") from error
+        raise ValueError(f"path (--run): {path} is no whole safetensors file ({error}); export it again") from error
     return Checkpoint(path, facts["step"], arrays, facts["settings"])
