@@ -20,6 +20,9 @@ Model = TypeVar("Model", bound=gd.Denoiser)
 FILTERS = ("edm", "v", "flow")  # objectives by which an output of 0 is a filter of x; by others it is x itself, or 0
 
 
+OF_SCALE = "more of the data than their mean and scale"  # what the isotropic Gaussian shows not to be needed
+
+
 def usual(network: LearnedDenoiser, config: Config, gaussian: gd.Gaussian, seed: int) -> dict[str, gd.Denoiser]:
     """The controls of a trained network by name, without the untrained one where its paths go nowhere (see FILTERS)."""
     key = jax.random.key(seed + 2)  # not that of the starts

@@ -26,12 +26,15 @@ so. Intervals (95 %, in brackets) are over paths and samples of one network; tho
 C1 takes nothing from a network but the data. Words: a *twin* is a model with an exact formula fitted to the same
 training images (Gaussian, mixture of Gaussians, the data set itself); a *closed form* is the Gaussian's exact answer,
 without a solver; the *fine solution* is the network's own path by many small steps; *controls* are models that have
-learned nothing of what a claim is about: the untrained network, the trained one with shuffled weights, and the
-Gaussian with a shuffled spectrum, the data's variances given to other directions; σ is the standard deviation of the
+learned nothing of what a claim is about: the untrained network, the trained one with shuffled weights, the Gaussian
+with a shuffled spectrum, the data's variances given to other directions, and the isotropic Gaussian, which knows their
+mean and scale alone; σ is the standard deviation of the
 noise, pixels run from -1 to 1. Samples, calls and levels are as many as usual; `--full` would take more.
 {stale}
 """
-MARK = "† Some control shows a part of it as well, so that part is no sign of learning; the text says which."
+MARK = (
+    "† Some control shows a part of it as well, which then is no sign of what the claim is about; the text says which."
+)
 
 
 def measure(runs: list[Path]) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def test_errors_by_level_are_posterior_variances_of_the_exact_gaussian():
 
 @pytest.mark.parametrize(
     ("run", "table"),
-    [((0.002, 80), (0.02, 20)), ((0.1, 5), (0.1, 5)), ((30, 90), (30, 90)), ((1e-3, 0.01), (1e-3, 0.01))],
+    [((0.002, 80), (0.02, 20)), ((0.1, 5), (0.1, 5)), ((30, 90), (30, 90)), ((15, 80), (15, 80)), ((1e-3, 0.01),) * 2],
 )
 def test_levels_that_are_judged_are_among_those_of_the_run(run, table):
     config = dataclasses.replace(TINY, sigma_data=1.0, sigma_min=run[0], sigma_max=run[1])
@@ -105,6 +105,15 @@ def test_bounds_of_the_exact_gaussian_are_its_log_density():
     np.testing.assert_allclose(flow, exact, atol=5 * 0.54 / 80)
     assert flow.mean() == pytest.approx(exact.mean(), abs=5 * 0.54 / 80 / 8)
     levels = gd.grids.uniform_log_snr(1000, 0.01, 80.0, final_zero=False)
+    # from sigma = 2 the prior N(0, 4) is not the law that the flow carries to, which it meets at these places
+    short = likelihoods.flow_bounds(LAW, x, jax.random.split(jax.random.key(1), 64), jnp.array([0.01, 2.0]))
+    lam, basis = np.linalg.eigh(np.array([[0.9, 0.3], [0.3, 0.4]]))
+    mean, wide = np.asarray(LAW.mean), lam + 4
+    z = (np.asarray(x) - mean) @ basis / np.sqrt(lam)
+    ends = mean + z * np.sqrt(wide) @ basis.T
+    cost = -(ends**2).sum(1) / 8 - np.log(4) + (z**2).sum(1) / 2 + np.log(wide).sum() / 2
+    assert np.ptp(cost) > 1
+    np.testing.assert_allclose(short, exact + cost, atol=0.1)
     gaps = exact - likelihoods.chain_bounds(LAW, x, jax.random.split(jax.random.key(2), 64), levels)
     assert gaps.mean() == pytest.approx(0.01, abs=0.01 + 5 * float(gaps.std()) / 8)
 
@@ -326,7 +335,7 @@ def test_unseen_samples_are_the_other_half_also_of_a_part_that_lies_among_others
 @pytest.mark.slow
 def test_the_command_prints_and_writes_every_number_with_its_floor(tmp_path, capsys):
     run = tmp_path / "run"
-    training.train(TINY, run)
+    training.train(dataclasses.replace(TINY, sigma_max=60.0), run)
     file = tmp_path / "mine.py"
     file.write_text("def first(x):\n    return x[:, :1]\n")
     small = ["--samples", "40", "--likelihoods", "3", "--chain", "4", "--features", f"{file}:first"]
@@ -341,7 +350,15 @@ def test_the_command_prints_and_writes_every_number_with_its_floor(tmp_path, cap
         assert np.isfinite([row["value"], row["floor"]]).all()
         assert f"{row['value']:.4g}" in printed
         assert f"{row['floor']:.4g}" in printed
-    for words in ("held out", "bits per dimension of 3 held-out samples", "40 samples of 18", "exact trace", "4 steps"):
+    assert found["likelihood"]["sigma_max"] == 60
+    for words in (
+        "held out",
+        "from sigma 60 down to 0.01;",
+        "bits per dimension of 3 held-out samples",
+        "40 samples of 18",
+        "exact trace",
+        "4 steps",
+    ):
         assert words in printed
     assert set(assess.MEANINGS) <= {row["name"] for row in found["quality"]["scores"]} | {"flow", "chain"}
 

@@ -38,7 +38,7 @@ def test_a_gaussian_s_paths_have_the_spectrum_of_its_expected_gram_matrix(settin
     """A path in 64 dimensions is near its expectation; the mean over paths nearer."""
     record = DIMENSION.measure(setting)
     for part, one in record.shares["network"].items():
-        np.testing.assert_allclose(one.mean(0), record.expected[part], atol=0.02)
+        np.testing.assert_allclose(one.mean(0), record.expected[part], atol=0.01 if part == "states" else 0.02)
     # without a path, from Gram matrices: of states, of their differences, and of dx/dsigma, which is the noise
     states = gd.gram_matrix(setting.gaussian, preserving(setting.levels))
     steps = jnp.diff(jnp.diff(states, axis=0), axis=1)

@@ -190,7 +190,8 @@ def _likelihood(found: dict[str, Any]) -> str:
     count, numbers = found["network"]["chain"]["n"], found["numbers"]
     lines = [
         f"bits per dimension of {count} held-out samples of {numbers} numbers: {what}",
-        f"upper bounds, down to sigma {found['sigma_min']:.3g}; the Gaussian has the moments of the training data",
+        f"upper bounds, from sigma {found['sigma_max']:.3g} down to {found['sigma_min']:.3g}; the Gaussian has the "
+        "moments of the training data",
         f"{'':20} {'network':>23} {'Gaussian':>23}",
     ]
     counts = {"flow": f"{trace} probes" if found["probes"] else "exact trace", "chain": f"{found['steps']} steps"}

@@ -50,8 +50,8 @@ class Settings:
     levels: str = "log-normal"  # of sigma / alpha: "log-normal", or uniform: "uniform-time", "uniform-log-snr"
     level_mean: float = -1.2  # mean of log(sigma / alpha) of log-normal levels
     level_std: float = 1.2  # standard deviation of log(sigma / alpha) of log-normal levels
-    sigma_min: float = 0.002  # smallest sigma / alpha of uniform levels
-    sigma_max: float = 80.0  # largest sigma / alpha of uniform levels
+    sigma_min: float = 0.002  # smallest sigma / alpha: of uniform levels, and that runs are sampled and judged at
+    sigma_max: float = 80.0  # largest sigma / alpha, in the same places
     stratified: bool = False  # spread the levels of a batch evenly (one per equal share of probability)
     sigma_data: float | None = 0.75  # standard deviation of the data about its overall mean; None: measured
     batch: int = 96  # images per step

@@ -20,6 +20,7 @@ from .config import Config
 from .data import Rows, spread
 
 LEAST, MOST = 0.02, 20.0  # sigma: below, there is nothing to remove, and above nothing to see
+WIDE = 10.0  # from the least sigma of a table to the largest, at least
 
 
 @eqx.filter_jit
@@ -42,7 +43,8 @@ def table(
 ) -> dict[str, Any]:
     """Return the number of samples of each part, at most `most`, and "rows", one for each noise scale.
 
-    The scales are 13, even in log sigma, from 0.02 to 20 or in the part of it that the run is for.
+    The scales are 13, even in log sigma, from 0.02 to 20 within config.sigma_min and config.sigma_max; all between
+    these two where hardly any of that lies within.
 
     A row: sigma; the mean errors of the model on `train` and on `held_out`, and of the Gaussian, the best affine
     denoiser of the data that it was fitted to, on the same noisy held-out samples, each as [mean, standard error]; and
@@ -63,9 +65,9 @@ def table(
 
 
 def _ends(config: Config) -> tuple[float, float]:
-    """The least and the largest sigma of the table; all of the run's where it is for others."""
+    """The least and the largest sigma of the table."""
     low, high = max(LEAST, config.sigma_min), min(MOST, config.sigma_max)
-    return (low, high) if low < high else (config.sigma_min, config.sigma_max)
+    return (low, high) if high >= WIDE * low else (config.sigma_min, config.sigma_max)
 
 
 def _mean(errors: np.ndarray) -> list[float | None]:

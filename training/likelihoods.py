@@ -37,9 +37,18 @@ class Convention:
 
     @classmethod
     def of(cls, x: np.ndarray, sigma_max: float) -> "Convention":
-        """Read the bins off the data; s is a quarter of the gap between two, or 0.01 without bins."""
+        """Read the bins off the data; s is a quarter of the gap between two, or 0.01 without bins.
+
+        ValueError for a sigma_max that is not above s.
+        """
         bins = count_bins(x)
-        return cls(bins, SIGMA_MIN if bins is None else 0.5 / (bins - 1), sigma_max)
+        sigma_min = SIGMA_MIN if bins is None else 0.5 / (bins - 1)
+        if sigma_max <= sigma_min:
+            raise ValueError(
+                f"sigma_max: expected a run to noise above {sigma_min:.3g}, where its data have a likelihood, got "
+                f"{sigma_max:g}; leave likelihoods out with --likelihoods 0"
+            )
+        return cls(bins, sigma_min, sigma_max)
 
 
 @dataclass(frozen=True)

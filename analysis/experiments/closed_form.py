@@ -19,7 +19,7 @@ import gaussdiff as gd
 from analysis import patches
 from analysis.bootstrap import Interval, extreme, interval
 from analysis.compare import follow
-from analysis.controls import as_well
+from analysis.controls import OF_SCALE, as_well
 from analysis.experiment import Experiment, Finding, NotMeasuredError, judged
 from analysis.setting import Setting
 from analysis.style import COLORS, LINES, NAMES, noise_axes, panels
@@ -121,7 +121,8 @@ def find(record: Record) -> Finding:
         f"All distances are squared, per entry, in variances of the data. At noise scales above the data's largest "
         f"deviation, {record.largest:.2g}, the Gaussian's denoised image is at most {early['gaussian']} from the "
         f"network's (95 % interval over starts). The nearest twin there is at most {early['nearest']} away, and the "
-        f"Gaussian is at most {early['beyond']} farther than it.{as_well('stay as near there', alike)} The samples end "
+        f"Gaussian is at most {early['beyond']} farther than it."
+        f"{as_well('stay as near there', alike, _lacking(alike))} The samples end "
         f"this far from the network's: {listed}. Of what separates the Gaussian's exact samples from the network's, "
         f"the solver makes {parts['solver']:.2g} and the score {parts['score']:.2g}.{record.no_patches}"
     )
@@ -149,6 +150,11 @@ def find(record: Record) -> Finding:
 def _know_less(record: Record) -> dict[str, np.ndarray]:
     """The denoised distances (B, n) of what knows less than the Gaussian: the controls, and the data's scale alone."""
     return {"isotropic": record.denoised["isotropic"], **record.controls}
+
+
+def _lacking(alike: list[str]) -> str:
+    """What a claim does not take that these controls hold as well."""
+    return OF_SCALE if alike == ["isotropic"] else "learning"
 
 
 def early_errors(record: Record, denoised: np.ndarray | None = None) -> dict[str, Interval]:

@@ -2,8 +2,8 @@
 
 The W2 of a solver's law to the Gaussian of the data (gd.wasserstein2) needs no network, no noise and no samples. Two
 solvers on one grid, at as many calls, are in the right order where the one of less W2 also ends nearer to the network's
-fine solution. The W2 to the isotropic Gaussian, which knows the scale of the data alone, is the control. The last row
-of the published table, iPNDM on the grid of GITS, is told beside iPNDM on EDM's grid (D9 judges grids).
+fine solution. The W2 to the isotropic Gaussian, which knows the mean and the scale of the data alone, is the control.
+The last row of the published table, iPNDM on the grid of GITS, is told beside iPNDM on EDM's grid (D9 judges grids).
 docs/ranking.md has many more solvers and grids, on a network that was trained longer.
 """
 
@@ -18,7 +18,7 @@ import gaussdiff as gd
 from analysis import ends
 from analysis.bootstrap import Interval, interval
 from analysis.compare import rank_correlation
-from analysis.controls import as_well
+from analysis.controls import OF_SCALE, as_well
 from analysis.experiment import Experiment, Finding, judged
 from analysis.experiments.time_grids import gits
 from analysis.setting import Setting
@@ -120,7 +120,7 @@ def find(record: Record) -> Finding:
     found = (
         f"Of all pairs of solvers at one number of calls the exact W2 on the Gaussian orders {by_w2} as the distance "
         f"to the network's fine solution does, that on the isotropic Gaussian {by_scale}, the published FID {by_fid} "
-        f"(shares; half is chance).{as_well('order them', alike, 'more of the data than their scale')} The rank "
+        f"(shares; half is chance).{as_well('order them', alike, OF_SCALE)} The rank "
         f"correlation of W2 and distance over all {distance.size} is {rank}. Intervals are over the starts: that "
         f"{len(names)} solvers are few is not in them. Nearest on the network: {best} calls; by W2: {guess}."
         f"{_of_gits(record, beside)}"

@@ -3,8 +3,8 @@
 GITS takes the grid on which Euler steps leave a model's own paths least (gd.gits_grid). The Gaussian of the data and
 the data set, smoothed by the bandwidth of the highest held-out likelihood, have paths too, which need no network; and
 for the Gaussian the grid of least exact W2 is known (gd.optimal_grid). The grid of the isotropic Gaussian's paths,
-which know the scale of the data alone, is the control. Each grid is judged on the network with the same sampler, iPNDM
-of order 4, at as many calls, and by the exact W2 on the Gaussian.
+which know the mean and the scale of the data alone, is the control. Each grid is judged on the network with the same
+sampler, iPNDM of order 4, at as many calls, and by the exact W2 on the Gaussian.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ import gaussdiff as gd
 from analysis import ends, recipe
 from analysis.bootstrap import interval
 from analysis.compare import rank_correlation
-from analysis.controls import as_well
+from analysis.controls import OF_SCALE, as_well
 from analysis.experiment import Experiment, Finding, judged
 from analysis.setting import Setting
 from analysis.style import NOISE_AXIS, panels
@@ -28,7 +28,7 @@ CALLS, ALL_CALLS = (5, 8), (5, 6, 8, 10)
 PATHS = 64  # of a teacher
 USUAL = "EDM, rho = 7"
 OWN, TWINS = "GITS, network", ("GITS, data set", "GITS, Gaussian")
-CONTROL = "GITS, isotropic"  # whose paths know the scale of the data alone
+CONTROL = "GITS, isotropic"  # whose paths know the mean and the scale of the data alone
 COLORS = "#111111", "#999999", "#cc79a7", "#009e73", "#0072b2", "#56b4e9", "#e69f00"
 POINTS = 2000  # samples that stand for the data set
 
@@ -110,7 +110,7 @@ def find(record: Record) -> Finding:
         f"At {record.calls[k]} calls of iPNDM the distance to the fine solution, as a share of that on EDM's grid "
         f"({distances[USUAL][k]:.3g}): {each}. Of {', '.join(map(str, record.calls))} calls these grids of GITS "
         f"are nearer than EDM's, with the whole interval: {nearer}."
-        f"{as_well('beat it at all', alike, 'more of the data than their scale')}"
+        f"{as_well('are nearer at each number of calls', alike, OF_SCALE)}"
     )
     numbers = {
         "calls": record.calls.tolist(),
