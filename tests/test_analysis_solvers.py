@@ -86,6 +86,7 @@ def test_a_budget_that_no_sampler_fits_is_null(monkeypatch, tmp_path, capsys):
     assert "–" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_data_set_is_fitted_with_its_mean(few, tmp_path):
     found = solvers.run(solvers.Settings(data="toy-gaussian", calls=(2,)))
     assert found.name == "toy-gaussian"

@@ -129,6 +129,7 @@ def test_a_noisy_copy_is_the_denoiser_s_own_question():
     np.testing.assert_allclose(mean, model.denoise(x, gd.NoiseLevel(1.0, 0.7)), 1e-11)
 
 
+@pytest.mark.slow
 def test_a_product_of_two_laws_is_proportional_to_both():
     model, other = _mixture(), PRIORS["low_rank"]
     both = gd.multiply(model, other)

@@ -14,6 +14,9 @@ import gaussdiff as gd
 
 SINGULAR = {name: case for name, case in zoo.DISTRIBUTIONS.items() if case.law.singular()}
 SMOOTH = {name: case for name, case in zoo.DISTRIBUTIONS.items() if name not in SINGULAR}
+# A law takes seconds to compile: the quick part of the suite has one of each kind.
+KINDS = "gaussian_full", "mixture_full", "empirical", "separable"
+NAMES = [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in zoo.DISTRIBUTIONS]
 SCALAR = {name: case for name, case in zoo.DISTRIBUTIONS.items() if case.model.shape == (1,)}
 
 
@@ -43,7 +46,7 @@ def test_log_prob_is_that_of_the_definition(name):
         np.testing.assert_allclose(answers(name)[level]["log_prob"], expected, tolerance, 1e-10, err_msg=level)
 
 
-@zoo.over({name: name for name in zoo.DISTRIBUTIONS}, "name")
+@pytest.mark.parametrize("name", NAMES, ids=str, scope="module")
 def test_score_is_the_gradient_of_log_prob(name):
     """And (alpha x0 - x) / sigma^2. All times sigma, so that they are of size 1: Tweedie's keeps 9 digits at 1e-6."""
     for level in zoo.NOISY:
@@ -63,7 +66,7 @@ def test_the_jacobian_of_denoise_is_the_posterior_covariance(name):
         np.testing.assert_allclose(found, expected, 1e-9, 1e-11, err_msg=level)
 
 
-@zoo.over({name: name for name in zoo.DISTRIBUTIONS}, "name")
+@pytest.mark.parametrize("name", NAMES, ids=str, scope="module")
 def test_everything_is_finite_at_every_level(name):
     """At alpha = 0, at sigma = 0, for zero variance: answers and gradients in x and in every parameter.
 

@@ -124,6 +124,7 @@ def test_float32_answers_are_those_of_float64():
         np.testing.assert_allclose(found.variance, np.trace(truth["cov"]), 1e-3)
 
 
+@pytest.mark.slow
 def test_the_limit_of_no_noise_is_the_nearest_neighbour():
     found = gd.Empirical(POINTS, chunk=9).posterior(jnp.asarray(POINTS[17] + 1e-3), gd.NoiseLevel(1.0, 0.0))
     assert found.indices[0] == 17

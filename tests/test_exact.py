@@ -147,6 +147,7 @@ def test_transition_without_noise_is_the_flow(name):
         assert not factors[0].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAWS)
 def test_transition_at_eta_one_is_the_posterior_of_ddpm(name):
     """q(x' | x) = integral of q(x' | x, x0) p(x0 | x): the law of total covariance with the exact posterior of x0."""
@@ -425,6 +426,7 @@ def test_log_likelihood_along_the_flow_is_log_prob(case):
         assert likelihood == pytest.approx(case.law.log_prob(np.ravel(x), level), rel=1e-9, abs=1e-9)
 
 
+@pytest.mark.slow
 @zoo.over(LAWS)
 def test_log_likelihood_from_a_finite_prior_is_the_density_of_what_it_generates(case):
     level, start = gd.NoiseLevel(1.0, 0.1), gd.NoiseLevel(1.0, 5.0)
@@ -435,6 +437,7 @@ def test_log_likelihood_from_a_finite_prior_is_the_density_of_what_it_generates(
     assert found == pytest.approx(float(generated.log_prob(x)), rel=1e-10)
 
 
+@pytest.mark.slow
 def test_clean_likelihoods_where_there_is_a_density_and_where_there_is_none():
     case, level = zoo.GAUSSIAN, gd.NoiseLevel(0.5, 0.8)
     x = case.x(CLEAN)[0]

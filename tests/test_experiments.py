@@ -60,6 +60,7 @@ def test_a_gaussian_s_paths_have_the_spectrum_of_its_expected_gram_matrix(settin
     assert set(finding.numbers) == documented("A1")
 
 
+@pytest.mark.slow
 def test_an_experiment_that_fails_or_finds_no_number_costs_no_other(setting):
     def fails(_):
         raise RuntimeError("no answer")

@@ -108,6 +108,7 @@ def test_a_control_that_passes_a_bound_of_the_network_s_is_named_at_that_part(ab
     assert "Controls" not in about.find(noise).found
 
 
+@pytest.mark.slow
 def test_what_the_network_does_not_show_no_control_shows_as_well(setting):
     record = DIMENSION.measure(setting)
     bent = {part: 0.5 * values for part, values in record.shares["network"].items()}
@@ -116,6 +117,7 @@ def test_what_the_network_does_not_show_no_control_shows_as_well(setting):
     assert "Controls" not in DIMENSION.find(changed).found
 
 
+@pytest.mark.slow
 def test_levels_and_peaks_are_chosen_once_and_intervals_hold_their_numbers(setting, turns):
     """Of paths of one length the numbers do not move; a far path among them moves the upper end alone."""
     still = dataclasses.replace(turns, turn={name: np.repeat(left[:1], 48, 0) for name, left in turns.turn.items()})
@@ -230,6 +232,7 @@ def test_pushes_grow_by_the_solver_s_own_gain_and_nearly_as_in_closed_form(setti
         np.testing.assert_allclose(exact[level, :5], np.broadcast_to(np.sqrt(lam)[:, None] / std, (5, 4)))
 
 
+@pytest.mark.slow
 def test_a_random_push_is_counted_in_the_marginal_s_deviation_and_ends_as_its_components_do(setting, pushes):
     lam, directions = (np.asarray(part) for part in (setting.gaussian.eigvals, setting.gaussian.eigvecs))
     random = np.asarray(jax.random.normal(setting.key("perturbation"), (2, 64)))[-1]

@@ -66,6 +66,7 @@ def test_a_random_direction_lies_in_a_subspace_by_its_share_of_the_dimensions():
     assert manifold.principal_share(directions, np.eye(8)[:, :3]).mean() == pytest.approx(3 / 8, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_walk_that_is_denoised_again_keeps_the_wiener_share_of_its_steps(setting, components):
     mean, variances, axes = components
     level, steps = setting.levels[25], np.array([-2.0, 0.0, 2.0])
@@ -270,6 +271,7 @@ def _log_density(points: np.ndarray, x: np.ndarray, width: float) -> float:
     return float(np.logaddexp.reduce(-((points - x) ** 2).sum(1) / (2 * float(width) ** 2)))
 
 
+@pytest.mark.slow
 def test_a_denoiser_that_leads_away_lowers_the_likelihood(setting):
     found = experiment.run(MEAN_SHIFT, with_network(setting, Away())).finding
     assert found.verdict == "agrees in part"
@@ -347,6 +349,7 @@ def test_turning_finds_a_rotation_or_reflection():
         np.testing.assert_allclose(shape.turn(points, points @ matrix), matrix, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_closed_form_shape_is_that_of_the_expected_gram_matrix_and_of_its_derivatives(setting):
     record = SHAPE.measure(setting)
     # without a path: what the Gram matrix of differences leaves when the chord is projected out
@@ -413,6 +416,7 @@ def test_data_of_equal_variances_have_no_shape_and_three_pairs_no_variance(setti
     assert (found.verdict, "Raise --starts to 8" in found.found) == ("not measured", True)
 
 
+@pytest.mark.slow
 def test_controls_that_share_their_shape_are_named(setting):
     record = SHAPE.measure(setting)
     alike = replace(record.shapes["network"], beside=np.broadcast_to(record.expected.beside, (48, 41, 2)))

@@ -297,6 +297,7 @@ def test_few_calls_on_a_gaussian_are_known_from_gains(setting, exact_apart):
     assert told not in few_calls.find(dataclasses.replace(record, w2_isotropic=1 / record.w2)).found
 
 
+@pytest.mark.slow
 def test_the_isotropic_control_of_few_calls_is_the_error_in_one_mode_for_all(setting):
     record = few_calls.measure(setting)
     samples = setting.data.train

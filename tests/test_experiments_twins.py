@@ -76,6 +76,7 @@ def test_distances_are_those_of_the_solver_s_gains(setting):
     np.testing.assert_allclose(record.state["isotropic"][:, -1], expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_network_that_is_a_finer_model_is_seen_as_such(setting):
     finding = run(closed_form.CLOSED_FORM, with_network(setting, setting.models["mixture"])).finding
     assert set(finding.numbers) == documented("A5")
@@ -88,6 +89,7 @@ def test_a_network_that_is_a_finer_model_is_seen_as_such(setting):
     assert run(closed_form.CLOSED_FORM, with_network(setting, far)).finding.verdict == "differs"
 
 
+@pytest.mark.slow
 def test_what_no_twin_shares_is_no_fault_of_the_gaussian_s(setting):
     """Made records: a network that is off alike from all twins, and one that a twin knows and the Gaussian does not."""
     record = closed_form.measure(with_network(setting, setting.models["mixture"]))
@@ -161,6 +163,7 @@ def test_shares_of_sums_are_the_one_definition(setting):
         np.testing.assert_allclose(mine, curves[name]["data_set"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_gain_is_one_number_for_scores_and_denoised_samples(setting):
     record = explained.measure(setting)
     for name in ("denoiser", "score"):
@@ -485,6 +488,7 @@ def test_exponents_of_linear_learning(setting):
     assert exponent(lam, half_way(np.asarray(steps), np.asarray(curves))) == pytest.approx(-0.5, abs=0.02)
 
 
+@pytest.mark.slow
 def test_an_exponent_of_too_few_modes_is_said_in_words(linear):
     """With one mode below half of the data's variance the preconditioned layer has no exponent."""
     finding = linear_learning.find(dataclasses.replace(linear, deviation=float(np.sqrt(2.1 * linear.variances[-1]))))

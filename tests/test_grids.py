@@ -109,6 +109,7 @@ def test_karras_tends_to_uniform_log_snr():
     np.testing.assert_allclose(gd.grids.karras(9, rho=1e6).sigma, limit, rtol=1e-4)
 
 
+@pytest.mark.slow
 @zoo.over(zoo.SCHEDULES)
 def test_uniform_time_visits_evenly_spaced_times(case):
     """From the time of most noise to 0, or between the times asked; ends bit for bit."""

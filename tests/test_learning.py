@@ -124,6 +124,7 @@ def test_the_published_lemma_has_the_wrong_sign():
         assert jnp.exp(learning.log_gain(2.0, 5.0, 1.0, 0.0)) == pytest.approx(0.3241, abs=5e-5)
 
 
+@pytest.mark.slow
 @zoo.over(LEARNING, "learning")
 def test_in_the_end_the_true_flow_is_learned(learning):
     """tau to infinity: S'/S of each mode, and the optimal weight."""

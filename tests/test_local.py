@@ -61,6 +61,7 @@ def test_a_patch_of_the_whole_image_makes_it_the_data_set():
     np.testing.assert_allclose(denoise(gd.LocalScore(IMAGES, 5, borders="wrap")), expected, 1e-12)
 
 
+@pytest.mark.slow
 def test_equivariance_is_locality_on_all_translates():
     """ELS of images on a torus is LS of their translates; with the largest patch, the data set of translates."""
     for images in (IMAGES, TRANSLATES):

@@ -216,6 +216,7 @@ def bare_study(results: tuple[Result, ...] = ()) -> study.Study:
     )
 
 
+@pytest.mark.slow
 def test_every_place_of_a_report_s_page_is_filled_also_where_nothing_was_measured():
     bare = bare_study()
     text = report_page(bare, {"trajectories": b"", "samples": b""})

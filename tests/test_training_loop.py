@@ -362,6 +362,7 @@ def test_the_first_step_without_a_finite_loss_is_named(tmp_path):
     assert loop._mean(losses[:1], 9, tmp_path) == 1
 
 
+@pytest.mark.slow
 def test_a_last_update_that_leaves_the_floats_is_not_saved(tmp_path):
     wild = dataclasses.replace(TINY, learning_rate=1e38, warmup=0, steps=1, checkpoint_every=1)
     with pytest.raises(FloatingPointError, match=r"weights: expected finite numbers.* at step 1\."):

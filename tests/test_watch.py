@@ -328,6 +328,7 @@ def test_long_curves_are_thinned_by_averaging():
     assert np.mean(kept["steps"]) == pytest.approx((len(values) - 1) / 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "state"), [(KeyboardInterrupt("the same command"), "stopped"), (FloatingPointError("NaN"), "failed")]
 )
