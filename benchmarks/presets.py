@@ -39,8 +39,8 @@ HEAD = """# Presets
 Written by `python -m benchmarks.presets --write --time --runs ...`. `training.preset(data)`, and the command line with
 `--data`, start from these settings; every field can be changed. Operations are the additions and multiplications of the
 products in one forward pass; a training step takes three times as many. Speed, and the time that all steps take at it,
-were measured for the small ones on a CPU; no large one has been trained yet. A network is told by its widths, for a U-Net
-one for each resolution, and by how many residual blocks a U-Net has at each of them on either side.
+were measured for the small ones on a CPU; no large one has been trained yet. A network is told by its widths, for a
+U-Net one for each resolution, and by how many residual blocks a U-Net has at each of them on either side.
 
 | data | samples | network | weights | MFLOP / image, forward | batch | steps | images / s | minutes |
 |---|---|---|---:|---:|---:|---:|---:|---:|
