@@ -55,6 +55,10 @@ def test_a_classifier_is_learned_only_from_labels_that_can_be_learned(digits):
     assert not learnable(np.where(np.arange(160) < 9, 0, 1))
     assert not features.can_learn(data.Dataset(data.Rows(x), data.Rows(x)))
     assert likelihoods.Convention.of(digits.train, 40.0) == likelihoods.Convention(17, 1 / 32, 40.0)
+    with pytest.raises(
+        ValueError, match=r"^sigma_max: expected a run to noise above 0\.0312.* got 0\.03; .*--likelihoods 0"
+    ):
+        likelihoods.Convention.of(digits.train, 0.03)
 
 
 @pytest.mark.slow

@@ -54,7 +54,7 @@ def test_a_gaussian_s_paths_have_the_spectrum_of_its_expected_gram_matrix(settin
     for part, gram in (("states", states), ("steps", steps), ("noise", noise)):
         middle = np.eye(len(gram)) - 1 / len(gram)
         falling = np.sort(np.linalg.eigvalsh(middle @ np.asarray(gram, np.float64) @ middle))[::-1]
-        np.testing.assert_allclose(record.expected[part], np.cumsum(falling / falling.sum())[:3], rtol=1e-5)
+        np.testing.assert_allclose(record.expected[part], np.cumsum(falling / falling.sum())[:3], rtol=1e-9)
     finding = experiment.run(DIMENSION, setting).finding
     assert finding.verdict == "agrees"
     assert set(finding.numbers) == documented("A1")

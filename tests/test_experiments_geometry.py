@@ -395,3 +395,4 @@ def test_the_closed_form_is_the_limit_of_small_steps(setting):
     flat = (ends - np.asarray(setting.gaussian.mean)).reshape(len(ends), -1) @ np.asarray(setting.gaussian.eigvecs)
     # 48 paths: a standard deviation is within half of itself but for one in a million
     np.testing.assert_allclose(flat.std(0), stds, rtol=0.5)
+    assert geometry.preserving(setting.levels).sigma[0] < 1

@@ -346,7 +346,8 @@ def test_the_model_is_called_as_often_as_nfe_says(name):
         return len(calls)
 
     run = lambda x, levels: gd.sample(sampler, model, x, levels, key).x  # noqa: E731
-    assert count(run, jnp.ones(3), gd.grids.karras(1)) == sampler.nfe(1)
+    for n in (1, 3):
+        assert count(run, jnp.ones(3), gd.grids.karras(n)) == sampler.nfe(n)
     levels = gd.grids.karras(4)
     assert count(jax.jit(run), jnp.ones(3), levels) == sampler.nfe(4)
     assert count(jax.vmap(run, (0, None)), jnp.ones((5, 3)), levels) == 5 * sampler.nfe(4)
