@@ -7,8 +7,12 @@ from pathlib import Path
 import jax
 import tyro
 
-from analysis import accelerate, experiment, experiments, recipe, report, side_by_side, solvers
-from analysis.study import Settings, open_run, run
+from analysis import experiments
+from analysis.comparison import runs as side_by_side
+from analysis.harness import experiment
+from analysis.reporting import write
+from analysis.reporting.study import Settings, open_run, run
+from analysis.solvers import accelerate, recipe, table
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Report:
     settings: tyro.conf.OmitArgPrefixes[Settings] = field(default_factory=Settings)
 
     def __call__(self) -> None:
-        report.write(run(self.run, self.settings, self.experiments), _folder(self.out, self.run))
+        write.write(run(self.run, self.settings, self.experiments), _folder(self.out, self.run))
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class One:
     def __call__(self) -> None:
         chosen = experiments.named(self.name)
         result = experiment.run(chosen, open_run(self.run, self.settings))
-        report.write_one(result, _folder(self.out, self.run, "experiments"))
+        write.write_one(result, _folder(self.out, self.run, "experiments"))
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,12 @@ class Compare:
 class Solvers:
     """Find the sampler and the grid of least exact error on the Gaussian of a data set; write a table and a figure."""
 
-    settings: tyro.conf.OmitArgPrefixes[solvers.Settings] = field(default_factory=solvers.Settings)
+    settings: tyro.conf.OmitArgPrefixes[table.Settings] = field(default_factory=table.Settings)
     out: Path = Path("runs/solvers")  # folder to write to
 
     def __call__(self) -> None:
         jax.config.update("jax_enable_x64", True)  # errors of good samplers are small differences
-        solvers.write(solvers.run(self.settings), self.out)
+        table.write(table.run(self.settings), self.out)
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,9 @@ import numpy as np
 import torch
 
 import gaussdiff as gd
+from gaussdiff.samplers._multistep import History, NoiseMultistep, by_order, gauss_legendre, polynomial_weights
 from gaussdiff.samplers.adams import EVEN
-from gaussdiff.samplers.base import follow
-from gaussdiff.samplers.multistep import History, NoiseMultistep, by_order, gauss_legendre, polynomial_weights
+from gaussdiff.samplers.sample import follow
 
 PAGE = Path(__file__).parents[1] / "docs" / "diffusers.md"
 COUNT = 16  # samples

@@ -49,7 +49,7 @@ def _law() -> gd.Gaussian:
 
 @jax.jit
 def _exact(law: gd.Gaussian, x, levels):
-    return jax.vmap(gd.gaussian_path, in_axes=(None, 0, None))(law, x, levels).x
+    return jax.vmap(gd.exact.gaussian_path, in_axes=(None, 0, None))(law, x, levels).x
 
 
 def _candidates(law: gd.Gaussian, x, times) -> dict[str, Callable]:

@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from analysis import report, study
 from analysis.experiments import STANDARD
+from analysis.reporting import study, write
 from training.runs import open_run
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -46,7 +46,7 @@ def measure(runs: list[Path]) -> dict[str, Any]:
     places = _by_step(runs)
     entries, data = {}, {}
     for step, place in places.items():
-        report.write(study.run(place, study.Settings()), place)
+        write.write(study.run(place, study.Settings()), place)
         metrics = json.loads((place / "metrics.json").read_text())
         if metrics["step"] != step:
             raise ValueError(

@@ -51,7 +51,7 @@ def data_set(points: int = 10_000, width: int = 768, batch: int = 64) -> Callabl
 def path(width: int = 3072, rank: int = 128, times: int = 20, batch: int = 16) -> Callable[[], object]:
     """The states of gaussian_path of a batch."""
     law = _gaussian(jnp.zeros(width), _modes(width, rank))
-    call = jax.jit(lambda law, x, levels: jax.vmap(gd.gaussian_path, in_axes=(None, 0, None))(law, x, levels).x)
+    call = jax.jit(lambda law, x, levels: jax.vmap(gd.exact.gaussian_path, in_axes=(None, 0, None))(law, x, levels).x)
     levels, x = gd.VarianceExploding()(jnp.geomspace(80.0, 0.01, times)), _normal(batch, width)
     return lambda: call(law, x, levels)
 

@@ -21,7 +21,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from training import checkpoint
+from training.storage import checkpoint
 
 LINE = ["--data", "toy-gaussian", "--channels", "8", "--blocks", "1", "--batch", "16", "--log-every", "1000"]
 AMONG_STEPS = 0.5  # seconds

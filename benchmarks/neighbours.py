@@ -6,7 +6,7 @@ import numpy as np
 
 import gaussdiff as gd
 from benchmarks.timing import Row, row, take_turns
-from training import prepared
+from training.data import prepared
 
 BATCHES, SIGMAS = (128, 16, 1), (0.1, 0.03, 0.01)
 

@@ -17,10 +17,12 @@ from flax import nnx
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from benchmarks.timing import Row, row, take_turns
-from training.build import skeleton
-from training.condition import Condition
-from training.config import Config, preset
-from training.step import Examples, Trainer
+from training.config import Config
+from training.data.batches import Examples
+from training.networks.build import skeleton
+from training.networks.condition import Condition
+from training.presets import preset
+from training.step import Trainer
 
 # The second is of the size at which the PyTorch peer (benchmarks/torch_peer.py) was first measured.
 SIZES = {

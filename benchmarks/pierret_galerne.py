@@ -24,7 +24,7 @@ from jaxtyping import Array
 
 import gaussdiff as gd
 from gaussdiff.samplers.base import Memoryless, Sampler, Step
-from training.data import load
+from training.data.dataset import load
 
 PAGE = Path(__file__).parent.parent / "docs" / "solvers.md"
 BUDGETS = (50, 250, 500, 1000)
@@ -156,7 +156,7 @@ def schemes() -> dict[str, tuple[Sampler, int]]:
 @eqx.filter_jit
 def laws(sampler: Sampler, levels: gd.NoiseLevel, variances: Array) -> tuple[Array, Array]:
     """The gain and the injected variance (grids, K) of a sampler on a stack of grids."""
-    one = lambda grid: (gd.transfer(sampler, grid, variances), gd.injected_variance(sampler, grid, variances))  # noqa: E731
+    one = lambda grid: (gd.transfer(sampler, grid, variances), gd.design.injected_variance(sampler, grid, variances))  # noqa: E731
     return jax.vmap(one)(levels)
 
 

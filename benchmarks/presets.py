@@ -17,8 +17,9 @@ import numpy as np
 
 from benchmarks.network import products, step_of
 from benchmarks.timing import machine, take_turns
-from training.build import skeleton
-from training.config import Config, preset
+from training.config import Config
+from training.networks.build import skeleton
+from training.presets import preset
 from training.runs import load_config
 
 PAGE = Path(__file__).parents[1] / "docs" / "presets.md"

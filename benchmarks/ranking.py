@@ -23,10 +23,10 @@ from matplotlib.ticker import NullFormatter
 
 import gaussdiff as gd
 import training
-from analysis import compare
-from gaussdiff.table import Grid
-from training import data
-from training.features import learn_features
+from analysis.measures import paths
+from gaussdiff.design.table import Grid
+from training.data import dataset
+from training.evaluation.features import learn_features
 
 CALLS = (3, 4, 5, 6, 8, 10, 12, 15, 20)
 SHOWN = (5, 10, 20)
@@ -66,17 +66,17 @@ def grids() -> dict[str, Grid]:
         "EDM from 0.02": lambda n: gd.grids.karras(n, 0.02),
         "log-SNR from 0.02": lambda n: gd.grids.uniform_log_snr(n, 0.02),
     }
-    return gd.standard_grids() | early
+    return gd.design.standard_grids() | early
 
 
 def measure(run: Path, count: int, seed: int) -> dict:
     model, config = training.load(run), training.load_config(run)
-    found = data.load_for(config)
+    found = dataset.load_for(config)
     gaussian = gd.Gaussian.from_samples(found.train.astype(np.float64))
-    samplers = {name: sampler for name, sampler in gd.standard_samplers().items() if not sampler.draws()}
+    samplers = {name: sampler for name, sampler in gd.design.standard_samplers().items() if not sampler.draws()}
     table = gd.solver_table(gaussian, samplers, grids(), CALLS)
     starts = 80 * jax.random.normal(jax.random.key(seed), (count, *found.shape), jnp.float32)
-    law = gd.Empirical(found.train, gd.choose_bandwidth(found.train, found.held_out))
+    law = gd.Empirical(found.train, gd.fitting.choose_bandwidth(found.train, found.held_out))
     features = learn_features(found)
     frechet = lambda x: gd.metrics.frechet_distance(features.extract(np.asarray(x)), features.extract(found.held_out))  # noqa: E731
     fine = gd.grids.karras(500)
@@ -129,7 +129,7 @@ def teleport(model: gd.Denoiser, gaussian: gd.Gaussian, starts: jax.Array, truth
 
 def correlation(record: Mapping, known: str, measured: str, k: int) -> float:
     """Spearman's, over all samplers and grids of a budget."""
-    return compare.rank_correlation(*(np.array(record[name], float)[:, :, k].ravel() for name in (known, measured)))
+    return paths.rank_correlation(*(np.array(record[name], float)[:, :, k].ravel() for name in (known, measured)))
 
 
 def summary(record: Mapping) -> str:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 import gaussdiff as gd
 import training
-from training import data
+from training.data import dataset
 
 Solve = tuple[gd.Sampler, gd.NoiseLevel]
 SOLVERS = {"2M": gd.DPMSolverPP2M(), "iPNDM-4": gd.IPNDM(4), "UniPC-3": gd.UniPC(3), "DEIS-3": gd.DEIS(3)}
@@ -95,9 +95,9 @@ def measure(test: gd.EndError, sampler: gd.Sampler, levels: gd.NoiseLevel, model
 def surrogates(run: Path, key: jax.Array) -> dict[str, gd.Distribution]:
     """The training samples as laws, chosen by the likelihood of what was held out of training."""
     config = training.load_config(run)
-    found = data.load_for(config)
+    found = dataset.load_for(config)
     train, held_out = jnp.asarray(found.train), jnp.asarray(found.held_out)
-    bandwidth = gd.choose_bandwidth(train, held_out)
+    bandwidth = gd.fitting.choose_bandwidth(train, held_out)
     likelihood = jax.jit(lambda law: jnp.mean(jax.vmap(law.log_prob)(held_out)))
     mixtures = [gd.GaussianMixture.from_samples(train, count, rank=20, key=key) for count in (5, 10, 20)]
     print(f"bandwidth {float(bandwidth):.3f}; mixtures, nats: {[round(float(likelihood(law))) for law in mixtures]}")

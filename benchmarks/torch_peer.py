@@ -111,7 +111,7 @@ forward pass. Other work on the machine slows both: read the ratios.
 FOOT = """
 ## What made a step fast on a CPU
 
-- Parts of a batch that fit the cache, each a call of one compiled program (`training/parts.py`), helped most.
+- Parts of a batch that fit the cache, each a call of one compiled program (`training/microbatch.py`), helped most.
 - A loop inside the program did not: XLA computes the weight gradients of a loop's convolutions so slowly that a step
   took 20 times as long. A loop that is unrolled is as fast as the calls, and multiplies the time to compile.
 - Few images a part suit small networks; each part also adds up the gradient of all weights, so it has two or more.

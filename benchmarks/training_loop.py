@@ -18,9 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.timing import Row, row
-from training import data, loop
+from training import loop
 from training.config import Config
-from training.step import Examples, Trainer
+from training.data import dataset as data
+from training.data.batches import Examples
+from training.step import Trainer
 
 BLOCK, BLOCKS, STARTS = 10, 9, 3
 

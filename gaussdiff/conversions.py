@@ -11,7 +11,7 @@ it) a ValueError says so; inside jit, where the level cannot be looked at, the r
 
 from jaxtyping import Array, Float
 
-from gaussdiff.numerics import safe_divide
+from gaussdiff.numerics.arrays import safe_divide
 from gaussdiff.schedules import NoiseLevel, Schedule, check_level, check_nonzero, rates
 
 Event = Float[Array, "*event"]

@@ -17,10 +17,10 @@ import numpy as np
 
 from gaussdiff import samplers, schedules
 from gaussdiff.denoiser import Distribution
-from gaussdiff.diagonal import Diagonal
-from gaussdiff.empirical import Empirical
-from gaussdiff.gaussian import Gaussian
-from gaussdiff.mixture import GaussianMixture
+from gaussdiff.distributions.diagonal import Diagonal
+from gaussdiff.distributions.empirical import Empirical
+from gaussdiff.distributions.gaussian import Gaussian
+from gaussdiff.distributions.mixture import GaussianMixture
 from gaussdiff.samplers import Sampler
 from gaussdiff.samplers.base import check_grid, check_sampler
 from gaussdiff.schedules import NoiseLevel, Schedule

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from gaussdiff.numerics import concrete, floating
+from gaussdiff.numerics.arrays import concrete, floating
 from gaussdiff.schedules import DiscreteBetas, NoiseLevel, Schedule, check_schedule
 
 

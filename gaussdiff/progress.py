@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from io import TextIOBase
 
 
@@ -32,3 +33,6 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+Progress = Callable[[int, int], object]

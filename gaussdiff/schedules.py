@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from gaussdiff.numerics import concrete, floating, host
+from gaussdiff.numerics.arrays import concrete, floating, host
 
 
 class NoiseLevel(eqx.Module):

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from training import checkpoint
+from training.storage import checkpoint
 
 CHANGES = ("mkdir", "replace", "fsync", "unlink", "rmdir")
 FORMS: dict[str, Callable[..., Path]] = {"whole": checkpoint.save, "pieces": checkpoint.save_pieces}

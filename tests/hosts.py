@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import training
-from training import checkpoint, devices, lock
+from training import devices
+from training.storage import checkpoint, lock
 
 TINY = training.Config(
     data="toy-gaussian", channels=8, blocks=1, channel_mult=(1,), attention=(), batch=16, steps=2, sharding="full"

@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 import gaussdiff as gd
-from analysis import controls
-from analysis.setting import Setting
-from training.data import Dataset, Rows
+from analysis.harness import controls
+from analysis.harness.setting import Setting
+from training.data.dataset import Dataset, Rows
 
 
 def documented(name: str) -> set[str]:

@@ -14,15 +14,20 @@ import numpy as np
 import pytest
 from PIL import Image
 from settings import exact_setting
-from test_page import browse, check, check_slider
+from test_analysis_page import browse, check, check_slider
 
 import gaussdiff as gd
 from analysis import __main__ as command
-from analysis import accelerate, compare, quality, report, side_by_side, twins, verdicts
+from analysis.comparison import runs, verdicts
 from analysis.experiments import STANDARD
-from training import explain
-from training.data import Dataset, Rows, load
-from training.features import learn_features
+from analysis.harness import twins
+from analysis.measures import paths as compare
+from analysis.measures import quality
+from analysis.reporting import write
+from analysis.solvers import accelerate
+from training.data.dataset import Dataset, Rows, load
+from training.evaluation import explain
+from training.evaluation.features import learn_features
 
 ROOT = Path(__file__).parents[1]
 LEVELS = gd.grids.karras(60, sigma_min=0.005)
@@ -178,7 +183,7 @@ def test_without_a_folder_to_write_to_it_is_one_in_the_run_s_own(tmp_path, capsy
 
 
 @pytest.mark.parametrize(
-    ("name", "module", "inside"), [("report", report, ""), ("accelerate", accelerate, "accelerate")]
+    ("name", "module", "inside"), [("report", write, ""), ("accelerate", accelerate, "accelerate")]
 )
 def test_a_report_is_written_to_the_run_s_folder_and_a_search_into_one_of_its_own(
     name, module, inside, tmp_path, monkeypatch
@@ -306,10 +311,10 @@ def test_what_a_run_s_own_report_says_is_read_and_doubted_where_it_is_of_another
 
 def test_runs_are_told_apart_by_the_ends_of_their_paths():
     places = [Path("/a/one/run"), Path("/b/two/run")]
-    assert list(side_by_side.labels(places)) == ["one/run", "two/run"]
-    assert list(side_by_side.labels([Path("/a/x"), Path("/a/y")])) == ["x", "y"]
+    assert list(runs.labels(places)) == ["one/run", "two/run"]
+    assert list(runs.labels([Path("/a/x"), Path("/a/y")])) == ["x", "y"]
     with pytest.raises(ValueError, match="runs: expected different folders"):
-        side_by_side.labels([Path("/a/x"), Path("/a/x")])
+        runs.labels([Path("/a/x"), Path("/a/x")])
 
 
 @pytest.mark.slow

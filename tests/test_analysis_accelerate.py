@@ -7,9 +7,9 @@ import pytest
 
 import gaussdiff as gd
 import training
-from analysis import accelerate, choices
-from analysis.bootstrap import Interval
-from training import data
+from analysis.measures.bootstrap import Interval
+from analysis.solvers import accelerate, candidates
+from training.data import dataset
 
 
 @pytest.mark.slow
@@ -18,7 +18,7 @@ def test_where_no_other_choice_reaches_its_quality_the_usual_one_is_chosen(monke
     network = gd.Gaussian.from_moments(jnp.zeros(2), jnp.diag(jnp.array([1.44, 0.09])))
     monkeypatch.setattr(training, "load_config", lambda _: training.Config(data="toy-gaussian"))
     monkeypatch.setattr(training, "load", lambda _: network)
-    monkeypatch.setattr(accelerate, "load_data", lambda _: data.load("toy-gaussian"))
+    monkeypatch.setattr(accelerate, "load_data", lambda _: dataset.load("toy-gaussian"))
     monkeypatch.setattr(accelerate, "candidates", lambda *_: iter(()))
     monkeypatch.setattr(accelerate, "screen", lambda *_: [])
     settings = accelerate.Settings(calls=(3, 35), starts=16, points=50)
@@ -30,7 +30,7 @@ def test_where_no_other_choice_reaches_its_quality_the_usual_one_is_chosen(monke
     judged = accelerate.run(tmp_path, settings).judged
     assert [(each.choice.solver, each.choice.calls) for each in judged].count(("Heun", 35)) == 1
     accelerate.write(few, tmp_path / "out")
-    assert choices.from_file(tmp_path / "out" / "recipe.json").calls == 35
+    assert candidates.from_file(tmp_path / "out" / "recipe.json").calls == 35
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_where_no_other_choice_reaches_its_quality_the_usual_one_is_chosen(monke
     [("distance", "95 % intervals over resampled paths"), ("frechet", "not intervals of the choices")],
 )
 def test_the_ranges_of_numbers_from_other_starts_are_said_to_be_what_they_are(quality, meaning):
-    choice = choices.Choice("Euler", "any", None, 5, gd.Euler(), gd.grids.karras(5))
+    choice = candidates.Choice("Euler", "any", None, 5, gd.Euler(), gd.grids.karras(5))
     judged = accelerate.Judged(choice, 0.1, 1.0)
     result = accelerate.Result(
         data="any",

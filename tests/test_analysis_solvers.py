@@ -9,7 +9,7 @@ import pytest
 
 import gaussdiff as gd
 from analysis import __main__ as command
-from analysis import solvers
+from analysis.solvers import table
 
 
 def even_angles(n: int) -> gd.NoiseLevel:
@@ -88,7 +88,7 @@ def test_a_budget_that_no_sampler_fits_is_null(monkeypatch, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_data_set_is_fitted_with_its_mean(few, tmp_path):
-    found = solvers.run(solvers.Settings(data="toy-gaussian", calls=(2,)))
+    found = table.run(table.Settings(data="toy-gaussian", calls=(2,)))
     assert found.name == "toy-gaussian"
     # the toy's ellipse has standard deviations 1.2 and 0.3; 10,000 samples put the total within a few per cent
     assert found.scale == pytest.approx(np.hypot(1.2, 0.3), rel=0.05)
@@ -125,7 +125,7 @@ def test_an_interrupted_table_says_so_and_writes_nothing(tmp_path, capsys, monke
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(solvers, "run", interrupted)
+    monkeypatch.setattr(table, "run", interrupted)
     assert command.main(["solvers", "--data", "digits", "--out", str(tmp_path / "out")]) == 130
     assert capsys.readouterr().err == "interrupted; nothing was written: run the same command again\n"
     assert not (tmp_path / "out").exists()

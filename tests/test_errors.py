@@ -174,7 +174,7 @@ TABLE = {
     "number_for_a_noise_key": (lambda: gd.add_noise(0, X, LEVEL), TypeError, "key", "jax.random", "int", "jax.random.key"),
     "swapped_sampler": (lambda: gd.sample(GAUSSIAN, gd.Heun(), X, GRID), TypeError, "sampler", "gd.Sampler", "Gaussian", "before the model"),
     "swapped_schedule": (lambda: grids.uniform_time(20, gd.Cosine()), TypeError, "schedule", "gd.Schedule", "20", "swapped"),
-    "swapped_fit": (lambda: gd.expectation_maximization(SAMPLES, MIXTURE), TypeError, "mixture", "gd.GaussianMixture", "ndarray", "comes first"),
+    "swapped_fit": (lambda: gd.fitting.expectation_maximization(SAMPLES, MIXTURE), TypeError, "mixture", "gd.GaussianMixture", "ndarray", "comes first"),
     "swapped_save": (lambda: gd.save(GAUSSIAN, "law.npz"), TypeError, "path", "file name", "Gaussian", "gd.save"),
     "swapped_save_recipe": (lambda: gd.save_recipe(gd.Heun(), GRID, "recipe.json"), TypeError, "path", "file name", "Heun", "gd.save_recipe"),
     # search
@@ -187,9 +187,9 @@ TABLE = {
     "more_steps_than_points": (lambda: gd.gits_grid(GAUSSIAN, 61, KEY), ValueError, "n", "1 to 60", "got 61", "more points"),
     "rule_of_another_family": (lambda: gd.LinearMultistep.like(gd.IPNDM(), GRID), TypeError, "rule", "remembers x0", "IPNDM", "DPMSolverPP2M"),
     "memory_too_short": (lambda: gd.LinearMultistep.like(gd.DPMSolverPP3M(), GRID, 1), ValueError, "memory", "at least the rule's 2", "got 1", "Forget"),
-    "bandwidth_of_copies": (lambda: gd.choose_bandwidth(SAMPLES, SAMPLES), ValueError, "held_out", "beside the points", "got", "Remove copies"),
-    "bandwidth_of_equal_points": (lambda: gd.choose_bandwidth(np.ones((5, 2)), np.ones((2, 2))), ValueError, "points", "differ", "equal", "no bandwidth"),
-    "bandwidth_of_unlike_shapes": (lambda: gd.choose_bandwidth(SAMPLES, SAMPLES[:, :2]), ValueError, "points, held_out", "one shape", "got", "Split"),
+    "bandwidth_of_copies": (lambda: gd.fitting.choose_bandwidth(SAMPLES, SAMPLES), ValueError, "held_out", "beside the points", "got", "Remove copies"),
+    "bandwidth_of_equal_points": (lambda: gd.fitting.choose_bandwidth(np.ones((5, 2)), np.ones((2, 2))), ValueError, "points", "differ", "equal", "no bandwidth"),
+    "bandwidth_of_unlike_shapes": (lambda: gd.fitting.choose_bandwidth(SAMPLES, SAMPLES[:, :2]), ValueError, "points, held_out", "one shape", "got", "Split"),
     # measures
     "unequal_predictions": (lambda: metrics.explained_variance(SAMPLES, SAMPLES[:3]), ValueError, "prediction", r"\(10, 3\)", r"\(3, 3\)", "Pair"),
     "constant_target": (lambda: metrics.explained_variance(np.ones((3, 2)), np.ones((3, 2))), ValueError, "target", "differ", "equal", "variance"),
@@ -202,9 +202,9 @@ TABLE = {
     "few_neighbours": (lambda: metrics.precision_recall(SAMPLES, SAMPLES[:3]), ValueError, "a, b", "at least 4", r"\(3, 3\)", "Flatten"),
     "no_neighbours": (lambda: metrics.precision_recall(SAMPLES, SAMPLES, 0), ValueError, "neighbours", "at least 1", "got 0", "paper"),
     "copies_of_nothing": (lambda: metrics.copy_ratios(SAMPLES, SAMPLES, SAMPLES[:0]), ValueError, "x, data", "not empty", r"\(0, 3\)", "Reshape"),
-    "bound_at_sigma_0": (lambda: gd.elbo(GAUSSIAN, X, GRID, KEY), ValueError, "levels", "sigma > 0", "got 0", "final_zero"),
-    "one_bin": (lambda: gd.discretized_log_prob(X, X, 0.1, 1), ValueError, "bins", "at least 2", "got 1", "256"),
-    "unequal_paths": (lambda: gd.path_distance(jnp.ones((3, 2)), jnp.ones((4, 2))), ValueError, "a, b", "one shape", r"\(4, 2\)", "same levels"),
+    "bound_at_sigma_0": (lambda: gd.integrate.elbo(GAUSSIAN, X, GRID, KEY), ValueError, "levels", "sigma > 0", "got 0", "final_zero"),
+    "one_bin": (lambda: gd.integrate.discretized_log_prob(X, X, 0.1, 1), ValueError, "bins", "at least 2", "got 1", "256"),
+    "unequal_paths": (lambda: gd.exact.path_distance(jnp.ones((3, 2)), jnp.ones((4, 2))), ValueError, "a, b", "one shape", r"\(4, 2\)", "same levels"),
 }  # fmt: skip
 
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import zoo
-from test_multistep import REFERENCES as MULTISTEP
-from test_stochastic import REFERENCES as STOCHASTIC
+from test_samplers_multistep import REFERENCES as MULTISTEP
+from test_samplers_stochastic import REFERENCES as STOCHASTIC
 
 import gaussdiff as gd
 

@@ -5,7 +5,8 @@ import warnings
 
 import pytest
 
-from training.config import CADENCE, PRESETS, Config, differences, preset
+from training.config import CADENCE, Config, differences
+from training.presets import PRESETS, preset
 from training.step import Trainer
 
 BAD = [

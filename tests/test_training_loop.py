@@ -26,9 +26,12 @@ import rich.console
 
 import gaussdiff as gd
 import training
-from training import Config, checkpoint, commands, data, draw, interrupts, journal, lock, loop
+from training import Config, commands, interrupts, loop, sampling
 from training.commands import defaults, main
-from training.config import preset
+from training.data import dataset
+from training.page import journal
+from training.presets import preset
+from training.storage import checkpoint, lock
 
 ROOT = Path(__file__).parents[1]
 TINY = Config(
@@ -391,7 +394,7 @@ def test_commands_sample_and_evaluate(tmp_path, capsys):
     assert x.shape == (5, 2)
     # Sample i does not depend on how many are drawn.
     np.testing.assert_allclose(
-        draw.samples(training.load(run), 2, gd.Heun(), gd.grids.karras(4), 0), x[:2], rtol=1e-4, atol=1e-5
+        sampling.samples(training.load(run), 2, gd.Heun(), gd.grids.karras(4), 0), x[:2], rtol=1e-4, atol=1e-5
     )
     found = tmp_path / "new" / "folder" / "found.json"
     assert main(["evaluate", "--run", run, "--samples", "0", "--likelihoods", "0", "--out", str(found)]) == 0
@@ -433,9 +436,11 @@ def test_guided_samples_are_those_of_the_guided_denoiser(tmp_path, capsys):
     model, levels = training.load(run), gd.grids.karras(2)
     guided = gd.Guided(model.given(4), model, 3.0)
     with np.load(out) as file:
-        expected = draw.samples(model, 2, gd.Heun(), levels, 0, told=guided)
+        expected = sampling.samples(model, 2, gd.Heun(), levels, 0, told=guided)
         np.testing.assert_allclose(file["samples"], expected, rtol=1e-4, atol=1e-5)
-        assert np.abs(file["samples"] - draw.samples(model, 2, gd.Heun(), levels, 0, told=model.given(4))).max() > 1e-4
+        assert (
+            np.abs(file["samples"] - sampling.samples(model, 2, gd.Heun(), levels, 0, told=model.given(4))).max() > 1e-4
+        )
 
 
 @pytest.mark.slow
@@ -502,7 +507,7 @@ def test_help_is_for_people(word, capsys):
 
 
 def test_data_on_a_scale_that_no_noise_level_is_made_for_are_refused(tmp_path):
-    far = data.from_arrays(50 * np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32))
+    far = dataset.from_arrays(50 * np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32))
     measured = dataclasses.replace(TINY, sigma_data=None)
     with pytest.raises(
         ValueError, match=r"data: expected a standard deviation between 0\.1 and 5\.0, .* divide the data"
@@ -520,7 +525,7 @@ def test_a_run_is_not_continued_on_other_data_nor_asked_in_few_digits(tmp_path):
     with pytest.raises(ValueError, match=r"data: this run was started on samples of shape \(3,\) .* got \(2,\)"):
         training.train(more, tmp_path / "run")
     with pytest.raises(ValueError, match=r"started on 8\d\d\d training and \d+ held-out .*, got \d\d training and \d+"):
-        training.train(more, tmp_path / "run", data.from_arrays(np.random.default_rng(0).normal(size=(90, 3))))
+        training.train(more, tmp_path / "run", dataset.from_arrays(np.random.default_rng(0).normal(size=(90, 3))))
     with pytest.warns(UserWarning, match="another law, or samples drawn on another kind of device"):
         training.train(more, tmp_path / "run", gd.Gaussian.isotropic(np.ones(3, np.float32), 1.0))
     model = training.load(tmp_path / "run")
@@ -548,18 +553,18 @@ def test_a_finished_run_is_not_reused_for_other_data_that_are_at_hand(tmp_path):
     assert contents(run) == before
     for told in (True, False):
         config, out = dataclasses.replace(TINY, steps=0, labels=told), tmp_path / f"told {told}"
-        training.train(config, out, data.from_arrays(x, labels))
+        training.train(config, out, dataset.from_arrays(x, labels))
         if told:
             with pytest.raises(ValueError, match=r"labels .*, got .*labels .*give the data of the run"):
-                training.train(config, out, data.from_arrays(x, 1 - labels))
+                training.train(config, out, dataset.from_arrays(x, 1 - labels))
         else:
-            training.train(config, out, data.from_arrays(x, 1 - labels))
+            training.train(config, out, dataset.from_arrays(x, 1 - labels))
 
 
 @pytest.mark.slow
 def test_a_run_goes_on_with_data_that_were_accepted_and_then_holds_to_them(tmp_path):
     x = np.random.default_rng(0).normal(size=(90, 2)).astype(np.float32)
-    one, other = data.from_arrays(x), data.from_arrays(x + 1e-3)
+    one, other = dataset.from_arrays(x), dataset.from_arrays(x + 1e-3)
     few, more, most = (dataclasses.replace(TINY, steps=steps) for steps in (0, 1, 2))
     training.train(few, tmp_path, one)
     with pytest.warns(UserWarning, match="data: this run was started on"):

@@ -10,8 +10,9 @@ import pytest
 
 from gaussdiff import NoiseLevel
 from training import Config
-from training.batches import indices
-from training.step import Examples, Trainer, average, gradient, learning_rate, update_by
+from training.data.batches import Examples, indices
+from training.optimizer import average, learning_rate
+from training.step import Trainer, gradient, update_by
 
 TINY = Config(data="toy-gaussian", channels=8, blocks=1, batch=16, warmup=2)
 

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 __all__ = ["Config", "LearnedDenoiser", "export", "load", "load_config", "preset", "train"]
 
 if TYPE_CHECKING:
-    from .config import Config, preset
-    from .loop import train
-    from .network import LearnedDenoiser
-    from .runs import export, load, load_config
+    from training.config import Config
+    from training.loop import train
+    from training.networks.denoiser import LearnedDenoiser
+    from training.presets import preset
+    from training.runs import export, load, load_config
 else:
     # Imported only when asked for: the program answers Ctrl-C before jax is imported.
     _HOMES = {
-        **dict.fromkeys(("Config", "preset"), "config"),
+        "Config": "config",
         **dict.fromkeys(("export", "load", "load_config"), "runs"),
-        "LearnedDenoiser": "network",
+        "LearnedDenoiser": "networks.denoiser",
+        "preset": "presets",
         "train": "loop",
     }
 

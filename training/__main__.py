@@ -2,10 +2,10 @@
 
 import sys
 
-from . import interrupts
+from training import interrupts
 
 if __name__ == "__main__":
     with interrupts.first(interrupts.leave):
-        from .commands import main  # imports jax, which takes seconds
+        from training.commands import main  # imports jax, which takes seconds
 
         sys.exit(main(sys.argv[1:]))

@@ -17,12 +17,16 @@ import tyro
 from jax import Array
 
 import gaussdiff as gd
-
-from . import assess, data, devices, disk, draw, journal, runs
-from .assess import Questions
-from .config import Config, Settings, check, preset
-from .loop import train
-from .network import LearnedDenoiser
+from training import devices, runs, sampling
+from training.config import Config, Settings, check
+from training.data import dataset as data
+from training.evaluation import evaluate
+from training.evaluation.evaluate import Questions
+from training.loop import train
+from training.networks.denoiser import LearnedDenoiser
+from training.page import journal
+from training.presets import preset
+from training.storage import disk
 
 
 @dataclass(frozen=True)
@@ -72,14 +76,14 @@ class Sample:
         usual = gd.Heun(), gd.grids.karras(self.steps, config.sigma_min, config.sigma_max)
         sampler, levels = usual if self.recipe is None else gd.load_recipe(self.recipe)
         if self.sharpen is None:
-            x = draw.samples(model, self.n, sampler, levels, self.seed, told=self._told(model))
+            x = sampling.samples(model, self.n, sampler, levels, self.seed, told=self._told(model))
         else:
             images = data.read_images(self.sharpen)
-            x = draw.sharpened(model, images, sampler, levels, self.seed, partial(self._told, model))
+            x = sampling.sharpened(model, images, sampler, levels, self.seed, partial(self._told, model))
         self._write({"samples": x, "seed": self.seed, "steps": len(levels) - 1})
         print(f"{len(x)} samples of shape {model.shape} ({self.weights} weights): {self.out}")
         if x.ndim == 4 and find_spec("matplotlib"):
-            draw.save_grid(x, self.out.with_suffix(".png"))
+            save_grid(x, self.out.with_suffix(".png"))
             print(f"picture: {self.out.with_suffix('.png')}")
 
     def _write(self, arrays: dict[str, Any]) -> None:
@@ -118,8 +122,8 @@ class Evaluate:
         out = self.out or (self.run if self.run.is_dir() else self.run.parent) / "evaluation.json"
         # An earlier evaluation stays until this one is whole.
         partial = out.with_name(f"{out.name}.partial")
-        found = assess.assess(model, dataset, config, self.questions, lambda found: self._write(partial, found))
-        print(f"{self.run} ({self.weights} weights)\n\n{assess.page(found)}\n")
+        found = evaluate.assess(model, dataset, config, self.questions, lambda found: self._write(partial, found))
+        print(f"{self.run} ({self.weights} weights)\n\n{evaluate.page(found)}\n")
         partial.replace(out)
         print(f"written: {out}")
         if "failed" in found:

@@ -1,9 +1,7 @@
-"""The training loop: start or continue a run, look at it now and then, save it, stop cleanly."""
+"""The training loop: steps, looks at the run now and then, saved states, and a clean stop."""
 
 import dataclasses
-import hashlib
 import math
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -14,18 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 
 import gaussdiff as gd
+from training import devices, interrupts, runs
+from training.config import Config
+from training.data import batches
+from training.data import dataset as data
+from training.data.fingerprint import Contents
+from training.networks.denoiser import LearnedDenoiser
+from training.page import journal, monitor
+from training.start import Save, begin, check_data, check_hosts, examples_of, is_trained, newest, scale
+from training.step import Trainer, TrainState
+from training.storage import checkpoint, lock
 
-from . import batches, checkpoint, data, devices, interrupts, journal, lock, runs, watch
-from .config import Config, differences
-from .contents import Contents
-from .network import LearnedDenoiser
-from .step import Trainer, TrainState
-
-SCALES = (0.1, 5.0)  # standard deviations of data that the default noise levels, .002 to 80, are made for
 JUDGED = 512  # held-out samples at most that a look judges
-PER_HOST = {"data", "data_dir", "accept_data"}  # settings that may differ: where each host has the same data
-
-Save = Callable[[TrainState, int], None]
 
 
 def train(config: Config, out: str | Path, dataset: data.Dataset | gd.Distribution | None = None) -> LearnedDenoiser:
@@ -40,122 +38,33 @@ def train(config: Config, out: str | Path, dataset: data.Dataset | gd.Distributi
     cannot read a batch in the middle: the others end when jax misses it.
     """
     out = Path(out).expanduser().resolve()
-    _check_hosts(config)
-    if _is_trained(config, out, _found(config, out), dataset):  # to be used, not written to: by as many as like
+    check_hosts(config)
+    if is_trained(config, out, newest(config, out), dataset):  # to be used, not written to: by as many as like
         return runs.load(out)
     with lock.held(out):
         return _train(config, out, dataset)
 
 
-def _check_hosts(config: Config) -> None:
-    """ValueError where hosts were asked for other things: what each computes would not fit together."""
-    asked = {name: value for name, value in vars(config).items() if name not in PER_HOST}
-    digest = hashlib.sha256(repr(sorted(asked.items())).encode()).hexdigest()
-    if not devices.agree(int(digest[:7], 16)):
-        raise ValueError(f"config: expected the same settings on all hosts, got {asked} on this one; set them alike")
-
-
-def _found(config: Config, out: Path) -> checkpoint.Checkpoint | None:
-    """The state to go on from, of a run with the same settings."""
-    found = devices.together(lambda: checkpoint.latest(out), "read the state")
-    if not devices.agree(-1 if found is None else found.step):
-        raise ValueError(f"out: expected one folder that all hosts share, got {out}, where they find different states")
-    if found is not None:
-        saved = Config.from_json(found.settings["config"])
-        devices.together(lambda: _check_same(saved, config, out), "continue the run")
-    return found
-
-
-def _is_trained(
-    config: Config, out: Path, found: checkpoint.Checkpoint | None, given: data.Dataset | gd.Distribution | None
-) -> bool:
-    if found is None or found.step < config.steps:
-        return False
-    devices.together(partial(_check_reused, config, found, given), "reuse the run")
-    more = f" (more than the {config.steps} asked for)" if found.step > config.steps else ""
-    journal.say(f"{out} is already trained to step {found.step}; reused{more}")
-    return True
-
-
-def _check_reused(config: Config, found: checkpoint.Checkpoint, given: data.Dataset | gd.Distribution | None) -> None:
-    """Check the data of a finished run where they are at hand: those given, and a file of arrays, which may be new."""
-    file = Path(config.data).expanduser()
-    if given is not None or (file.suffix in (".npy", ".npz") and file.is_file()):
-        examples = _examples(config, given)
-        _check_data(config, found, examples, Contents.of(examples, config.labels))
-
-
 def _train(config: Config, out: Path, dataset: data.Dataset | gd.Distribution | None) -> LearnedDenoiser:
-    found = _found(config, out)
-    if _is_trained(config, out, found, dataset):
+    found = newest(config, out)
+    if is_trained(config, out, found, dataset):
         return runs.load(out)
-    examples = devices.together(lambda: _examples(config, dataset), "read the data")
+    examples = devices.together(lambda: examples_of(config, dataset), "read the data")
     if config.sigma_data is None:
-        scale = devices.together(lambda: _scale(found, examples), "measure the data")
-        config = dataclasses.replace(config, sigma_data=scale)
+        sigma_data = devices.together(lambda: scale(found, examples), "measure the data")
+        config = dataclasses.replace(config, sigma_data=sigma_data)
     trainer = devices.together(lambda: Trainer.create(config, examples.shape, examples.classes), "build the network")
     contents = devices.together(lambda: Contents.of(examples, config.labels), "read the data")
     if not all(devices.agree(int(digest[:7], 16)) for digest in (contents.fingerprint, contents.labels or "0")):
         raise ValueError(f"data: expected the same data on all hosts, got {contents} on this one; copy them from one")
     if found is not None:
-        devices.together(partial(_check_data, config, found, examples, contents), "continue the run")
+        devices.together(partial(check_data, config, found, examples, contents), "continue the run")
     save = partial(_save, trainer, contents, out)
-    state = _begin(trainer, out, found, save)
+    state = begin(trainer, out, found, save)
     del found  # as large as the state
     if config.steps:
         _advance(trainer, state, examples, out, save)
     return runs.load(out)
-
-
-def _check_same(saved: Config, asked: Config, out: Path) -> None:
-    if not devices.is_first_host():  # what is saved of these is the first one's
-        asked = dataclasses.replace(asked, **{name: getattr(saved, name) for name in PER_HOST})
-    if changed := differences(saved, asked):
-        listed = "\n  ".join(changed)
-        raise ValueError(
-            f"out: {out} holds a run with other settings (saved -> asked):\n  {listed}\n"
-            "Ask for the saved ones to continue it, or choose another --out."
-        )
-
-
-def _examples(config: Config, given: data.Dataset | gd.Distribution | None) -> data.Dataset:
-    if isinstance(given, gd.Distribution):
-        return data.from_distribution(given, held_out=config.held_out)
-    return data.load_for(config) if given is None else given
-
-
-def _scale(found: checkpoint.Checkpoint | None, dataset: data.Dataset) -> float:
-    """The standard deviation of the data about its overall mean, as measured when the run began."""
-    if found is not None:
-        return found.settings["config"]["sigma_data"]
-    scale = dataset.train_rows.std()
-    if not SCALES[0] <= scale <= SCALES[1]:
-        raise ValueError(
-            f"data: expected a standard deviation between {SCALES[0]} and {SCALES[1]}, as noise levels are absolute, "
-            f"got {scale:.4g}; divide the data by it, or set --sigma-data, --level-mean, --sigma-min and --sigma-max"
-        )
-    return scale
-
-
-def _check_data(config: Config, found: checkpoint.Checkpoint, examples: data.Dataset, contents: Contents) -> None:
-    runs.check_kind(found, examples, "give the data of the run, or choose another --out")
-    contents.check(found, examples.drawn, config.accept_data)
-
-
-def _begin(trainer: Trainer, out: Path, found: checkpoint.Checkpoint | None, save: Save) -> TrainState:
-    """The state to go on from; of a new run it is saved at once, so that the folder says what it is."""
-
-    def tidy() -> None:
-        checkpoint.clean(out)
-        journal.rewind(out / "train.jsonl", 0 if found is None else found.step)
-
-    devices.on_first_host(tidy, "tidy the folder of the run")
-    if found is not None:
-        journal.say(f"continuing {out} from step {found.step}")
-        return devices.place(checkpoint.restore(trainer.abstract(), found.arrays), trainer.placement())
-    state = trainer.initial()
-    save(state, 0)
-    return state
 
 
 def _save(trainer: Trainer, contents: Contents, out: Path, state: TrainState, step: int) -> None:
@@ -192,7 +101,7 @@ def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Pa
         interrupts.noted() as stop,
         journal.opened(out / "train.jsonl", start, config.steps, config.batch) as book,
         batches.feed(config, dataset) as fetch,
-        watch.opened(trainer, state, dataset, judged, out) as watcher,
+        monitor.opened(trainer, state, dataset, judged, out) as watcher,
     ):
         step = trainer.compiled_step(state, *fetch(start))
         book.start_clock()
@@ -223,7 +132,7 @@ def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Pa
 
 
 def _write_down(
-    book: journal.Journal, watcher: watch.Watcher, done: int, mean: float, rate: float, seen: watch.Seen
+    book: journal.Journal, watcher: monitor.Watcher, done: int, mean: float, rate: float, seen: monitor.Seen
 ) -> None:
     book.note(done, mean, rate, *seen)
     watcher.tell()

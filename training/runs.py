@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr
 
-from . import checkpoint
-from . import weights as weights_file
-from .build import Params, skeleton
-from .config import Config
-from .contents import Contents
-from .data import Dataset, load_for
-from .network import LearnedDenoiser
-from .step import Trainer
+from training.config import Config
+from training.data.dataset import Dataset, load_for
+from training.data.fingerprint import Contents
+from training.networks.build import skeleton
+from training.networks.denoiser import LearnedDenoiser
+from training.networks.params import Params
+from training.step import Trainer
+from training.storage import checkpoint
+from training.storage import weights as weights_file
 
 
 def open_run(path: str | Path) -> checkpoint.Checkpoint:
@@ -67,7 +68,9 @@ def load_data(path: str | Path) -> Dataset:
     found = open_run(path)
     config = Config.from_json(found.settings["config"])
     dataset = load_for(config)
-    check_kind(found, dataset, "judge it on its own data, in the program that has them: training.assess.assess")
+    check_kind(
+        found, dataset, "judge it on its own data, in the program that has them: training.evaluation.evaluate.assess"
+    )
     Contents.of(dataset, config.labels).check(found, dataset.drawn, accept=True)
     return dataset
 

@@ -1,13 +1,13 @@
 """One training step as a pure function of arrays.
 
-    loss = mean over the batch of  weight(level) |D(x0 noised to level) - x0|^2 / D          training/objectives.py
+    loss = mean over the batch of  weight(level) |D(x0 noised to level) - x0|^2 / D          training/objective/loss.py
     ema <- ema + (1 - d) (params - ema),   d = min(2^(-batch / half_life), (1 + n) / (10 + n))
 
-What step n computes depends on the state, the data and (seed, n) alone: which images is training/batches.py, and their
-levels and noise come from fold_in(key(seed), n), so a restored run goes on with the batches it would have seen.
+What step n computes depends on the state, the data and (seed, n) alone: which images is training/data/batches.py, and
+their levels and noise come from fold_in(key(seed), n), so a restored run goes on with the batches it would have seen.
 
 It is three programs: an empty total; the gradient of one part of the batch added to it, called once for each part
-(training/parts.py); and the weights moved by the total. A loop over the parts inside a program made a step 20
+(training/microbatch.py); and the weights moved by the total. A loop over the parts inside a program made a step 20
 times slower on a CPU, where XLA is slow at the weight gradients of a loop's convolutions; unrolled, it compiles long.
 """
 
@@ -24,11 +24,15 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from . import devices, levels, objectives, parts
-from .build import Params, initial_params, once, skeleton
-from .condition import Condition, large, small
-from .config import Config
-from .network import FlaxNetwork, LearnedDenoiser
+from training import devices, microbatch
+from training.config import Config
+from training.data.batches import Examples
+from training.networks.build import initial_params, skeleton
+from training.networks.condition import Condition, large, small
+from training.networks.denoiser import FlaxNetwork, LearnedDenoiser
+from training.networks.params import Params, once
+from training.objective import levels, loss
+from training.optimizer import average, decay_of, optimizer
 
 Total = tuple[Float[Array, ""], dict[str, Params]]  # the weighted error and the gradient, summed over parts of a batch
 
@@ -44,13 +48,6 @@ class TrainState(NamedTuple):
     opt_state: optax.OptState
     ema: tuple[Params, ...]
     step: Int[Array, ""]
-
-
-class Examples(NamedTuple):
-    """Samples in device memory: x (N, *shape) float32 and labels (N,) int32, or None."""
-
-    x: Float[Array, "n *event"]
-    labels: Int[Array, " n"] | None
 
 
 class Trainer(NamedTuple):
@@ -115,7 +112,7 @@ class Trainer(NamedTuple):
         network = initial_params(self.config, self.shape, self.classes, key)
         params = {"network": network}
         if self.config.uncertainty:
-            params["uncertainty"] = objectives.initial_uncertainty()
+            params["uncertainty"] = loss.initial_uncertainty()
         # Copies: the step gives its state's memory away, and one buffer cannot be given twice.
         ema = tuple(jax.tree.map(jnp.copy, network) for _ in self.config.ema_half_lives)
         return TrainState(params, optimizer(self.config).init(params), ema, jnp.zeros((), jnp.int32))
@@ -123,7 +120,7 @@ class Trainer(NamedTuple):
     @property
     def parts(self) -> int:
         """The number of parts that a batch is computed in, one after the other."""
-        return parts.of(self.config, self.shape)
+        return microbatch.of(self.config, self.shape)
 
     def compiled_step(self, state: TrainState, examples: Examples, indices: Array | None) -> Callable:
         """Return step(state, examples, indices) -> (state, loss); it consumes the state it is given.
@@ -150,7 +147,7 @@ class Trainer(NamedTuple):
 
 
 def _check(config: Config, shape: tuple[int, ...]) -> None:
-    parts.of(config, shape)
+    microbatch.of(config, shape)
     levels.check_reach(config)
     levels.warn_of_schedule(config)
     if config.flip and len(shape) != 3:
@@ -161,25 +158,6 @@ def _check(config: Config, shape: tuple[int, ...]) -> None:
             f"super_resolution: expected images whose sides are divisible by {factor}, got samples of shape {shape}; "
             "change --super-resolution"
         )
-
-
-def learning_rate(config: Config, count: ArrayLike) -> Array:
-    """Rise over `warmup` steps, stay for `hold`, then fall: as 1/sqrt(step), as a cosine to 0 at `steps`, or not."""
-    step = jnp.asarray(count, jnp.float32) + 1
-    full = max(1, config.warmup + config.hold)
-    late = jnp.clip((step - full) / max(1, config.steps - full), 0, 1)
-    falls = {
-        "root": jnp.sqrt(full / jnp.maximum(step, full)),
-        "cosine": (1 + jnp.cos(jnp.pi * late)) / 2,
-        "constant": jnp.ones(()),
-    }
-    return config.learning_rate * jnp.minimum(step / max(1, config.warmup), falls[config.decay])
-
-
-def optimizer(config: Config) -> optax.GradientTransformation:
-    """Return Adam with decoupled weight decay on gradients whose global norm is clipped."""
-    adam = optax.adamw(partial(learning_rate, config), b2=0.99, weight_decay=config.weight_decay)
-    return optax.chain(optax.clip_by_global_norm(config.clip), adam)
 
 
 def add_part(
@@ -210,18 +188,6 @@ def update_by(trainer: Trainer, state: TrainState, total: Total) -> tuple[TrainS
 
 def _nothing(params: dict[str, Params]) -> Total:
     return jnp.zeros((), jnp.float32), jax.tree.map(jnp.zeros_like, params)
-
-
-def decay_of(config: Config, half_life: float) -> float:
-    """Return what one step keeps of an average that forgets half in `half_life` images."""
-    return 0.5 ** (config.batch / half_life)
-
-
-def average(ema: Params, params: Params, step: Int[Array, ""], decay: float) -> Params:
-    """Return the running average after `step` earlier updates; early on it forgets faster, so it starts unbiased."""
-    n = step.astype(jnp.float32)
-    rate = 1 - jnp.minimum(decay, (1 + n) / (10 + n))
-    return jax.tree.map(lambda old, new: old + rate * (new - old), ema, params)
 
 
 def gradient(
@@ -255,7 +221,7 @@ def mean_loss(
     errors = jax.vmap(partial(_error_of, trainer, params["network"]))(batch, u, keys)
     if not trainer.config.uncertainty:
         return errors.mean(), errors.mean()
-    s = jax.vmap(partial(objectives.uncertainty, params["uncertainty"]))(u)
+    s = jax.vmap(partial(loss.uncertainty, params["uncertainty"]))(u)
     return (errors * jnp.exp(-s) + s).mean(), errors.mean()
 
 
@@ -265,7 +231,7 @@ def _error_of(trainer: Trainer, params: Params, one: Examples, u: Array, key: PR
     x0 = mirrored(k_flip, one.x) if config.flip else one.x
     condition = sometimes_hidden(trainer, k_hide, trainer.condition(x0, one.labels))
     model = trainer.model(params, condition, k_drop if config.dropout else None, precision=None)
-    return objectives.weighted_error(config, model, x0, u, k_noise)
+    return loss.weighted_error(config, model, x0, u, k_noise)
 
 
 def mirrored(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
@@ -290,7 +256,7 @@ def held_out_loss(trainer: Trainer, params: Params, examples: Examples) -> Float
     def error(args: tuple[Examples, Array, Array]) -> Array:
         one, u, key = args
         model = trainer.model(params, trainer.condition(*one), precision=None)
-        return objectives.weighted_error(trainer.config, model, one.x, u, key)
+        return loss.weighted_error(trainer.config, model, one.x, u, key)
 
     u = (jnp.arange(count, dtype=jnp.float32) % 16 + 0.5) / 16
     return devices.map_spread(error, (examples, u, jax.random.split(jax.random.key(0), count))).mean()

@@ -2,30 +2,30 @@
 
 from typing import Any
 
-from analysis.experiment import Experiment
-from analysis.experiments.boomerang import BOOMERANG
-from analysis.experiments.closed_form import CLOSED_FORM
-from analysis.experiments.denoised_first import DENOISED_FIRST
-from analysis.experiments.dimension import DIMENSION
-from analysis.experiments.distances import DISTANCES
-from analysis.experiments.emergence import EMERGENCE
-from analysis.experiments.explained import EXPLAINED
-from analysis.experiments.few_calls import FEW_CALLS
-from analysis.experiments.interpolation import INTERPOLATION
-from analysis.experiments.learning_speed import LEARNING_SPEED
-from analysis.experiments.linear_learning import LINEAR_LEARNING
-from analysis.experiments.manifold import MANIFOLD
-from analysis.experiments.mean_shift import MEAN_SHIFT
-from analysis.experiments.norms import NORMS
-from analysis.experiments.order_of_learning import ORDER_OF_LEARNING
-from analysis.experiments.perturbation import PERTURBATION
-from analysis.experiments.rank import RANK
-from analysis.experiments.retrieval import RETRIEVAL
-from analysis.experiments.rotation import ROTATION
-from analysis.experiments.score_deviation import SCORE_DEVIATION
-from analysis.experiments.shape import SHAPE
-from analysis.experiments.teleportation import TELEPORTATION
-from analysis.experiments.time_grids import TIME_GRIDS
+from analysis.experiments.a01_dimension import DIMENSION
+from analysis.experiments.a02_rotation import ROTATION
+from analysis.experiments.a03_emergence import EMERGENCE
+from analysis.experiments.a04_perturbation import PERTURBATION
+from analysis.experiments.a05_closed_form import CLOSED_FORM
+from analysis.experiments.a06_explained import EXPLAINED
+from analysis.experiments.a07_order_of_learning import ORDER_OF_LEARNING
+from analysis.experiments.a08_rank import RANK
+from analysis.experiments.a09_teleportation import TELEPORTATION
+from analysis.experiments.a10_manifold import MANIFOLD
+from analysis.experiments.a11_retrieval import RETRIEVAL
+from analysis.experiments.c01_linear_learning import LINEAR_LEARNING
+from analysis.experiments.c02_learning_speed import LEARNING_SPEED
+from analysis.experiments.d01_norms import NORMS
+from analysis.experiments.d02_boomerang import BOOMERANG
+from analysis.experiments.d03_distances import DISTANCES
+from analysis.experiments.d04_denoised_first import DENOISED_FIRST
+from analysis.experiments.d05_mean_shift import MEAN_SHIFT
+from analysis.experiments.d06_score_deviation import SCORE_DEVIATION
+from analysis.experiments.d07_interpolation import INTERPOLATION
+from analysis.experiments.d08_shape import SHAPE
+from analysis.experiments.d09_time_grids import TIME_GRIDS
+from analysis.experiments.d11_few_calls import FEW_CALLS
+from analysis.harness.experiment import Experiment
 
 STANDARD: tuple[Experiment[Any], ...] = (
     DIMENSION,

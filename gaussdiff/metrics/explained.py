@@ -1,6 +1,6 @@
 """How much of one field of predictions another one explains."""
 
-from gaussdiff.numerics import host
+from gaussdiff.numerics.arrays import host
 
 
 def explained_variance(target, prediction) -> float:

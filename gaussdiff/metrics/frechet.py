@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gaussdiff.numerics import host_features
+from gaussdiff.numerics.arrays import host_features
 
 
 def frechet_distance(a, b) -> float:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gaussdiff.numerics import host_features, squared_distances
+from gaussdiff.numerics.arrays import host_features, squared_distances
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
 GROUPS = 20

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gaussdiff.numerics import host, host_features, squared_distances
+from gaussdiff.numerics.arrays import host, host_features, squared_distances
 
 
 def nearest_distances(x, data, chunk: int = 256) -> np.ndarray:

@@ -6,7 +6,7 @@ from jaxtyping import PRNGKeyArray
 
 from gaussdiff.denoiser import check_key
 from gaussdiff.metrics.kernels import Estimate
-from gaussdiff.numerics import host_features
+from gaussdiff.numerics.arrays import host_features
 
 
 def sliced_wasserstein(a, b, key: PRNGKeyArray, directions: int = 256) -> Estimate:

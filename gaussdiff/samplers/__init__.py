@@ -3,14 +3,13 @@
 from gaussdiff.samplers.adams import IPNDM, AdamsBashforth
 from gaussdiff.samplers.afs import AFS
 from gaussdiff.samplers.ancestral import Ancestral
-from gaussdiff.samplers.base import Sampler, Step, invert, sample
+from gaussdiff.samplers.base import Sampler, Step
 from gaussdiff.samplers.batch import sample_batch
 from gaussdiff.samplers.ddim import DDIM
 from gaussdiff.samplers.deis import DEIS
-from gaussdiff.samplers.dpmsolver import DPMSolver2, DPMSolver3
-from gaussdiff.samplers.dpmsolverpp import DPMSolverPP2M, DPMSolverPP3M
-from gaussdiff.samplers.dpmsolverpp2s import DPMSolverPP2S
-from gaussdiff.samplers.dpmsolverppsde import DPMSolverPP2MSDE, DPMSolverPPSDE
+from gaussdiff.samplers.dpm import DPMSolver2, DPMSolver3
+from gaussdiff.samplers.dpmpp import DPMSolverPP2M, DPMSolverPP2S, DPMSolverPP3M
+from gaussdiff.samplers.dpmpp_sde import DPMSolverPP2MSDE, DPMSolverPPSDE
 from gaussdiff.samplers.edm import EDMStochastic
 from gaussdiff.samplers.euler import Euler
 from gaussdiff.samplers.euler_maruyama import EulerMaruyama
@@ -20,6 +19,7 @@ from gaussdiff.samplers.heun import Heun
 from gaussdiff.samplers.langevin import AnnealedLangevin
 from gaussdiff.samplers.linear_multistep import LinearMultistep
 from gaussdiff.samplers.predictor_corrector import PredictorCorrector
+from gaussdiff.samplers.sample import invert, sample
 from gaussdiff.samplers.switch import SwitchAt
 from gaussdiff.samplers.unipc import UniPC
 

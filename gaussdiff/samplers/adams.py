@@ -10,7 +10,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gaussdiff.samplers.multistep import (
+from gaussdiff.samplers._multistep import (
     History,
     NoiseMultistep,
     by_order,

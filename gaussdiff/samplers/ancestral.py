@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event
-from gaussdiff.numerics import concrete, floating, safe_divide
+from gaussdiff.numerics.arrays import concrete, floating, safe_divide
 from gaussdiff.samplers.base import Memoryless, Step
 from gaussdiff.samplers.ddim import DDIM
 from gaussdiff.schedules import NoiseLevel

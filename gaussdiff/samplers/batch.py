@@ -16,11 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from gaussdiff.clusters import Progress
 from gaussdiff.denoiser import Denoiser, Distribution, check_key, sample_prior
-from gaussdiff.empirical import check_chunk
-from gaussdiff.samplers.base import Sampler, Step, check_start
-from gaussdiff.samplers.brownian import step_noise
+from gaussdiff.distributions.empirical import check_chunk
+from gaussdiff.progress import Progress
+from gaussdiff.samplers._brownian import step_noise
+from gaussdiff.samplers.base import Sampler, Step
+from gaussdiff.samplers.sample import check_start
 from gaussdiff.schedules import NoiseLevel
 
 Callback = Callable[[int, int, NoiseLevel, np.ndarray, np.ndarray], object]

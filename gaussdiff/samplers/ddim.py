@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from gaussdiff.conversions import noise_from_x0
 from gaussdiff.denoiser import Denoiser, Event
-from gaussdiff.numerics import concrete, floating, safe_divide, safe_sqrt
+from gaussdiff.numerics.arrays import concrete, floating, safe_divide, safe_sqrt
 from gaussdiff.samplers.base import Memoryless, Step, denoise, is_zero
 from gaussdiff.schedules import NoiseLevel
 

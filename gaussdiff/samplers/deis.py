@@ -9,7 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gaussdiff.samplers.multistep import (
+from gaussdiff.samplers._multistep import (
     History,
     NoiseMultistep,
     by_order,
@@ -17,7 +17,7 @@ from gaussdiff.samplers.multistep import (
     gauss_legendre,
     polynomial_weights,
 )
-from gaussdiff.samplers.singlestep import log_step
+from gaussdiff.samplers._singlestep import log_step
 from gaussdiff.schedules import NoiseLevel, Schedule, VariancePreserving, check_schedule
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event
-from gaussdiff.numerics import concrete, floating, safe_divide, safe_sqrt
+from gaussdiff.numerics.arrays import concrete, floating, safe_divide, safe_sqrt
 from gaussdiff.samplers.base import Sampler, Step, check_at_least_0, is_zero
 from gaussdiff.samplers.heun import Heun
 from gaussdiff.schedules import NoiseLevel

@@ -11,10 +11,10 @@ from jaxtyping import Array, Float
 
 from gaussdiff.conversions import noise_from_x0
 from gaussdiff.denoiser import Denoiser, Event
-from gaussdiff.numerics import safe_sqrt
+from gaussdiff.numerics.arrays import safe_sqrt
+from gaussdiff.samplers._singlestep import where_finite
 from gaussdiff.samplers.base import Memoryless, Step, denoise, is_zero
 from gaussdiff.samplers.exponential import check_eta, drawn, relax
-from gaussdiff.samplers.singlestep import where_finite
 from gaussdiff.schedules import NoiseLevel, Schedule, VariancePreserving, check_schedule, rates
 
 

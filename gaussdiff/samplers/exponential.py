@@ -14,10 +14,10 @@ from jaxtyping import Array, Float
 
 from gaussdiff.conversions import noise_from_x0
 from gaussdiff.denoiser import Denoiser, Event
-from gaussdiff.numerics import safe_sqrt
+from gaussdiff.numerics.arrays import safe_sqrt
+from gaussdiff.samplers._singlestep import ddim
 from gaussdiff.samplers.base import Memoryless, Step, check_at_least_0, denoise, is_zero
 from gaussdiff.samplers.ddim import noise_ratio
-from gaussdiff.samplers.singlestep import ddim
 from gaussdiff.schedules import NoiseLevel
 
 

@@ -3,8 +3,8 @@
 from jaxtyping import Array
 
 from gaussdiff.denoiser import Denoiser, Event
-from gaussdiff.exact import gaussian_flow
-from gaussdiff.gaussian import Gaussian
+from gaussdiff.distributions.gaussian import Gaussian
+from gaussdiff.exact.flow import gaussian_flow
 from gaussdiff.samplers.base import OneStep, Step
 from gaussdiff.schedules import NoiseLevel
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event
-from gaussdiff.numerics import concrete, floating, safe_divide
+from gaussdiff.numerics.arrays import concrete, floating, safe_divide
 from gaussdiff.samplers.base import Memoryless, Step, check_count, denoise
 from gaussdiff.schedules import NoiseLevel
 

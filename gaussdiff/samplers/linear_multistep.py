@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from gaussdiff.numerics import concrete, floating
+from gaussdiff.numerics.arrays import concrete, floating
+from gaussdiff.samplers._multistep import DataMultistep, History
 from gaussdiff.samplers.base import check_grid
-from gaussdiff.samplers.multistep import DataMultistep, History
 from gaussdiff.schedules import NoiseLevel
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from gaussdiff.conversions import noise_from_x0
 from gaussdiff.denoiser import Denoiser, Event
-from gaussdiff.numerics import safe_divide, safe_sqrt
+from gaussdiff.numerics.arrays import safe_divide, safe_sqrt
 from gaussdiff.samplers.base import Sampler, Step, check_at_least_0, check_count, check_sampler, denoise
 from gaussdiff.schedules import NoiseLevel
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event
-from gaussdiff.numerics import floating
+from gaussdiff.numerics.arrays import floating
 from gaussdiff.samplers.base import Sampler, Step, check_sampler
 from gaussdiff.schedules import NoiseLevel
 

@@ -1,0 +1,185 @@
+"""D5: the data set's denoiser is a mean-shift step, and a step toward it raises the likelihood.
+
+D*(x) = sum_i w_i y_i with w = softmax(-|x - y_i|^2 / 2 h^2) is mean shift with a Gaussian kernel of width h = sigma:
+D* - x = h^2 grad log p_h(x), p_h = sum_i N(x; y_i, h^2 I) / N. By Jensen's inequality, for any point z,
+
+    log p_h(z) - log p_h(x) >= (|D*_h - x|^2 - |D*_h - z|^2) / 2 h^2
+
+so p_h rises from x to z wherever z is no farther from D*_h(x) than x is: to D* itself always where h = sigma, to the
+network's D where it is near enough. For other widths than the noise's it is counted whether the likelihood rises.
+"""
+
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from matplotlib.figure import Figure
+
+import gaussdiff as gd
+from analysis.harness.controls import as_well
+from analysis.harness.experiment import Experiment, Finding, judged
+from analysis.harness.setting import Setting
+from analysis.harness.style import COLORS, NAMES, NOISE_AXIS
+from analysis.measures.bootstrap import interval
+
+LEVELS = 6  # states of a path that are asked, evenly spread over it
+SHOWN = ("network", "gaussian", "data_set")
+MARGIN = 0.01  # by how much less often than with the data set's own denoiser the likelihood may rise
+
+
+@dataclass(frozen=True)
+class Record:
+    """For B paths at m noise scales, and h = m widths of the kernel, which are the same numbers: sigma (m,).
+
+    identity: largest |D* - (x + sigma^2 grad log p)| over sigma, the gradient by differentiating log p. gain, bound:
+    {model: (B, m, h)} of log p_h from x to D(x), in nats, and what Jensen's inequality promises; rounding: of gains.
+    controls: the models among them that know nothing of the data's order.
+    """
+
+    sigma: np.ndarray
+    identity: float
+    gain: dict[str, np.ndarray]
+    bound: dict[str, np.ndarray]
+    rounding: dict[str, np.ndarray]
+    controls: tuple[str, ...] = ()
+
+
+def measure(setting: Setting) -> Record:
+    """Gains of log-likelihood from the states of every model's path to its denoised images, under every width."""
+    places = np.linspace(0, len(setting.sigma) - 2, LEVELS).round().astype(int)
+    levels, data_set = setting.levels[places], setting.models["data_set"]
+    assert isinstance(data_set, gd.Empirical)
+    few = setting.count(16, 128)
+    gains, paths = {}, {**{name: setting.paths[name] for name in SHOWN}, **setting.control_paths}
+    for name, path in paths.items():
+        x, to = jnp.asarray(path.x[:few, places]), jnp.asarray(path.denoised[:few, places])
+        gains[name] = [np.asarray(part, np.float64) for part in _gains(data_set, x, to, levels)]
+    own = jnp.asarray(setting.paths["data_set"].x[:4, places])
+    return Record(
+        sigma=setting.sigma[places],
+        identity=float(_identity(data_set, own, levels)),
+        gain={name: parts[0] for name, parts in gains.items()},
+        bound={name: parts[1] for name, parts in gains.items()},
+        rounding={name: parts[2] for name, parts in gains.items()},
+        controls=tuple(setting.controls),
+    )
+
+
+@eqx.filter_jit
+def _gains(
+    data_set: gd.Empirical, x: Float[Array, "B m *event"], to: Float[Array, "B m *event"], widths: gd.NoiseLevel
+) -> tuple[Array, Array, Array]:
+    """Gain of log p_h, Jensen's bound and rounding, each (B, m, h)."""
+
+    def one(x: Array, to: Array, width: gd.NoiseLevel) -> tuple[Array, Array, Array]:
+        here, there = data_set.posterior(x, width), data_set.posterior(to, width)
+        near, far = jnp.sum((here.x0 - to) ** 2), jnp.sum((here.x0 - x) ** 2)
+        scale = jnp.abs(here.log_prob) + jnp.abs(there.log_prob) + (near + far) / width.sigma**2
+        rounding = 100 * jnp.finfo(x.dtype).eps * scale
+        return there.log_prob - here.log_prob, (far - near) / (2 * width.sigma**2), rounding
+
+    both = jax.vmap(jax.vmap(one, in_axes=(0, 0, None)), in_axes=(0, 0, None))
+    found = jax.lax.map(lambda width: both(x, to, width), widths)
+    gain, bound, rounding = (jnp.moveaxis(part, 0, -1) for part in found)
+    return gain, bound, rounding
+
+
+@eqx.filter_jit
+def _identity(data_set: gd.Empirical, x: Float[Array, "B m *event"], levels: gd.NoiseLevel) -> Float[Array, ""]:
+    """The largest difference of D* from x + sigma^2 grad log p, in units of sigma."""
+
+    def one(x: Array, level: gd.NoiseLevel) -> Array:
+        step = level.sigma**2 * jax.grad(data_set.log_prob)(x, level)
+        return jnp.max(jnp.abs(data_set.denoise(x, level) - x - step)) / level.sigma
+
+    return jnp.max(jax.vmap(jax.vmap(one), in_axes=(0, None))(x, levels))
+
+
+def find(record: Record) -> Finding:
+    """Agrees where the theorem is never broken and the network's steps raise likelihoods as often as the data set's."""
+    promised = {name: bound > record.rounding[name] for name, bound in record.bound.items()}
+    broken = {name: int((record.gain[name] < -record.rounding[name])[yes].sum()) for name, yes in promised.items()}
+    counted = {name: int(yes.sum()) for name, yes in promised.items()}
+    rises = {name: interval(_share, *counts(record, name)) for name in record.gain}
+    holds = {name: float(yes.mean()) for name, yes in promised.items()}
+    often = {name: one.value >= rises["data_set"].value - MARGIN for name, one in rises.items()}
+    alike = [name for name in record.controls if often["network"] and often[name]]
+    mean_shift = _own_width(record.gain["data_set"] >= -record.rounding["data_set"])
+    others = ", ".join(f"{NAMES[name]} {one.value:.3f}" for name, one in rises.items() if name != "network")
+    found = (
+        f"The data set's denoiser is the mean-shift step to {record.identity:.1g} noise scales, and its likelihood at "
+        f"its own width rises in {mean_shift:.1%} of states. The network's denoised image is likelier than its state "
+        f"in {rises['network']} of states and widths ({others}). The condition under which that is certain holds for "
+        f"{holds['network']:.3f} of them, and was broken {sum(broken.values())} times of {sum(counted.values())}."
+        f"{as_well('climb as often', alike)}"
+    )
+    numbers = {
+        "identity_error": record.identity,
+        "mean_shift_rises": mean_shift,
+        "rises": {name: list(one) for name, one in rises.items()},
+        "condition_holds": holds,
+        "condition_broken": broken,
+        "noise_scale": record.sigma.tolist(),
+    }
+    exact = record.identity < 1e-2 and not any(broken.values()) and mean_shift == 1
+    return judged({"exactness": exact, "the count": often["network"]}, found, numbers)
+
+
+def counts(record: Record, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Where the likelihood rises, and where it is certain to rise or fall: (B, m, h) each."""
+    gain, rounding = record.gain[name], record.rounding[name]
+    return gain > rounding, np.abs(gain) > rounding
+
+
+def _share(rises: np.ndarray, certain: np.ndarray) -> float:
+    return float(rises.sum() / certain.sum())
+
+
+def _own_width(flags: np.ndarray) -> float:
+    """The share of states (B, m, h) with h = m."""
+    return float(np.mean([flags[:, i, i] for i in range(flags.shape[1])]))
+
+
+def draw(record: Record) -> Figure:
+    """For each model, the share of states that rise, by noise scale and width."""
+    figure = Figure(figsize=(4 * len(SHOWN) + 0.6, 4.3), layout="constrained")
+    axes = figure.subplots(1, len(SHOWN), squeeze=False)[0]
+    labels = [f"{s:.2g}" for s in record.sigma]
+    picture = None
+    for axis, name in zip(axes, SHOWN, strict=True):
+        rises, certain = (part.sum(0).T for part in counts(record, name))
+        share = np.divide(rises, certain, out=np.full(rises.shape, np.nan), where=certain > 0)
+        picture = axis.imshow(share, origin="lower", cmap="cividis", vmin=0, vmax=1)
+        axis.plot(range(len(labels)), range(len(labels)), ":", color="white")
+        axis.set(xticks=range(len(labels)), yticks=range(len(labels)), xlabel=NOISE_AXIS)
+        axis.set_xticklabels(labels, fontsize=8)
+        axis.set_yticklabels(labels, fontsize=8)
+        axis.set_title(f"{NAMES[name]}: {_share(*counts(record, name)):.1%} rise", color=COLORS[name], fontsize=10)
+    axes[0].set_ylabel("width of the kernel (data units)")
+    if picture is not None:
+        figure.colorbar(picture, ax=axes, shrink=0.7, label="share of states that become likelier")
+    share = _share(*counts(record, "network"))
+    figure.suptitle(f"Denoising makes {share:.1%} of states likelier, on average over widths of the kernel")
+    return figure
+
+
+MEAN_SHIFT = Experiment(
+    name="D5",
+    title="Denoising is a mean-shift step: it climbs the likelihood",
+    claim="The data set's denoiser is a step of mean shift, and going from a state to its denoised image raises the "
+    "kernel density of the data for every width, the network's too where it is near enough.",
+    published="No number read; Chen et al., arXiv 2305.19947.",
+    criterion=f"Agrees where the identity holds to a hundredth of the noise, no certain rise is broken, and the "
+    f"network's denoised image is likelier than its state as often as the data set's own, less {MARGIN:.0%} of states "
+    "and widths; in part where one of these, exactness or the count, holds.",
+    caption="The share of states whose denoised image has a higher kernel density of the training data than the "
+    "state: columns by the noise of the state, rows by the width of the kernel. On the dotted line the two are equal, "
+    "and the data set's own step is mean shift. White: changes below rounding, which do not count. Climbing alone is "
+    "no sign of learning where a control climbs as well.",
+    measure=measure,
+    find=find,
+    draw=draw,
+)

@@ -1,0 +1,216 @@
+"""D7: interpolating between two noises: which mixtures of them are noise, and what comes out.
+
+c1 z1 + c2 z2 of independent normal noises has variance c1^2 + c2^2: half way 1/2 on the straight line, 1 on the arc and
+on the line rescaled by sqrt(c1^2 + c2^2). A Gaussian's flow is affine, so the total variance of its samples is just so
+many times that of the data: the straight line makes images of too little contrast, by 1/2 exactly.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure, SubFigure
+
+import gaussdiff as gd
+from analysis.harness.controls import as_well
+from analysis.harness.experiment import Experiment, Finding, NotMeasuredError, judged
+from analysis.harness.setting import Setting
+from analysis.harness.style import is_image, picture_row
+from analysis.measures.bootstrap import interval
+from analysis.measures.manifold import linear, rescaled, spherical, thinned
+from analysis.measures.paths import follow
+from training.evaluation.features import unseen
+from training.evaluation.samples import draws
+
+KINDS = (linear, spherical, rescaled)
+COLORS = {"ends": "#999999", "linear": "#d55e00", "spherical": "#0072b2", "rescaled": "#009e73"}
+SHARES = np.linspace(0, 1, 9)  # of the second noise, in the picture
+STEPS = 16  # of the solver: as many calls
+NEAR = 0.1  # how near to what is expected a share counts as it
+LEAST = 4  # pairs of noises
+
+
+@dataclass(frozen=True)
+class Record:
+    """Of P pairs of noises half way, and of the first of each pair ("ends"); numbers by kind of interpolation.
+
+    power, gaussian: (P,), squared distance of the network's or the Gaussian's sample from the mean of the ends, over
+    the mean of that of the ends. frechet: to the held-out data in the features of that name; floor: that of as many
+    training samples. shares: (s,) of the second noise; lengths: (s,), mean length of the noise over sigma sqrt(D);
+    rows: (s, *event), samples between one pair. controls: {model: power} of those that learned nothing.
+    """
+
+    power: dict[str, np.ndarray]
+    gaussian: dict[str, np.ndarray]
+    frechet: dict[str, float]
+    floor: float
+    features: str
+    shares: np.ndarray
+    lengths: dict[str, np.ndarray]
+    rows: dict[str, np.ndarray]
+    controls: dict[str, dict[str, np.ndarray]]
+
+
+def measure(setting: Setting) -> Record:
+    """Samples from half way between pairs of starts by three kinds of interpolation, and from the starts."""
+    pairs = min(setting.count(64, 512), len(setting.starts) // 2)
+    if setting.gaussian.variances.size < 2:
+        raise NotMeasuredError("Noises of one number have no arc between them. Take data of two numbers or more.")
+    if pairs < LEAST:
+        raise NotMeasuredError(f"It takes {LEAST} pairs of noises, there are {pairs}. Raise --starts to {2 * LEAST}.")
+    starts = np.asarray(setting.starts[: 2 * pairs])
+    first, second = starts[::2], starts[1::2]
+    half = {"ends": first, **{kind.__name__: _between(kind, first, second, 0.5) for kind in KINDS}}
+    along = {kind.__name__: [_between(kind, first, second, share) for share in SHARES] for kind in KINDS}
+    noises = {**half, **{f"row {name}": np.array([x[0] for x in rows]) for name, rows in along.items()}}
+    models = {name: setting.models[name] for name in ("network", "gaussian")} | dict(setting.controls)
+    samples = {name: _samples(setting, model, noises) for name, model in models.items()}
+    powers = {name: _power({kind: found[kind] for kind in half}) for name, found in samples.items()}
+    target = setting.features.extract(setting.data.held_out)
+    training = [setting.features.extract(x) for x in draws(unseen(setting.data), pairs, setting.seed)]
+    scale = float(setting.sigma[0]) * np.sqrt(first[0].size)
+    return Record(
+        power=powers["network"],
+        gaussian=powers["gaussian"],
+        frechet={
+            name: gd.metrics.frechet_distance(setting.features.extract(samples["network"][name]), target)
+            for name in half
+        },
+        floor=float(np.mean([gd.metrics.frechet_distance(x, target) for x in training])),
+        features=setting.features.name,
+        shares=SHARES,
+        lengths={name: np.array([_length(x).mean() / scale for x in rows]) for name, rows in along.items()},
+        rows={name: samples["network"][f"row {name}"] for name in along},
+        controls={name: powers[name] for name in setting.controls},
+    )
+
+
+def _between(kind: Callable, first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
+    return np.array([kind(a, b, share) for a, b in zip(first, second, strict=True)]).astype(first.dtype)
+
+
+def _samples(setting: Setting, model: gd.Denoiser, noises: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What a model makes of each set of noises, all in one batch, with a solver of few calls."""
+    together = jnp.asarray(np.concatenate(list(noises.values())))
+    levels = thinned(setting.levels, STEPS)
+    path = follow({"model": model}, gd.DPMSolverPP2M(), together, levels)["model"]
+    ends = np.cumsum([len(x) for x in noises.values()])[:-1]
+    return dict(zip(noises, np.split(path.samples, ends), strict=True))
+
+
+def _power(samples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    mean = samples["ends"].mean(0, dtype=np.float64)
+    squares = {name: _length(x - mean) ** 2 for name, x in samples.items()}
+    return {name: values / squares["ends"].mean() for name, values in squares.items()}
+
+
+def _length(x: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(x.reshape(len(x), -1).astype(np.float64), axis=1)
+
+
+def find(record: Record) -> Finding:
+    """Agrees where the straight line halves the variance of noise and samples, and the other two keep both."""
+    power = {name: interval(_ratio, values, record.power["ends"]) for name, values in record.power.items()}
+    gaussian = {name: float(values.mean()) for name, values in record.gaussian.items()}
+    lengths = {name: float(values[len(values) // 2]) for name, values in record.lengths.items()}
+    shares = {name: float(values.mean()) for name, values in record.power.items()}
+    controls = {
+        model: {name: float(values.mean()) for name, values in one.items()} for model, one in record.controls.items()
+    }
+    shrinks, keeps = _shrinks(lengths, shares), _keeps(lengths, shares)
+    faded = [name for name, one in controls.items() if shrinks and _shrinks(lengths, one)]
+    kept = [name for name, one in controls.items() if keeps and _keeps(lengths, one)]
+    found = (
+        f"Half way on the straight line the noise has {lengths['linear']:.2f} of its length. Samples have "
+        f"{power['linear']} of the variance at the ends there; the Gaussian's have {gaussian['linear']:.2f}, in closed "
+        f"form 1/2. On the arc the noise has {lengths['spherical']:.2f} of its length, and samples "
+        f"{power['spherical']} of the variance; on the rescaled line {lengths['rescaled']:.2f} and "
+        f"{power['rescaled']}. The Fréchet distance to held-out data, not judged: linear "
+        f"{record.frechet['linear']:.3g}, spherical {record.frechet['spherical']:.3g}, rescaled "
+        f"{record.frechet['rescaled']:.3g}, at the ends {record.frechet['ends']:.3g}; as many training samples have "
+        f"{record.floor:.3g}."
+        f"{as_well('fade on the straight line', faded)}{as_well('keep the variance on the other two', kept)}"
+    )
+    numbers = {
+        "variance_share": {name: list(one) for name, one in power.items()},
+        "variance_share_of_gaussian": gaussian,
+        "variance_share_of_controls": controls,
+        "frechet": record.frechet,
+        "frechet_of_training_samples": record.floor,
+        "frechet_features": record.features,
+        "pairs": len(record.power["ends"]),
+        "noise_length": {name: values.tolist() for name, values in record.lengths.items()},
+        "share_of_second_noise": record.shares.tolist(),
+    }
+    return judged({"(1), the straight line": shrinks, "(2), the other two": keeps}, found, numbers)
+
+
+def _shrinks(lengths: dict[str, float], shares: dict[str, float]) -> bool:
+    """Whether noise and samples lose half of their variance half way on the straight line."""
+    return abs(lengths["linear"] - np.sqrt(0.5)) <= NEAR and abs(shares["linear"] - 0.5) <= NEAR
+
+
+def _keeps(lengths: dict[str, float], shares: dict[str, float]) -> bool:
+    """Whether noise and samples keep their variance on the arc and on the rescaled line."""
+    return all(abs(lengths[k] - 1) <= NEAR and abs(shares[k] - 1) <= 2 * NEAR for k in ("spherical", "rescaled"))
+
+
+def _ratio(values: np.ndarray, ends: np.ndarray) -> float:
+    return values.mean() / ends.mean()
+
+
+def draw(record: Record) -> Figure:
+    """Length of the noise, variance and quality of samples; below, one pair."""
+    pictures = is_image(record.rows["linear"][0])
+    figure = Figure(figsize=(11, 7.2 if pictures else 3.8), layout="constrained")
+    grid = figure.add_gridspec(1 + pictures, 1, height_ratios=(3.6, 3.4)[: 1 + pictures])
+    length, power, quality = figure.add_subfigure(grid[0]).subplots(1, 3, squeeze=False)[0]
+    for name, values in record.lengths.items():
+        length.plot(record.shares, values, color=COLORS[name], label=name, ls="--" if name == "rescaled" else "-")
+    length.set(xlabel="share of the second noise", ylabel="length / (σ √D)", ylim=(0.6, 1.1))
+    length.set_title("Length of the noise", fontsize=10)
+    length.legend(frameon=False)
+    names = list(record.power)
+    colors = [COLORS[name] for name in names]
+    power.bar(names, [record.power[name].mean() for name in names], color=colors)
+    power.plot(names, [record.gaussian[name].mean() for name in names], "k_", ms=24)
+    power.axhline(0.5, color="black", ls=":", lw=0.8)
+    power.set_title("Variance of samples half way (dashes: Gaussian)", fontsize=10)
+    quality.bar(names, [record.frechet[name] for name in names], color=colors)
+    quality.axhline(record.floor, color="black", ls=":", lw=0.8)
+    quality.set_title(f"Fréchet distance to held-out data, {len(record.power['ends'])} samples", fontsize=10)
+    for axis in (length, power, quality):
+        axis.spines[["top", "right"]].set_visible(False)
+    if pictures:
+        _draw_rows(figure.add_subfigure(grid[1]), record)
+    share = record.power["linear"].mean()
+    figure.suptitle(f"Half way on the straight line between two noises, samples have {share:.0%} of their variance")
+    return figure
+
+
+def _draw_rows(figure: SubFigure, record: Record) -> None:
+    axes = figure.subplots(len(record.rows), len(record.shares))
+    for line, (name, images) in zip(axes, record.rows.items(), strict=True):
+        picture_row(line, images, name)
+    for axis, share in zip(axes[0], record.shares, strict=True):
+        axis.set_title(f"{share:.2g}", fontsize=8)
+
+
+INTERPOLATION = Experiment(
+    name="D7",
+    title="Between two noises one goes along the arc, not along the straight line",
+    claim="The straight line between two noises leaves the shell on which noise lies, and its samples fade; spherical "
+    "and rescaled interpolation keep the length of the noise and the quality of the samples.",
+    published="No number read; Chen et al., arXiv 2305.19947.",
+    criterion=f"Agrees where, half way, (1) on the straight line the noise has within {NEAR} of √½ of its length, and "
+    f"samples within {NEAR} of half the variance of those at its ends, and (2) on the arc and on the rescaled line the "
+    f"noise has within {NEAR} of all of its length, and samples within {2 * NEAR} of all of that variance; in part "
+    "where one of the two holds. Fréchet distances of so few samples are shown, not judged.",
+    caption="Left: the length of the noise on the way. Middle: the variance of samples half way, as a share of that at "
+    "the ends; dashes: the Gaussian with the same solver. Right: how far the samples are from held-out data; dots: as "
+    "many training samples. Below: one pair, sampled along the way.",
+    measure=measure,
+    find=find,
+    draw=draw,
+)

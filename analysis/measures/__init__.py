@@ -1,0 +1,17 @@
+"""Measurements on paths and denoisers, each independent of a claim."""
+
+__all__ = [
+    "bootstrap",
+    "crossing",
+    "endpoints",
+    "explained",
+    "geometry",
+    "latent",
+    "latent_model",
+    "linear_descent",
+    "manifold",
+    "patches",
+    "paths",
+    "probes",
+    "quality",
+]

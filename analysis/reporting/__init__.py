@@ -1,0 +1,3 @@
+"""One run as a page: what is measured, and how it is written down."""
+
+__all__ = ["figures", "folded", "page", "slider", "study", "tables", "words", "write"]

@@ -1,0 +1,192 @@
+"""The standard study of one training run: every experiment and what they share, measured once."""
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import gaussdiff as gd
+import training
+from analysis.experiments import STANDARD, a06_explained, named
+from analysis.harness import controls, experiment, twins
+from analysis.harness.experiment import Result
+from analysis.harness.setting import Setting
+from analysis.measures import paths as compare
+from analysis.measures import quality
+from training import runs
+from training.data.dataset import Dataset
+from training.storage.checkpoint import versions
+
+MEMORY, MODELS = 5 * 2**29, 11  # bytes that paths may take, of so many models
+LEAST = 16  # starts, however large they are
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a report measures: how many starts, on which grid, with which twins."""
+
+    # Checked by `run`, not here: a command-line parser builds it, and rewords errors that it meets while doing so.
+
+    starts: int = 256  # paths from pure noise, the same for every model
+    steps: int = 32  # Heun steps on the EDM grid (rho = 7) from sigma_max to 0
+    sigma_min: float = 0.01  # last noise scale above 0: pixels of 8-bit images are 0.008 apart
+    sigma_max: float = 80.0  # first noise scale
+    components: int = 10  # Gaussians in the mixture
+    seed: int = 0  # of the starts, the noise and the fits
+    full: bool = False  # four times the starts, and more samples where an experiment draws its own
+
+    def check(self) -> None:
+        """ValueError names the field that makes no study, what was expected, what came and the cure."""
+        for name in ("starts", "steps", "components"):
+            if getattr(self, name) < 2:
+                raise ValueError(f"{name}: expected at least 2, got {getattr(self, name)}. Raise --{name}.")
+
+    @property
+    def paths(self) -> int:
+        """The number of starts."""
+        return self.starts * (4 if self.full else 1)
+
+
+@dataclass(frozen=True)
+class Study:
+    """The measurements: arrays keyed by model, and what they were measured on."""
+
+    settings: Settings
+    config: training.Config
+    step: int  # of the training run
+    setting: Setting
+    results: tuple[Result, ...]
+    distances: dict[str, compare.Curves]
+    variances: np.ndarray  # (modes,) of the principal components
+    committed: compare.Curves
+    quality: quality.Scores
+    seconds: dict[str, float]
+
+    @property
+    def data(self) -> Dataset:
+        """What the run was trained on."""
+        return self.setting.data
+
+    @property
+    def paths(self) -> dict[str, compare.Paths]:
+        """Every model's paths from the same starts."""
+        return self.setting.paths
+
+    @property
+    def starts(self) -> int:
+        """How many paths there are of each model: as many as asked for, or fewer of large images."""
+        return len(self.setting.starts)
+
+    @property
+    def levels(self) -> np.ndarray:
+        """The noise scales of the grid (n+1,)."""
+        return self.setting.sigma
+
+    @property
+    def explained(self) -> a06_explained.Record | None:
+        """What A6 measured; None where it could not be."""
+        return next((result.record for result in self.results if result.experiment is a06_explained.EXPLAINED), None)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of the packages that a number depends on."""
+        return {"gaussdiff": gd.__version__, **versions()}
+
+
+def noise_and_grid(settings: Settings, shape: tuple[int, ...]) -> tuple[jax.Array, gd.NoiseLevel]:
+    """The starts (B, *shape), noise of the first level's scale, and the grid of levels; fewer starts of large images.
+
+    States and denoised images of eleven models, eight that all experiments share and three that A5 adds, are held at
+    once: B (2 steps + 1) D numbers of four bytes each, which may take MEMORY.
+    """
+    levels = gd.grids.karras(settings.steps, settings.sigma_min, settings.sigma_max)
+    each = 4 * MODELS * (2 * settings.steps + 1) * int(np.prod(shape))
+    count = min(settings.paths, max(LEAST, MEMORY // each))
+    noise = jax.random.normal(jax.random.key(settings.seed), (count, *shape), jnp.float32)
+    return levels.sigma[0] * noise, levels
+
+
+def open_run(directory: Path, settings: Settings) -> Setting:
+    """The run in `directory` as a setting: its network, data and history, twins fitted to the data, and controls."""
+    settings.check()
+    config, network = training.load_config(directory), training.load(directory)
+    config.check_unconditional()
+    data = runs.load_data(directory)
+    fitted = twins.fit(data.train, settings.components, settings.seed)
+    starts, levels = noise_and_grid(settings, data.shape)
+    return Setting(
+        name=config.data,
+        data=data,
+        models={"network": network, **fitted._asdict()},
+        starts=starts,
+        levels=levels,
+        seed=settings.seed,
+        controls=controls.usual(network, config, fitted.gaussian, settings.seed),
+        history={step: partial(training.load, path, "params") for step, path in runs.history(directory).items()},
+        full=settings.full,
+    )
+
+
+def run(directory: Path, settings: Settings, names: tuple[str, ...] = ()) -> Study:
+    """Load the run in `directory` and its data, fit the twins, and measure; a line of progress for each part.
+
+    names: of the experiments, all without any; ValueError for one that is none.
+    """
+    wanted = [named(name) for name in names] or STANDARD
+    clock = _Clock()
+    setting = open_run(directory, settings)
+    data = setting.data
+    clock.lap("open", f"{setting.name}: {len(data.train)} training and {len(data.held_out)} held-out samples; twins")
+
+    _ = setting.paths, setting.control_paths
+    models, paths = len(setting.models) + len(setting.controls), len(setting.starts)
+    fewer = f", not {settings.paths}: more would take over {MEMORY / 2**30:g} GiB" * (paths < settings.paths)
+    clock.lap("follow", f"{paths} paths of {settings.steps} Heun steps for each of {models} models{fewer}")
+
+    samples = {name: path.samples for name, path in setting.paths.items()}
+    judged = quality.judge(samples, data, setting.features, settings.seed)
+    variances, committed = _commitment(setting)
+    clock.lap("judge", "quality of samples, commitment of components")
+
+    results = tuple(_told(clock, experiment.run(one, setting)) for one in STANDARD if one in wanted)
+    return Study(
+        settings=settings,
+        config=training.load_config(directory),
+        step=runs.open_run(directory).step,
+        setting=setting,
+        results=results,
+        distances=compare.distance_to_network(setting.paths),
+        variances=variances,
+        committed=committed,
+        quality=judged,
+        seconds=clock.seconds,
+    )
+
+
+def _commitment(setting: Setting) -> tuple[np.ndarray, compare.Curves]:
+    modes = compare.leading_modes(setting.gaussian)
+    variances = np.asarray(setting.gaussian.eigvals, np.float64)
+    return variances[:modes], compare.commitment_levels(setting.paths, setting.gaussian, modes)
+
+
+class _Clock:
+    """Prints each part as it ends and keeps its seconds."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, part: str, what: str) -> None:
+        now = time.perf_counter()
+        self.seconds[part], self._last = round(now - self._last, 2), now
+        print(f"{part:<8} {self.seconds[part]:6.1f} s  {what}", flush=True)
+
+
+def _told(clock: _Clock, result: Result) -> Result:
+    clock.lap(result.experiment.name, f"{result.finding.verdict}: {result.experiment.title}")
+    return dataclasses.replace(result, seconds=clock.seconds[result.experiment.name])

@@ -1,0 +1,84 @@
+"""GITS: the grid of n steps along which Euler steps leave a fine path least, by dynamic programming.
+
+On a teacher path x_0, ..., x_m, from noise to data, c_ij is how far one Euler step from x_i to level j misses x_j. The
+cheapest way from level j in k steps costs
+
+    V_k(j) = min_{i > j} c_ji + gamma V_(k-1)(i),     V_0(m) = 0, V_0(others) = infinity
+
+so that the k-th step of a way is weighted by gamma^k. The flow contracts toward the data: an error is carried on with
+the factor sqrt(lam) / S < 1 in a mode of variance lam, and late errors shrink least, hence gamma > 1.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from gaussdiff import grids
+from gaussdiff.denoiser import Denoiser, check_key, check_model
+from gaussdiff.design.objective import event_shape
+from gaussdiff.samplers import IPNDM
+from gaussdiff.samplers.sample import follow, quiet
+from gaussdiff.schedules import NoiseLevel
+
+
+def gits_grid(
+    model: Denoiser,
+    n: int,
+    key: PRNGKeyArray,
+    *,
+    gamma: float = 1.15,
+    paths: int = 256,
+    points: int = 61,
+    sigma_min=0.002,
+    sigma_max=80.0,
+    shape: tuple[int, ...] | None = None,
+    final_zero: bool = False,
+) -> NoiseLevel:
+    """n of the steps between `points` levels, chosen so that Euler steps leave the model's own paths least.
+
+    The teacher is iPNDM of order 4 on karras, `paths` starts N(0, sigma_max^2 I) of `shape`, which a Distribution
+    knows. (n+1,) levels with alpha = 1, from sigma_max to sigma_min as published; with final_zero the last of the n
+    steps goes from there to 0. ValueError unless 1 <= n < points, TypeError for a model or key of another kind. Chen et
+    al., arXiv 2405.11326, section 3.2.
+    """
+    check_model(model)
+    check_key(key)
+    steps = n - 1 if final_zero else n
+    if not (isinstance(n, int) and 1 <= steps < points):
+        raise ValueError(f"n: expected {n - steps + 1} to {points - 1 + n - steps} steps, got {n}. Take more points.")
+    fine = grids.karras(points - 1, sigma_min, sigma_max, final_zero=False)
+    starts = fine.sigma[0] * jax.random.normal(key, (paths, *event_shape(model, shape)), fine.sigma.dtype)
+    levels = fine[np.array(cheapest(np.asarray(_costs(model, starts, fine), np.float64), steps, gamma))]
+    return NoiseLevel(1.0, jnp.append(levels.sigma, 0.0)) if final_zero else levels
+
+
+def cheapest(costs: np.ndarray, steps: int, gamma: float) -> list[int]:
+    """The indices 0 = i_0 < ... < i_steps = m of least cost sum_k gamma^k costs[i_k, i_(k+1)]; costs: (m+1, m+1)."""
+    forward = np.triu(np.ones_like(costs, bool), 1)
+    rest, choices = np.append(np.full(len(costs) - 1, np.inf), 0.0), []
+    for _ in range(steps):
+        ways = np.where(forward, costs + gamma * rest[None], np.inf)
+        choices.append(ways.argmin(1))
+        rest = ways.min(1)
+    way = [0]
+    for choice in reversed(choices):
+        way.append(int(choice[way[-1]]))
+    return way
+
+
+@eqx.filter_jit
+def _costs(model: Denoiser, starts: Array, fine: NoiseLevel) -> Float[Array, "points points"]:
+    """The mean over paths of |x_i + (sigma_j - sigma_i) noise_i - x_j|, for all i and j."""
+
+    def one(start):
+        path = follow(IPNDM(4), model, start, fine, quiet(IPNDM(4), start, fine))
+        x, s = path.x[:-1].reshape(len(fine) - 1, -1), fine.sigma
+        slopes = (x - path.denoised.reshape(x.shape)) / s[:-1, None]
+        ends = path.x.reshape(len(fine), -1)
+        miss = lambda x, slope, s: jnp.linalg.norm(x[None] + (fine.sigma - s)[:, None] * slope[None] - ends, axis=1)  # noqa: E731
+        return jax.vmap(miss)(x, slopes, s[:-1])
+
+    costs = jnp.mean(jax.lax.map(one, starts, batch_size=64), axis=0)
+    return jnp.pad(costs, ((0, 1), (0, 0)))  # no step starts at the last level

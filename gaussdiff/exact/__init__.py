@@ -1,0 +1,88 @@
+"""What is known in closed form: flows, posteriors, distances, and how linear denoisers learn."""
+
+from gaussdiff.exact.conditioning import Observed, block_average, condition, convolution, masking, multiply, observe
+from gaussdiff.exact.covariance import PosteriorCovariance, posterior_covariance
+from gaussdiff.exact.divergence import gaussian_frechet, gaussian_kl, gaussian_w2
+from gaussdiff.exact.flow import (
+    SpectralMap,
+    flow_from_prior,
+    flow_log_det,
+    flow_log_likelihood,
+    gaussian_flow,
+    gaussian_marginal,
+    gaussian_path,
+    gaussian_perturbation,
+    gaussian_transition,
+)
+from gaussdiff.exact.geometry import (
+    Plane,
+    Rotation,
+    best_plane,
+    chord_deviation,
+    components_for_share,
+    gaussian_rotation,
+    gram_matrix,
+    participation_ratio,
+    path_distance,
+    path_spectrum,
+)
+from gaussdiff.exact.learning import (
+    AffineLearning,
+    Learning,
+    OneLayer,
+    PreconditionedLayer,
+    TwoLayers,
+    generated_variance,
+)
+from gaussdiff.exact.line import collinear_flow, log_cdf, scalar_flow, separable_flow
+from gaussdiff.exact.modes import commitment, commitment_speed, emergence, information, marginal_std, rotation_residual
+
+__all__ = [
+    "AffineLearning",
+    "Learning",
+    "Observed",
+    "OneLayer",
+    "Plane",
+    "PosteriorCovariance",
+    "PreconditionedLayer",
+    "Rotation",
+    "SpectralMap",
+    "TwoLayers",
+    "best_plane",
+    "block_average",
+    "chord_deviation",
+    "collinear_flow",
+    "commitment",
+    "commitment_speed",
+    "components_for_share",
+    "condition",
+    "convolution",
+    "emergence",
+    "flow_from_prior",
+    "flow_log_det",
+    "flow_log_likelihood",
+    "gaussian_flow",
+    "gaussian_frechet",
+    "gaussian_kl",
+    "gaussian_marginal",
+    "gaussian_path",
+    "gaussian_perturbation",
+    "gaussian_rotation",
+    "gaussian_transition",
+    "gaussian_w2",
+    "generated_variance",
+    "gram_matrix",
+    "information",
+    "log_cdf",
+    "marginal_std",
+    "masking",
+    "multiply",
+    "observe",
+    "participation_ratio",
+    "path_distance",
+    "path_spectrum",
+    "posterior_covariance",
+    "rotation_residual",
+    "scalar_flow",
+    "separable_flow",
+]

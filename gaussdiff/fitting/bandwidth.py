@@ -1,0 +1,50 @@
+"""How much to smooth a data set: by the bandwidth under which samples that were held out are likeliest.
+
+At bandwidth 0 the data set gives them no density at all, at a large one it gives them little; in between there is one
+maximum of the mean log-likelihood, and that smoothed data set is the best guess of what a network will learn.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gaussdiff.distributions.empirical import Empirical
+from gaussdiff.numerics.arrays import device, host
+
+
+def choose_bandwidth(points, held_out, chunk: int = 1000) -> float:
+    """The bandwidth, in data units, of the highest mean log-density of held_out (M, *event) around points (N, *event).
+
+    Sought from 1/1000 to 2 standard deviations of the data, to 1 percent, in two passes. ValueError for samples of
+    unlike shapes or without variance, and where the best is the narrowest, as when held_out repeats points. Silverman
+    1986, section 3.4.4 (likelihood cross-validation).
+    """
+    points, held_out = jnp.asarray(points), jnp.asarray(held_out)
+    if points.shape[1:] != held_out.shape[1:] or not held_out.size:
+        raise ValueError(
+            f"points, held_out: expected samples of one shape, got {points.shape} and {held_out.shape}. Split one set."
+        )
+    spread = host(points, "points").std(0)
+    scale = float(np.sqrt((spread**2).mean()))
+    if scale == 0:
+        raise ValueError("points: expected samples that differ, got equal ones. They have no bandwidth.")
+    data = Empirical(points, 0.0, chunk=chunk)
+    coarse = np.geomspace(1e-3, 2, 45) * scale
+    best = int(np.argmax(_likelihoods(data, held_out, device(coarse, points))))
+    if best == 0:
+        raise ValueError(
+            f"held_out: expected samples beside the points, got a best bandwidth below {coarse[0]:g}. Remove copies."
+        )
+    fine = np.geomspace(coarse[best - 1], coarse[min(best + 1, len(coarse) - 1)], 31)
+    return float(fine[np.argmax(_likelihoods(data, held_out, device(fine, points)))])
+
+
+@eqx.filter_jit
+def _likelihoods(data: Empirical, held_out: Array, bandwidths: Array) -> Float[Array, " K"]:
+    def mean(bandwidth):
+        law = eqx.tree_at(lambda d: d.bandwidth, data, bandwidth)
+        return jnp.mean(jax.lax.map(lambda x: law.log_prob(x), held_out, batch_size=256))
+
+    return jax.lax.map(mean, bandwidths)

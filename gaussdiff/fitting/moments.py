@@ -1,0 +1,117 @@
+"""Means and covariances of samples that come in batches: one pass, in float64, in any order and in parts.
+
+Two sets with counts a, b, means m_a, m_b and scatters M = sum (x - m)(x - m)^T merge into (Chan, Golub & LeVeque 1983)
+
+    mean = m_a + (b / n) d,   M = M_a + M_b + (a b / n) d d^T,   d = m_b - m_a,  n = a + b
+"""
+
+import dataclasses
+from collections.abc import Iterable
+
+import jax.numpy as jnp
+import numpy as np
+
+from gaussdiff.distributions.gaussian import Gaussian, check_rank
+from gaussdiff.numerics.arrays import device, floating, host
+from gaussdiff.numerics.eigen import positive_eigh
+from gaussdiff.progress import Progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """The moments of `count` samples: their mean (*event), and the scatter (D, D), sum (x - mean)(x - mean)^T.
+
+    `a + b` are the moments of both sets together, so parts can be made apart and merged. Host float64; D x D numbers.
+    ValueError for event shapes that differ. Chan, Golub & LeVeque 1983.
+    """
+
+    count: int
+    mean: np.ndarray
+    scatter: np.ndarray
+
+    @classmethod
+    def of(cls, x) -> "Moments":
+        """Of samples x (N, *event), N >= 1. ValueError for NaN or no samples."""
+        samples = host(x, "x")
+        if samples.ndim < 1 or not len(samples):
+            raise ValueError(f"x: expected samples (N, *event), N >= 1, got shape {samples.shape}.")
+        mean = samples.mean(0)
+        away = (samples - mean).reshape(len(samples), -1)
+        return cls(len(samples), mean, away.T @ away)
+
+    @classmethod
+    def from_batches(cls, batches: Iterable, progress: Progress | None = None, total: int = 0) -> "Moments":
+        """Of all samples of any iterable of batches (n, *event), in one pass. ValueError where there are none.
+
+        progress(done, total) is called after each batch; total: how many there are, where that is known.
+        """
+        found = None
+        for done, batch in enumerate(batches, 1):
+            moments = cls.of(batch)
+            found = moments if found is None else found + moments
+            if progress:
+                progress(done, total)
+        if found is None:
+            raise ValueError("batches: expected at least one batch (n, *event), got none. Is the iterator used up?")
+        return found
+
+    def __add__(self, other: "Moments") -> "Moments":
+        """The moments of both sets together. ValueError for unlike event shapes."""
+        if self.mean.shape != other.mean.shape:
+            raise ValueError(f"moments: expected one event shape, got {self.mean.shape} and {other.mean.shape}.")
+        count, apart = self.count + other.count, other.mean - self.mean
+        across = np.outer(apart, apart) * (self.count * other.count / count)
+        return Moments(count, self.mean + apart * (other.count / count), self.scatter + other.scatter + across)
+
+    @property
+    def cov(self) -> np.ndarray:
+        """The covariance (D, D), over count."""
+        return self.scatter / self.count
+
+    def gaussian(self, rank: int | None = None, dtype=None) -> Gaussian:
+        """The maximum-likelihood Gaussian; rank as in Gaussian.from_moments, dtype JAX's default float.
+
+        ValueError for fewer than 2 samples, or samples that are all equal.
+        """
+        if self.count < 2 or not self.scatter.any():
+            raise ValueError(
+                f"x: expected 2 or more samples that differ, got {self.count} without variance. Write "
+                "gd.Gaussian.isotropic(mean, 0.)."
+            )
+        lam, vectors = positive_eigh(self.cov)
+        rank = len(lam) if rank is None else check_rank(rank, len(lam))
+        like = floating(jnp.zeros((), dtype or float))
+        return Gaussian.from_modes(device(self.mean, like), lam[:rank], vectors[:, :rank], float(lam.sum()))
+
+
+def ledoit_wolf(x) -> float:
+    """The shrinkage in [0, 1] of least expected error for the covariance of samples x (N, *event), to use in `shrink`.
+
+    min(b, d) / d with d = |S - m I|^2, m = tr S / D, b = (sum_n |x_n x_n^T - S|^2) / N^2, for centred x_n and S their
+    covariance over N. Through the smaller of N and D. ValueError for NaN or fewer than 2 samples. Ledoit & Wolf 2004,
+    A well-conditioned estimator for large-dimensional covariance matrices, section 3.
+    """
+    samples = host(x, "x")
+    if samples.ndim < 1 or len(samples) < 2:
+        raise ValueError(f"x: expected at least 2 samples, shape (N, *event), got shape {samples.shape}.")
+    flat = samples.reshape(len(samples), -1)
+    flat = flat - flat.mean(0)
+    count, size = flat.shape
+    gram = (flat.T @ flat if size < count else flat @ flat.T) / count
+    power, trace = (gram**2).sum(), np.trace(gram)
+    spread = (((flat**2).sum(1) ** 2).sum() / count - power) / count
+    distance = power - trace**2 / size
+    return float(np.clip(spread / distance, 0, 1)) if distance > 1e-14 * power else 0.0
+
+
+def shrink(gaussian: Gaussian, shrinkage: float) -> Gaussian:
+    """The Gaussian with covariance (1 - shrinkage) Sigma + shrinkage (tr Sigma / D) I: same modes, same total variance.
+
+    ValueError unless 0 <= shrinkage <= 1. Ledoit & Wolf 2004, section 2.
+    """
+    if not 0 <= shrinkage <= 1:
+        raise ValueError(f"shrinkage: expected 0 to 1, got {shrinkage:g}. gd.fitting.ledoit_wolf(x) estimates it.")
+    even = jnp.mean(gaussian.variances)
+    mixed = ((1 - shrinkage) * lam + shrinkage * even for lam in (gaussian.eigvals, gaussian.residual))
+    eigvals, residual = mixed
+    return Gaussian(gaussian.mean, eigvals, gaussian.eigvecs, residual)

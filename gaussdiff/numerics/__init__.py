@@ -1,0 +1,3 @@
+"""Arrays, eigenvalues, k-means, softmax and Adam: mathematics that knows no diffusion."""
+
+__all__ = ["adam", "arrays", "eigen", "kmeans", "softmax"]

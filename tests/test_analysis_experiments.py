@@ -1,0 +1,114 @@
+"""The experiments on models whose answers are known in closed form: so the measuring code itself is proven."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from settings import documented, exact_setting
+
+import gaussdiff as gd
+from analysis.experiments import STANDARD, a11_retrieval, c02_learning_speed, d06_score_deviation, named
+from analysis.experiments.a01_dimension import DIMENSION, shares
+from analysis.harness import experiment
+from analysis.measures.bootstrap import Interval
+from analysis.measures.geometry import preserving
+
+
+@pytest.fixture(scope="module")
+def setting():
+    return exact_setting()
+
+
+def test_names_are_found_in_any_case_and_unknown_ones_are_named():
+    assert named("a1") is DIMENSION
+    assert len({e.name for e in STANDARD}) == len(STANDARD)
+    with pytest.raises(ValueError, match=r"name: expected one of A1, .*got 'A99'"):
+        named("A99")
+
+
+def test_every_experiment_has_its_keys_in_the_documents_once():
+    """Whether they are the right ones is asked where each experiment is tested."""
+    assert all(len(documented(one.name)) >= 3 for one in STANDARD)
+
+
+@pytest.mark.slow
+def test_a_gaussian_s_paths_have_the_spectrum_of_its_expected_gram_matrix(setting):
+    """A path in 64 dimensions is near its expectation; the mean over paths nearer."""
+    record = DIMENSION.measure(setting)
+    for part, one in record.shares["network"].items():
+        np.testing.assert_allclose(one.mean(0), record.expected[part], atol=0.01 if part == "states" else 0.02)
+    # without a path, from Gram matrices: of states, of their differences, and of dx/dsigma, which is the noise
+    states = gd.exact.gram_matrix(setting.gaussian, preserving(setting.levels))
+    steps = jnp.diff(jnp.diff(states, axis=0), axis=1)
+
+    def product(s, t):
+        return jnp.sum(
+            gd.exact.marginal_std(setting.gaussian.variances, gd.NoiseLevel(1.0, s))
+            * gd.exact.marginal_std(setting.gaussian.variances, gd.NoiseLevel(1.0, t))
+        )
+
+    mixed = jax.jit(jax.vmap(jax.vmap(jax.grad(jax.grad(product), 1), (None, 0)), (0, None)))
+    noise = mixed(setting.levels.sigma[:-1], setting.levels.sigma[:-1])
+    for part, gram in (("states", states), ("steps", steps), ("noise", noise)):
+        middle = np.eye(len(gram)) - 1 / len(gram)
+        falling = np.sort(np.linalg.eigvalsh(middle @ np.asarray(gram, np.float64) @ middle))[::-1]
+        np.testing.assert_allclose(record.expected[part], np.cumsum(falling / falling.sum())[:3], rtol=1e-9)
+    finding = experiment.run(DIMENSION, setting).finding
+    assert finding.verdict == "agrees"
+    assert set(finding.numbers) == documented("A1")
+
+
+@pytest.mark.slow
+def test_an_experiment_that_fails_or_finds_no_number_costs_no_other(setting):
+    def fails(_):
+        raise RuntimeError("no answer")
+
+    broken = dataclasses.replace(DIMENSION, measure=fails)
+    endless = dataclasses.replace(DIMENSION, find=lambda _: experiment.Finding("agrees", "", {"x": [float("nan")]}))
+    for one, reason in ((broken, "no answer"), (endless, "Out of range float values")):
+        result = experiment.run(one, setting)
+        assert result.finding.verdict == "not measured"
+        assert "It failed here: " in result.finding.found
+        assert reason in result.finding.found
+        assert (result.record, result.figure, result.finding.numbers) == (None, None, {})
+
+
+def test_an_interval_that_is_not_known_costs_no_experiment(setting):
+    unknown = [0.5, float("nan"), float("nan")]
+    found = experiment.Finding("agrees", "It is so.", {"x": {"y": [unknown, [0.5, 0.4, 0.6]]}, "n": 3})
+    result = experiment.run(dataclasses.replace(DIMENSION, find=lambda _: found), setting)
+    assert (result.finding.verdict, result.finding.found) == ("agrees", "It is so.")
+    assert result.to_json()["numbers"] == {"x": {"y": [[0.5, None, None], [0.5, 0.4, 0.6]]}, "n": 3}
+
+
+def test_shares_of_points_in_one_and_in_many_dimensions():
+    line = np.linspace(0, 1, 30)[:, None] * np.ones(8)
+    cloud = np.asarray(jax.random.normal(jax.random.key(0), (4000, 8)))
+    np.testing.assert_allclose(shares(line[None])[0], 1)
+    np.testing.assert_allclose(shares(cloud[None])[0], np.arange(1, 4) / 8, atol=0.03)
+
+
+def test_high_noise_is_where_the_own_deviation_is_to_be_a_quarter_of_its_largest():
+    sigma, rows = np.array([80.0, 20, 5, 1]), np.ones((3, 1))
+    assert d06_score_deviation._agrees(sigma, rows * np.array([1.0, 1, 2, 4]))
+    assert not d06_score_deviation._agrees(sigma, rows * np.array([1.0, 1.1, 2, 4]))
+    assert d06_score_deviation._agrees(sigma[2:], rows * np.array([1.0, 4]))  # none is high: the first stands for it
+    assert not d06_score_deviation._agrees(sigma[2:], rows * np.array([2.0, 4]))
+
+
+def test_a_network_copies_little_only_where_the_whole_interval_says_so():
+    def verdict(copies):
+        ratios = {"network": np.where(np.arange(200) < copies, 0.0, 1.0), "data_set": np.zeros(200)}
+        return a11_retrieval.find(a11_retrieval.Record(np.ones(1), {}, {}, {}, 1.0, ratios, 0.8)).verdict
+
+    assert [verdict(copies) for copies in (0, 2, 8)] == ["agrees", "agrees", "agrees in part"]  # 8 are 4 %, of 2 to 7
+
+
+def test_patches_that_cannot_be_told_or_are_not_learned_in_order_are_said_to_be_so():
+    slow, steep = Interval(-0.1, -0.2, 0.0), Interval(-0.5, -0.6, -0.4)
+    told = c02_learning_speed._told({3: {}, 5: {"falling": slow}})
+    assert "is -0.1 (-0.2 to 0) (falling) for patches of 5 x 5 pixels. Those of 3 x 3 cannot be told." in told
+    assert told.endswith("Patches do not explain it here: learned in order, their power would be below -0.25.")
+    assert "do not explain" not in c02_learning_speed._told({5: {"falling": steep}})

@@ -1,0 +1,207 @@
+"""Data sets, split into a training and a held-out part: `load` by name or path, `from_arrays`, `from_distribution`.
+
+Images are (N, H, W, C) float32 in [-1, 1], vectors (N, D) float32. Sets without a test split of their own are split by
+the content of each sample: the same in any order, and two copies of one sample never fall on both sides.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import gaussdiff as gd
+from training.config import Config
+from training.data import arrays, folder, prepared, toys
+from training.data.arrays import Parts
+from training.presets import TOYS
+
+DRAWN = 10_000  # samples drawn of a distribution
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Samples as they are stored, bytes or floats, in memory or in a file; `rows[places]` are float32."""
+
+    stored: np.ndarray  # (M, *shape)
+    places: np.ndarray | None = None  # (N,) those of them that are meant; None: all
+
+    def __len__(self) -> int:
+        return len(self.stored if self.places is None else self.places)
+
+    def __getitem__(self, places: slice | np.ndarray) -> np.ndarray:
+        found = self.stored[places if self.places is None else self.places[places]]
+        return images(found) if found.dtype == np.uint8 else np.asarray(found, np.float32)
+
+    def std(self, chunk: int = 1024) -> float:
+        """Return the standard deviation of all numbers about their overall mean, in float64."""
+        starts, count = range(0, len(self), chunk), self.nbytes // 4
+        mean = sum(self[i : i + chunk].sum(dtype=np.float64) for i in starts) / count
+        squares = sum(np.square(self[i : i + chunk] - mean, dtype=np.float64).sum() for i in starts)
+        return float(np.sqrt(squares / count))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that all of them take as float32."""
+        return 4 * len(self) * int(np.prod(self.stored.shape[1:]))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training and a held-out part: samples (N, *shape); labels (N,) int32 in [0, classes), or None.
+
+    `train` and `held_out` are whole float32 arrays; sets that are too large for that are read through the rows.
+    """
+
+    train_rows: Rows
+    held_out_rows: Rows
+    train_labels: np.ndarray | None = None
+    held_out_labels: np.ndarray | None = None
+    classes: int | None = None
+    drawn: bool = False  # by jax, of a law: the last bits, and so the split, are those of this kind of device
+
+    @cached_property
+    def train(self) -> np.ndarray:
+        """The training samples (N, *shape) float32."""
+        return self.train_rows[:]
+
+    @cached_property
+    def held_out(self) -> np.ndarray:
+        """The held-out samples (N, *shape) float32."""
+        return self.held_out_rows[:]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return self.train_rows.stored.shape[1:]
+
+
+def load(name: str, *, held_out: float = 0.2, data_dir: str | None = None, image_size: int | None = None) -> Dataset:
+    """Return the data set `name`: "digits", a toy, a prepared tfds name, a folder of images, or an .npy or .npz file.
+
+    An .npz holds arrays, or a distribution that gd.save wrote, from which samples are drawn. held_out: share kept out
+    of training where the set has no test split of its own. data_dir: folder of prepared tensorflow-datasets.
+    image_size: side to which a folder's images are cropped and resized. Nothing is ever downloaded. ValueError for an
+    unknown name and for data that cannot be used; FileNotFoundError for a file that is not there and, with the command
+    that prepares it, for a tensorflow-datasets set that is not on this machine.
+    """
+    path = Path(name).expanduser()
+    is_folder = name not in OFFLINE and _is_folder(name, data_dir)
+    if image_size is not None and not is_folder:
+        raise ValueError(
+            f"image_size: expected None for {name!r}, got {image_size}; only a folder's images are resized"
+        )
+    if name in OFFLINE:
+        return OFFLINE[name](held_out=held_out)
+    if is_folder:
+        return _assembled(*folder.read(path, image_size), held_out)
+    if path.suffix in (".npy", ".npz"):
+        return _from_file(path, held_out)
+    if not prepared.is_known(name, data_dir):
+        raise ValueError(_unknown(name))
+    return _assembled(*prepared.read(name, data_dir), held_out)
+
+
+def load_for(config: Config) -> Dataset:
+    """Return the data set that the settings ask for."""
+    return load(config.data, held_out=config.held_out, data_dir=config.data_dir, image_size=config.image_size)
+
+
+def from_arrays(samples: Any, labels: Any = None, *, held_out: float = 0.2) -> Dataset:
+    """Return the data set of samples (N, H, W, C), (N, H, W) or (N, D), bytes or floats, and labels (N,), split."""
+    part = np.asarray(samples), None if labels is None else np.asarray(labels)
+    return _assembled(*arrays.checked({"train": part}), held_out)
+
+
+def from_distribution(law: gd.Distribution, count: int = DRAWN, seed: int = 0, *, held_out: float = 0.2) -> Dataset:
+    """Return `count` samples of the law, always the same ones for one seed, split."""
+    keys = jax.random.split(jax.random.key(seed), count)
+    # A few at a time: a mixture gathers the axes of every sample's component.
+    samples = jax.lax.map(law.sample, keys, batch_size=100)
+    return dataclasses.replace(from_arrays(samples, held_out=held_out), drawn=True)
+
+
+def spread(count: int, most: int) -> np.ndarray:
+    """Return at most `most` places evenly spread over `count`: of a set in the order of its classes, some of each."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int)
+
+
+def read_images(path: Path) -> np.ndarray:
+    """Return all samples of an .npy or .npz file as float32, without a split; ValueError where it holds no such."""
+    return Rows(arrays.read(path, least=1)[0]["train"][0])[:]
+
+
+def images(pixels: np.ndarray) -> np.ndarray:
+    """Return bytes 0 .. 255 as float32 in [-1, 1]."""
+    return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
+
+
+def split(samples: np.ndarray, labels: np.ndarray | None, classes: int | None, held_out: float) -> Dataset:
+    """Split by content: held out are the samples whose hash, as a number in [0, 1), is below `held_out`.
+
+    What is hashed are the float32 numbers: a picture falls on one side, whatever file it came in.
+    """
+    rows = Rows(samples)
+    out = np.array([_fraction(rows[i : i + 1]) < held_out for i in range(len(rows))])
+    if out.all() or not out.any():
+        raise ValueError(
+            f"held_out: expected both parts to hold samples, got {held_out} of {len(samples)}; change --held-out"
+        )
+    parts = (None, None) if labels is None else (labels[~out], labels[out])
+    return Dataset(Rows(samples, np.flatnonzero(~out)), Rows(samples, np.flatnonzero(out)), *parts, classes)
+
+
+def _from_file(path: Path, held_out: float) -> Dataset:
+    if arrays.is_law(path):
+        return from_distribution(gd.load(path), held_out=held_out)
+    return _assembled(*arrays.read(path), held_out)
+
+
+def _assembled(parts: Parts, classes: int | None, held_out: float) -> Dataset:
+    samples, labels = parts["train"]
+    if "test" not in parts:
+        return split(samples, labels, classes, held_out)
+    test, test_labels = parts["test"]
+    return Dataset(Rows(samples), Rows(test), labels, test_labels, classes)
+
+
+def _fraction(sample: np.ndarray) -> float:
+    return int.from_bytes(hashlib.sha256(np.ascontiguousarray(sample).tobytes()).digest()[:8], "little") / 2**64
+
+
+def _is_folder(name: str, data_dir: str | None) -> bool:
+    """A bare name that tensorflow-datasets knows is that set: a folder of such a name is written ./name."""
+    explicit = name.startswith((".", "~")) or Path(name).is_absolute()
+    return Path(name).expanduser().is_dir() and (explicit or not prepared.is_known(name, data_dir))
+
+
+def _digits(held_out: float) -> Dataset:
+    # Imported here: a run on another set needs no scikit-learn.
+    from sklearn.datasets import load_digits
+
+    bunch: Any = load_digits()
+    return from_arrays(bunch.images[..., None] / 8 - 1, bunch.target, held_out=held_out)
+
+
+def _toy(name: str, held_out: float) -> Dataset:
+    return from_distribution(toys.law(name), held_out=held_out)
+
+
+OFFLINE: dict[str, Callable[..., Dataset]] = {"digits": _digits, **{name: partial(_toy, name) for name in TOYS}}
+
+
+def _unknown(name: str) -> str:
+    known = [*OFFLINE, *prepared.known_names()]
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return (
+        f"data: expected a known data set, a folder of images, or an .npy or .npz file, got {name!r}.{hint} Known "
+        f"offline: {', '.join(OFFLINE)}. Also any set of tensorflow-datasets that is prepared on this machine, such as "
+        f"{', '.join(prepared.EXAMPLES)}."
+    )

@@ -1,0 +1,250 @@
+"""Everything that `python -m training evaluate` measures of a run, as plain numbers, and as a page to read."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+import gaussdiff as gd
+from training import sampling
+from training.config import Config, check
+from training.data.dataset import Dataset, spread
+from training.evaluation import errors, features, likelihoods
+from training.evaluation import samples as quality
+from training.networks.denoiser import LearnedDenoiser
+
+MOST_MODES = 4096  # of the Gaussian beside the network; beyond, the rest of the variance is shared
+MOST_FITTED = 10_000  # training samples that it is fitted to
+MODELS = ("network", "gaussian")  # whose likelihoods are measured
+MEANINGS = {
+    "flow": "through the probability flow",
+    "chain": "evidence lower bound of DDPM's chain",
+    "Frechet distance": "means and covariances, squared",
+    "kernel distance": "the first three moments, squared (the kernel of KID)",
+    "MMD": "all moments, Gaussian kernel at the median distance, squared",
+    "sliced Wasserstein": "transport along lines; error: of the lines alone",
+    "precision": "share of samples that look real (3 neighbours)",
+    "recall": "share of held-out data that samples reach",
+    "copy ratio": "distance to training / held-out data, median; 0 = copies",
+    "copies": "share of samples with a ratio below 1/3",
+}
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is measured, and on how much."""
+
+    samples: int = 500  # samples drawn and compared with held-out data; 0: none
+    steps: int = 18  # steps of Heun's method to draw them, of two network calls each
+    likelihoods: int = 64  # held-out samples whose likelihood is bounded; 0: none
+    probes: int = (
+        8  # random directions a sample of the flow's trace; exact where a sample has no more numbers than this
+    )
+    chain: int = 200  # steps of DDPM's chain
+    features: str | None = None  # FILE.py:FUNCTION, samples (N, ...) to features (N, F), to compare in these as well
+    seed: int = 0  # of all noise
+
+    def check(self) -> None:
+        """ValueError names the field that asks for nothing that can be measured."""
+        for name, least in (("samples", 4), ("likelihoods", 2)):
+            if 0 != getattr(self, name) < least:
+                raise ValueError(f"{name}: expected 0, for none, or at least {least}, got {getattr(self, name)}")
+        check("seed", self.seed)
+        for name, least in (("steps", 1), ("probes", 2), ("chain", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}; raise --{name}")
+
+
+def assess(
+    model: LearnedDenoiser,
+    data: Dataset,
+    config: Config,
+    asked: Questions,
+    tell: Callable[[dict[str, Any]], None] = lambda found: None,
+) -> dict[str, Any]:
+    """Return what JSON can hold: "levels" always, "likelihood" and "quality" where asked for, "recognised" with labels.
+
+    A table that cannot be measured, or not whole, is named in "failed", with the reason, and the others are there all
+    the same. `tell` is given what is there before the first table, which is nothing, and after each.
+    """
+    asked.check()
+    config.check_unconditional()
+    extra = [features.tried(asked.features, data)] if asked.features else []
+    recognisable = bool(asked.samples) and features.can_learn(data)
+    classifier = cache(lambda: features.learn_classifier(data, asked.seed))
+    gaussian = cache(lambda: beside(data))
+    tables: dict[str, Callable[[], Any]] = {
+        "levels": lambda: errors.table(model, gaussian(), data.train_rows, data.held_out_rows, config)
+    }
+    if asked.likelihoods:
+        tables["likelihood"] = lambda: likelihood(model, gaussian(), data, config, asked)
+    if asked.samples:
+        learned = (lambda: [classifier().features]) if recognisable else list
+        tables["quality"] = lambda: compare(model, data, config, learned(), extra, asked)
+    if config.labels and recognisable:
+        tables["recognised"] = lambda: recognised(model, data, config, classifier(), asked)
+    found: dict[str, Any] = {}
+    tell(found)
+    for name, measure in tables.items():
+        try:
+            found[name] = measure()
+            if name == "likelihood" and (reasons := unsolved(found[name])):
+                found.setdefault("failed", {})[name] = "; ".join(reasons)
+        except (RuntimeError, ValueError, MemoryError) as error:  # memory, features of one's own
+            found.setdefault("failed", {})[name] = str(error).strip() or repr(error)
+        tell(found)
+    return found
+
+
+def beside(data: Dataset) -> gd.Gaussian:
+    """Return the Gaussian of the training data, of the leading directions where there are many, or of some samples."""
+    train = data.train_rows[spread(len(data.train_rows), MOST_FITTED)]
+    return gd.Gaussian.from_samples(train, rank=min(MOST_MODES, train[0].size))
+
+
+def likelihood(
+    model: LearnedDenoiser, gaussian: gd.Gaussian, data: Dataset, config: Config, asked: Questions
+) -> dict[str, Any]:
+    """Bound the likelihood of some held-out samples, of the network and of the Gaussian, from the run's sigma_max."""
+    x = data.held_out_rows[spread(len(data.held_out_rows), asked.likelihoods)]
+    convention = likelihoods.Convention.of(data.train_rows[spread(len(data.train_rows), MOST_FITTED)], config.sigma_max)
+    exact = x[0].size <= asked.probes
+    options: Any = {"probes": None if exact else asked.probes, "steps": asked.chain, "seed": asked.seed}
+    models: dict[str, gd.Denoiser] = {"network": model, "gaussian": gaussian}
+    measured = {name: likelihoods.measure(each, x, convention, **options) for name, each in models.items()}
+    rows = {name: {row.name: asdict(row) for row in rows} for name, rows in measured.items()}
+    return {**asdict(convention), "numbers": x[0].size, **options, **rows}
+
+
+def unsolved(found: dict[str, Any]) -> list[str]:
+    """Return why some of the likelihoods are missing, each model by its name."""
+    return [f"{model}: {row['failed']}" for model in MODELS for row in found[model].values() if "failed" in row]
+
+
+def compare(
+    model: LearnedDenoiser,
+    data: Dataset,
+    config: Config,
+    learned: list[features.Features],
+    extra: list[features.Features],
+    asked: Questions,
+) -> dict[str, Any]:
+    """Draw samples, and compare them with the held-out data in all features."""
+    samples = sampling.samples(model, asked.samples, gd.Heun(), _levels_of(config, asked), asked.seed)
+    spaces = [*learned, features.learn_components(data), *extra]
+    scores = [score for space in spaces for score in quality.distances(samples, data, space, asked.seed)]
+    scores += quality.copies(samples, data, asked.seed)
+    return {
+        "samples": len(samples),
+        "held_out": len(data.held_out),
+        "floor_samples": min(len(samples), len(features.unseen(data))),
+        "steps": asked.steps,
+        "scores": [asdict(score) for score in scores],
+    }
+
+
+def recognised(
+    model: LearnedDenoiser, data: Dataset, config: Config, classifier: features.Classifier, asked: Questions
+) -> dict[str, Any]:
+    """Draw as many samples with each label, and say how many of them the classifier takes for what they should be."""
+    classes, levels = model.classes or 0, _levels_of(config, asked)
+    each = -(-asked.samples // classes)
+    drawn = [
+        sampling.samples(model.given(label), each, gd.Heun(), levels, asked.seed, label * each)
+        for label in range(classes)
+    ]
+    labels = np.repeat(np.arange(classes), each)
+    found = quality.recognised(np.concatenate(drawn), labels, data, classifier)
+    return {"steps": asked.steps, "each": each, **asdict(found)}
+
+
+def _levels_of(config: Config, asked: Questions) -> gd.NoiseLevel:
+    return gd.grids.karras(asked.steps, config.sigma_min, config.sigma_max)
+
+
+def page(found: dict[str, Any]) -> str:
+    """Return the numbers as tables of text, each with how many samples it is from and its floor."""
+    tables = {"levels": _levels, "likelihood": _likelihood, "quality": _quality, "recognised": _recognised}
+    parts = [write(found[name]) for name, write in tables.items() if name in found]
+    return "\n\n".join(parts)
+
+
+def _levels(found: dict[str, Any]) -> str:
+    train, held_out = found["samples"]["train"], found["samples"]["held_out"]
+    names = ("train", "held_out", "gaussian")
+    lines = [
+        f"mean squared error of the denoiser on {train} training and {held_out} held-out samples",
+        "Gaussian: that of the training data, on the held-out ones",
+        "loss 1 = no better than a multiple of x (of data of mean 0)",
+        f"{'sigma':>10} {'train':>19} {'held out':>19} {'Gaussian':>19} {'loss':>10}",
+    ]
+    for row in found["rows"]:
+        cells = " ".join(f"{_within(*row[name]):>19}" for name in names)
+        lines.append(f"{row['sigma']:10.4g} {cells} {row['loss']:10.4g}")
+    return "\n".join(lines)
+
+
+def _likelihood(found: dict[str, Any]) -> str:
+    bins, trace = found["bins"], found["probes"] or found["numbers"]
+    what = f"the probability of {bins} even values from -1 to 1" if bins else "the density, in bins of width 1"
+    count, numbers = found["network"]["chain"]["n"], found["numbers"]
+    lines = [
+        f"bits per dimension of {count} held-out samples of {numbers} numbers: {what}",
+        f"upper bounds, from sigma {found['sigma_max']:.3g} down to {found['sigma_min']:.3g}; the Gaussian has the "
+        "moments of the training data",
+        f"{'':20} {'network':>23} {'Gaussian':>23}",
+    ]
+    counts = {"flow": f"{trace} probes" if found["probes"] else "exact trace", "chain": f"{found['steps']} steps"}
+    for name in ("flow", "chain"):
+        values = " ".join(f"{_bits(found[model][name]):>23}" for model in MODELS)
+        lines.append(f"{name + ', ' + counts[name]:20} {values}  {MEANINGS[name]}")
+    return "\n".join(lines)
+
+
+def _bits(row: dict[str, Any]) -> str:
+    return "not solved" if "failed" in row else _within(row["bits_per_dim"], row["bits_error"])
+
+
+def _quality(found: dict[str, Any]) -> str:
+    head = (
+        f"{found['samples']} samples of {found['steps']} Heun steps against {found['held_out']} held-out ones\n"
+        f"floor: {found['floor_samples']} training samples in the place of the samples, mean and spread of 10 draws; "
+        "for copies, unseen data"
+    )
+    lines, space = [head], None
+    for row in found["scores"]:
+        if row["features"] != space:
+            space = row["features"]
+            lines.append(f"in {space}\n{'':20} {'samples':>23} {'floor':>23}")
+        value, floor = _within(row["value"], row["error"]), _within(row["floor"], row["floor_spread"])
+        lines.append(f"{row['name']:20} {value:>23} {floor:>23}  {MEANINGS[row['name']]}")
+    return "\n".join(lines)
+
+
+def _recognised(found: dict[str, Any]) -> str:
+    low = min(found["by_class"], key=found["by_class"].get)
+    rows = (
+        (
+            f"{found['n']} samples",
+            "share",
+            "error",
+            f"of each label, least of label {low}: {found['by_class'][low]:.0%}",
+        ),
+        (f"{found['held_out']} held-out ones", "accuracy", "accuracy_error", "what perfect samples would have"),
+    )
+    lines = [
+        f"recognised by a small classifier as the label asked for: {found['each']} samples of each label, "
+        f"{found['steps']} Heun steps",
+        *(f"{name:20} {_percent(found[share], found[error]):>23}  {why}" for name, share, error, why in rows),
+    ]
+    return "\n".join(lines)
+
+
+def _percent(share: float, error: float) -> str:
+    return f"{share:.1%} ± {error:.1%}"
+
+
+def _within(value: float, error: float | None) -> str:
+    return f"{value:.4g}" if error is None or np.isnan(error) else f"{value:.4g} ± {error:.2g}"

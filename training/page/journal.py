@@ -1,0 +1,109 @@
+"""What a run says while it trains: one JSON line per look in train.jsonl, and a progress bar or a few plain lines."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from training import devices
+from training.evaluation import explain
+from training.storage import disk
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of the file, oldest first; none where it is not there."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def rewind(path: Path, step: int) -> None:
+    """Drop the lines past `step`, which the run is about to write again, and a last line cut short by a kill."""
+    if not path.exists():
+        return
+    with disk.explained(path):
+        kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+        disk.write(path, "".join(line + "\n" for line in kept).encode())
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except ValueError:
+        return float("inf")
+
+
+def say(line: str) -> None:
+    """Print a line at once; of several hosts the first one speaks for all."""
+    if devices.is_first_host():
+        print(line, flush=True)
+
+
+class Journal:
+    """Takes one record per look at the run, appends it to a file and shows it."""
+
+    def __init__(self, path: Path, start: int, steps: int, batch: int, bar: Progress | None):
+        self.path, self.steps, self.batch, self.bar = path, steps, batch, bar
+        self.start = self.told = self.looked = start
+        self.judged = ""
+        self.start_clock()
+        self.task = None if bar is None else bar.add_task("training", total=steps, completed=start, note="compiling")
+
+    def start_clock(self) -> None:
+        """Begin to count time here, so that compiling does not look like slow training."""
+        self.begin = self.resumed = time.perf_counter()
+
+    def rate(self, step: int) -> float:
+        """Return the images per second of the steps since the last look, without the time that the look took."""
+        return self.batch * (step - self.looked) / (time.perf_counter() - self.resumed)
+
+    def resume_clock(self, step: int) -> None:
+        """Go on counting after a look at `step`."""
+        self.looked, self.resumed = step, time.perf_counter()
+
+    def note(
+        self, step: int, loss: float, rate: float, held_out: float | None, explained: dict[str, Any] | None = None
+    ) -> None:
+        """Record the mean loss of the steps since the last look, and of the averaged weights what was measured."""
+        record = {"step": step, "loss": loss, "images_per_second": round(rate, 1), "time": round(time.time(), 3)}
+        if held_out is not None:
+            record["held_out_loss"] = held_out
+        if explained is not None:
+            record["explained"] = explained
+        with disk.explained(self.path):
+            disk.make(self.path.parent)
+            with open(self.path, "a") as file:
+                file.write(json.dumps(record) + "\n")
+        self.judged = self.judged if held_out is None else f"  held-out {held_out:.4f}"
+        likened = "" if explained is None else f"  {100 * explain.gaussian_share(explained):.0f} % Gaussian"
+        self._show(step, f"loss {loss:.4f}{self.judged}{likened}  {rate:,.0f} images/s")
+
+    def _show(self, step: int, text: str) -> None:
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, completed=step, note=text)
+        elif step == self.steps or step - self.told >= self.steps / 10:
+            self.told = step
+            left = (time.perf_counter() - self.begin) / (step - self.start) * (self.steps - step)
+            print(f"step {step} of {self.steps}  {text}  {_clock(left)} left", flush=True)
+
+
+@contextmanager
+def opened(path: Path, start: int, steps: int, batch: int) -> Iterator[Journal]:
+    """Give a Journal that shows a bar on a terminal, and about ten lines in all anywhere else."""
+    if not (sys.stdout.isatty() and devices.is_first_host()):
+        say(f"step {start} of {steps}  compiling")
+        yield Journal(path, start, steps, batch, None)
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
+    # Of a slow network looks are minutes apart: the time left is that of all steps so far.
+    with Progress(*columns, speed_estimate_period=math.inf) as bar:
+        yield Journal(path, start, steps, batch, bar)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes}:{seconds:02d}"
