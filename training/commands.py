@@ -25,6 +25,7 @@ from training.evaluation.evaluate import Questions
 from training.loop import train
 from training.networks.denoiser import LearnedDenoiser
 from training.page import journal
+from training.page.images import save_grid
 from training.presets import preset
 from training.storage import disk
 

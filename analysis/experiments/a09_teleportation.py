@@ -116,8 +116,9 @@ def find(record: Record) -> Finding:
         f"of {record.calls[0]} calls, a closed-form start {saved[most]:.0%}{to}. "
         f"The Fréchet distance is {whole:.3g} without a jump; the longest jump changes it by {changes[-1]}. "
         f"The longest jump ends {distances[last]:.3g} from the fine solution (root mean square per entry, data "
-        f"units), plain Heun at as many calls {endpoints.root_mean(record.plain[last]):.3g}: the jump's distance is {nearer} of "
-        f"plain Heun's.{_of_controls(beside, among, better)}"
+        f"units), "
+        f"plain Heun at as many calls {endpoints.root_mean(record.plain[last]):.3g}: the jump's distance is {nearer} "
+        f"of plain Heun's.{_of_controls(beside, among, better)}"
     )
     numbers = {
         "sigma": record.sigma.tolist(),

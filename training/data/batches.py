@@ -94,10 +94,3 @@ def _spread(places: np.ndarray) -> Array:
 @lru_cache(maxsize=2)
 def _shuffle(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(count).astype(np.int32)
-
-
-class Examples(NamedTuple):
-    """Samples in device memory: x (N, *shape) float32 and labels (N,) int32, or None."""
-
-    x: Float[Array, "n *event"]
-    labels: Int[Array, " n"] | None
