@@ -133,6 +133,15 @@ def test_levels_are_where_they_are_said_to_be(schedule):
     assert np.ptp(np.diff(times)) < 1e-3 * np.ptp(times) + 1e-5
 
 
+def test_log_normal_levels_beyond_a_table_are_its_last_row():
+    """Under jit as in training; a level of four standard deviations is beyond it, the median is not."""
+    config, u = Config(schedule="betas", level_std=1.9), jnp.array([0.5, 1 - 3e-5])
+    frame, level = levels.schedule(config), jax.jit(lambda u: levels.at(config, u))(u)
+    assert level.log_snr[0] == pytest.approx(2.4, rel=1e-5)
+    np.testing.assert_allclose(level[1].sigma, frame(1.0).sigma, rtol=1e-6)
+    assert np.exp(-1.2 + 1.9 * 4) > np.exp(-frame(1.0).log_snr / 2)
+
+
 def test_a_schedule_takes_parameters_of_its_own():
     def log_alpha(name, *given, t=1.0):
         config = Config(schedule=name, schedule_parameters=given, levels="uniform-time")

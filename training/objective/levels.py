@@ -83,12 +83,18 @@ def warn_of_schedule(config: Config) -> None:
 
 
 def at(config: Config, u: Float[Array, "*n"]) -> gd.NoiseLevel:
-    """Return the level (*n) at the quantile u (*n) of the training levels, in the frame of the schedule."""
+    """Return the level (*n) at the quantile u (*n) of the training levels, in the frame of the schedule.
+
+    A table of betas has no level beyond its last row, which the few log-normal levels of more noise become.
+    """
     frame = schedule(config)
     if config.levels == "uniform-time":
         first, last = (frame.time_at(-2 * jnp.log(jnp.float32(s))) for s in (config.sigma_min, config.sigma_max))
         return frame(first + u * (last - first))
-    return frame(frame.time_at(-2 * _log_sigma(config, u)))
+    log_snr = -2 * _log_sigma(config, u)
+    if isinstance(frame, gd.DiscreteBetas):
+        log_snr = jnp.maximum(log_snr, frame(frame.end).log_snr)
+    return frame(frame.time_at(log_snr))
 
 
 def quantiles(config: Config, key: PRNGKeyArray, count: int) -> Float[Array, " count"]:
