@@ -90,9 +90,15 @@ class Result:
 
 
 def run(experiment: Experiment[Any], setting: Setting) -> Result:
-    """Measure, judge and draw; what the setting lacks is said, a fault is shown with its traceback, and others go on."""
+    """Measure, judge and draw. What the setting lacks is the reason; a fault is shown with its traceback.
+
+    Neither costs any other experiment.
+    """
     began = time.perf_counter()
-    spent = lambda: round(time.perf_counter() - began, 2)  # noqa: E731
+
+    def spent() -> float:
+        return round(time.perf_counter() - began, 2)
+
     try:
         record = experiment.measure(setting)
         finding = experiment.find(record)
@@ -100,9 +106,7 @@ def run(experiment: Experiment[Any], setting: Setting) -> Result:
         return Result(experiment, finding, record, experiment.draw(record), spent())
     except NotMeasuredError as lack:
         return Result(experiment, None, None, None, spent(), reason=str(lack))
-    except (
-        Exception
-    ) as fault:  # a fault of one experiment must not cost the others: it is shown, and the exit code says so
+    except Exception as fault:  # a report goes on with the other experiments, and its exit code says that one failed
         error = traceback.format_exc()
         print(f"{experiment.name} failed:\n{error}", file=sys.stderr, flush=True)
         reason = f"It failed: {type(fault).__name__}: {fault}. This is a fault of gaussdiff, not a finding."

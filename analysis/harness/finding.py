@@ -1,7 +1,7 @@
 """What an experiment finds, as data, and the one place that puts it into words.
 
-A claim is judged by criteria. Each says what was measured, what was expected and whether that holds; the verdict follows
-from them. Pages, the terminal and docs/findings.md are written from the entry of a finding in metrics.json, by the
+A claim is judged by criteria. Each says what was measured, what was expected and whether that holds; the verdict
+follows from them. Pages, the terminal and docs/findings.md are written from the entry of a finding in metrics.json, by the
 functions below, so that every reader sees the same words.
 """
 
@@ -29,7 +29,7 @@ class Criterion:
     least 0.9". holds: None where it is reported but not judged. essential: where it fails the claim differs, whatever
     else holds. note: a sentence more, for readers who unfold it.
     controls: models without what the claim is about that meet it all the same (`meet`); takes: what meeting it
-    therefore takes, in words such as LEARNING.
+    therefore takes, in words such as LEARNING (where the shuffled spectrum alone meets it, DIRECTIONS).
     """
 
     name: str
@@ -51,7 +51,7 @@ class Criterion:
             "holds": None if self.holds is None else bool(self.holds),
             "note": self.note,
             "controls": list(self.controls),
-            "takes": self.takes if self.controls else "",
+            "takes": DIRECTIONS if self.takes == LEARNING and self.controls == ("shuffled_spectrum",) else self.takes,
         }
 
 
