@@ -1,5 +1,6 @@
 """Every test runs in float64, with shapes checked while the code runs and no silent broadcasting of ranks."""
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -27,6 +28,21 @@ jaxtyping.install_import_hook("gaussdiff", "beartype.beartype")
 def unchecked(monkeypatch):
     """Without the check of annotations, which users do not have and which would speak before our own errors."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """The folder of a small run that is trained once for all processes of the suite: to be read, not written to."""
+    import settings  # after the hook, like all of gaussdiff
+
+    import training
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained"
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        training.train(settings.TRAINED, folder)  # whoever comes later finds it finished
+    return folder
 
 
 @pytest.fixture(autouse=True, scope="module")
