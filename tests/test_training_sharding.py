@@ -167,10 +167,9 @@ def train(devices, *lines, **environment):
 
 
 def run(command, devices, **environment):
-    simulated = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
-    flags = {"XLA_FLAGS": simulated, "JAX_PLATFORMS": "cpu"}
+    simulated = {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=os.environ | flags | environment, **pipes)
+    return subprocess.Popen(command, env=os.environ | simulated | environment, **pipes)
 
 
 def finish(*processes):
