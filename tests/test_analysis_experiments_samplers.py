@@ -128,6 +128,8 @@ def test_jumps_by_wrong_covariances_are_named_where_they_are_nearer_too():
     assert (near.verdict, far.verdict) == ("agrees", "differs")
     partly = told(0.5, moved=9.0)  # nearer, but to samples of another law
     assert partly.verdict == "agrees in part"
+    unsure = told(0.5, moved=0.2)  # an interval with its upper end beyond the margin, its lower within
+    assert (near.numbers["saved_at_equal_frechet"], unsure.numbers["saved_at_equal_frechet"]) == (12 / 35, 0)
     assert partly.found.endswith(" Holds: the longest jump is nearer. Does not hold: calls saved beyond fewer steps.")
     assert set(near.numbers) == documented("A9")
     assert "Controls end nearer as well (isotropic): it takes no right covariance." in near.found
