@@ -67,7 +67,7 @@ def _state(study: Study, interrupted: bool) -> str:
     done, names = f"{len(study.results)} of {len(study.experiments)}", ", ".join(one.name for one in study.pending)
     if interrupted:
         return (
-            f'<p class="state"><strong>Interrupted.</strong> {done} experiments have run, not {names or "the figures"}. '
+            f'<p class="state"><strong>Interrupted.</strong> {done} experiments have run, not {names or "figures"}. '
             "Run the same command again.</p>"
         )
     if not study.pending:
