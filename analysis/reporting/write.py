@@ -54,20 +54,6 @@ def write(stages: Iterable[Study], out: Path, aside: bool = False) -> Study:
                 raise KeyboardInterrupt(_interrupted(study, out)) from None
             raise
     show(tables(study))
-<<<<<<< HEAD
-=======
-    try:
-        (out / "figures").mkdir(parents=True, exist_ok=True)
-        for name in made:
-            (out / "figures" / f"{name}.png").write_bytes(drawings[name])
-            (out / "figures" / f"{name}.pdf").write_bytes(printed[name])
-        (out / "metrics.json").write_text(numbers)
-        np.savez_compressed(out / "arrays.npz", **held)
-        (out / "report.html").write_text(text, encoding="utf-8")
-    except KeyboardInterrupt:
-        unfinished = f"interrupted; the report in {out} may be incomplete: run the same command again"
-        raise KeyboardInterrupt(unfinished) from None
->>>>>>> r3c
     print(f"written: {out / 'report.html'}, metrics.json, arrays.npz, figures/ ({len(drawings)}, as PNG and PDF)")
     for result in study.failed:
         print(f"failed: {result.experiment.name} {result.experiment.title}. {result.reason}")
@@ -119,7 +105,7 @@ def _write_page(study: Study, drawings: Mapping[str, Drawing], out: Path, interr
 def _write_all(study: Study, drawings: Mapping[str, Drawing], out: Path) -> None:
     numbers = json.dumps(metrics(study), indent=1, allow_nan=False) + "\n"
     packed = io.BytesIO()
-    np.savez_compressed(packed, allow_pickle=False, **arrays(study))
+    np.savez_compressed(packed, **arrays(study))
     disk.make(out / "figures")
     for name, drawing in drawings.items():
         for kind, content in drawing.items():
@@ -159,15 +145,9 @@ def write_one(result: Result, out: Path) -> None:
     print(f"written: {', '.join(str(out / f'{name}.{kind}') for kind in ('json', *drawing))}")
 
 
-<<<<<<< HEAD
-def arrays(study: Study) -> dict[str, np.ndarray]:
+def arrays(study: Study) -> dict[str, Any]:
     """What arrays.npz has: noise scales, the first paths of every model, all final samples, variances."""
     stored = {"sigma": study.levels, "variances": study.variances}
-=======
-def arrays(study: Study) -> dict[str, Any]:
-    """What arrays.npz holds: noise scales, the first paths of every model, all final samples, variances."""
-    held = {"sigma": study.levels, "variances": study.variances}
->>>>>>> r3c
     one = 2 * len(study.paths) * study.paths["network"].x[0].nbytes
     count = max(1, min(STORED_PATHS, int(STORED_BYTES / one)))
     for name, path in study.paths.items():
