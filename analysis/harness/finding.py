@@ -1,8 +1,8 @@
 """What an experiment finds, as data, and the one place that puts it into words.
 
 A claim is judged by criteria. Each says what was measured, what was expected and whether that holds; the verdict
-follows from them. Pages, the terminal and docs/findings.md are written from the entry of a finding in metrics.json, by the
-functions below, so that every reader sees the same words.
+follows from them. Pages, the terminal and docs/findings.md are written from the entry of a finding in metrics.json, by
+the functions below, so that every reader sees the same words.
 """
 
 import math
