@@ -60,7 +60,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Record:
-    """Of the samplers (s) at each number of calls (k), on EDM's grid, what Row has: distances (s, k, B), the rest (s, k).
+    """Of the samplers (s) at each number of calls (k), on EDM's grid, what Row has: distances (s, k, B), others (s, k).
 
     gits: of ON_GITS on the network's own grid of GITS, at those of these calls that were published.
     """
@@ -158,8 +158,8 @@ def find(record: Record) -> Finding:
             },
         },
         notes=(
-            f"The rank correlation of W2 and distance over all {distance.size} is {rank}. Intervals are over the starts; "
-            f"that {len(names)} solvers are few is not in them.",
+            f"The rank correlation of W2 and distance over all {distance.size} is {rank}. Intervals are over the "
+            f"starts; that {len(names)} solvers are few is not in them.",
             f"Nearest on the network: {best} calls. Nearest by W2: {guess}.",
             _of_gits(record, beside),
         ),
@@ -242,9 +242,9 @@ FEW_CALLS = Experiment(
     criterion=f"Agrees where at least {ORDERED:.0%} of all pairs of solvers at one number of calls are ordered by the "
     "exact W2 on the Gaussian as by their distance to the network's fine solution, and as many by the published FID; "
     "in part where one of the two holds. The grid of GITS is reported, not judged: D9 judges grids.",
-    caption="Four solvers on EDM's grid, from the same noise: how far they end from the network's fine solution (left) and "
-    "how far their law is from the Gaussian's, exactly and without the network (middle; triangles: on the network's own "
-    "grid of GITS). Right: one against the other; on a rising line the Gaussian would know the order.",
+    caption="Four solvers on EDM's grid, from the same noise: how far they end from the network's fine solution (left) "
+    "and how far their law is from the Gaussian's, exactly and without the network (middle; triangles: on the "
+    "network's own grid of GITS). Right: one against the other; on a rising line the Gaussian would know the order.",
     headline=Headline("rank correlation of exact W2 and distance", ("rank_correlation_w2_distance",)),
     measure=measure,
     find=find,
