@@ -89,7 +89,8 @@ def find(record: Record) -> Finding:
                 max(distance["network"].values(), key=lambda one: one.value),
                 f"at most {CLOSE:g}",
                 alike["network"],
-                note=f"For the state it is {of_state}, for the denoised sample {of_denoised}, for the noise {of_noise}.",
+                note=f"For the state it is {of_state}, for the denoised sample {of_denoised}, for the noise "
+                f"{of_noise}.",
                 controls=meet(alike, record.controls),
             ),
         ),

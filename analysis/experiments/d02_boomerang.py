@@ -79,7 +79,8 @@ def find(record: Record) -> Finding:
     state, denoised = (peak[part]["network"] for part in PARTS)
     least = min(explained["network"].values(), key=lambda one: one.value)
     return Finding(
-        sentence=f"A path leaves the straight line between its ends by at most {state.value / chord:.2%} of its length.",
+        sentence=f"A path leaves the straight line between its ends by at most {state.value / chord:.2%} of its "
+        f"length.",
         criteria=(
             Criterion(
                 "largest mean distance of the state from the chord ÷ its length",

@@ -112,7 +112,8 @@ def find(record: Record) -> Finding:
                 end,
                 f"at most a quarter of its peak, {top.value:.3g}",
                 returns["network"],
-                note=f"The peak is {top} at σ = {record.sigma[peak]:.2g}; of the Gaussian it is {gaussian[peak]:.3g} there.",
+                note=f"The peak is {top} at σ = {record.sigma[peak]:.2g}; of the Gaussian it is {gaussian[peak]:.3g} "
+                f"there.",
                 controls=meet(returns, record.controls),
             ),
             Criterion(
