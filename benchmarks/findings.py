@@ -115,7 +115,7 @@ def _learned(runs: Runs) -> dict[str, Any]:
     entries = measured["experiments"]
     counts = "; ".join(f"after {run} {counted(one['experiments'].values())}" for run, one in runs.items())
     alike = [name for name, entry in entries.items() if without_learning(entry)]
-    chosen = [name for name in LEARNED if entries[name]["numbers"]]
+    chosen = [name for name in LEARNED if entries.get(name, {}).get("numbers")]
     return {
         "counts": f"Of {len(entries)} claims of the literature on diffusion models, {counts}.",
         "learned": len(chosen),
