@@ -261,7 +261,7 @@ def bare_study(results: tuple[Result, ...] = ()) -> study.Study:
 def test_every_place_of_a_report_s_page_is_filled_also_where_nothing_was_measured():
     bare = bare_study()
     text = report_page(bare, {})
-    assert "after 7 steps" in text
+    assert "after 7 training steps" in text
     assert "pixels run from" in text
     assert "$" not in re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
     assert "No claim was measured." in text

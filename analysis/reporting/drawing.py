@@ -31,7 +31,7 @@ class Drawer:
 
     def __init__(self, aside: bool):
         spawn = multiprocessing.get_context("spawn")
-        x64 = bool(jax.config.jax_enable_x64)
+        x64 = bool(jax.config.read("jax_enable_x64"))
         self._process = ProcessPoolExecutor(1, spawn, initializer=_begin, initargs=(x64,)) if aside else None
         self._jobs: dict[str, Callable[[], Drawing | str]] = {}
         self._elsewhere: dict[str, Future[Drawing | str]] = {}
@@ -86,7 +86,7 @@ class Drawer:
             return future.result()
         except Exception as error:  # of the process or of what was sent to it: faults of a figure come as text
             _say_here(name, error)
-            return self._jobs[name]()
+        return self._jobs[name]()
 
 
 def _say_here(name: str, error: Exception) -> None:
