@@ -9,8 +9,8 @@ import pytest
 import zoo
 
 import gaussdiff as gd
-from gaussdiff.samplers._multistep import gauss_legendre, polynomial_weights
 from gaussdiff.samplers._singlestep import between
+from gaussdiff.samplers.multistep import gauss_legendre, polynomial_weights
 
 MEAN, VARIANCES = np.array([0.5, -1.0, 0.0, 2.0]), np.array([4.0, 1.0, 0.01, 0.0])
 DIAGONAL = gd.Gaussian(MEAN, VARIANCES, np.eye(4))
