@@ -33,8 +33,8 @@ def enable(wanted: bool = True) -> Path | None:
     if not wanted or setting == "off":
         jax.config.update("jax_enable_compilation_cache", False)
         return None
-    if jax.config.jax_compilation_cache_dir:
-        return Path(jax.config.jax_compilation_cache_dir)
+    if (theirs := jax.config.values["jax_compilation_cache_dir"]) is not None:
+        return Path(theirs)
     folder = (Path(setting).expanduser().resolve() if setting else user_folder() / "gaussdiff") / key()
     try:
         _make_writable(folder)

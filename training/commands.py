@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
-import jax
 import numpy as np
 import tyro
 from jax import Array
@@ -18,7 +17,7 @@ from jax import Array
 import gaussdiff as gd
 from training import devices, program, runs, sampling
 from training.config import Config, Settings, check
-from training.data import dataset as data
+from training.data.dataset import read_images
 from training.evaluation import evaluate
 from training.evaluation.evaluate import Questions
 from training.loop import train
@@ -78,7 +77,7 @@ class Sample:
         if self.sharpen is None:
             x = sampling.samples(model, self.n, sampler, levels, self.seed, told=self._told(model))
         else:
-            images = data.read_images(self.sharpen)
+            images = read_images(self.sharpen)
             x = sampling.sharpened(model, images, sampler, levels, self.seed, partial(self._told, model))
         self._write({"samples": x, "seed": self.seed, "steps": len(levels) - 1})
         print(f"{len(x)} samples of shape {model.shape} ({self.weights} weights): {self.out}")

@@ -1,6 +1,6 @@
 """What the programs `python -m training` and `python -m analysis` share: options of both, and their error contract.
 
-    exit code 0: done        2: an error that the user can mend, with a message        130: interrupted
+exit code 0: done        2: an error that the user can mend, with a message        130: interrupted
 """
 
 import sys
