@@ -18,7 +18,7 @@ help:
 	@echo "make test-newest, make test-colab         the fast part on Python 3.13 with the newest libraries, with Colab's"
 	@echo "make check      lint, format, types, texts in step   make bench      benchmarks, each a ratio"
 	@echo "make notebooks  run the tutorials         make address    write the public address into every text"
-	@echo "make api        write docs/api.md, the list of public names, from the docstrings"
+	@echo "make api        write the list of public names and the map of packages from the docstrings"
 
 .venv/.programs: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -29,8 +29,8 @@ import numpy as np
 import torch
 
 import gaussdiff as gd
-from gaussdiff.samplers._multistep import History, NoiseMultistep, by_order, gauss_legendre, polynomial_weights
 from gaussdiff.samplers.adams import EVEN
+from gaussdiff.samplers.multistep import History, NoiseMultistep, by_order, gauss_legendre, polynomial_weights
 from gaussdiff.samplers.sample import follow
 
 PAGE = Path(__file__).parents[1] / "docs" / "diffusers.md"

@@ -8,11 +8,11 @@ import abc
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gaussdiff import conversions
 from gaussdiff.numerics.arrays import floating
+from gaussdiff.numerics.checks import check_key
 from gaussdiff.schedules import NoiseLevel, Schedule, check_level, check_nonzero, check_schedule
 
 Event = Float[Array, "*event"]
@@ -67,13 +67,6 @@ def check_sample(x, shape: tuple[int, ...] | None = None, argument: str = "x") -
         cure = "For a batch use jax.vmap(..., in_axes=(0, None))." if batched else "Reshape it to one sample."
         raise ValueError(f"{argument}: expected one sample of shape {shape}, got {x.shape}. {cure}")
     return x
-
-
-def check_key(key) -> None:
-    """TypeError unless `key` is a key of jax.random, of the new or the old style."""
-    dtype = getattr(key, "dtype", None)
-    if dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == jnp.uint32):
-        raise TypeError(f"key: expected a key of jax.random, got {type(key).__name__}. Write jax.random.key(seed).")
 
 
 def noise(model: Denoiser, x, level: NoiseLevel) -> Event:

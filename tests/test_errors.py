@@ -66,7 +66,7 @@ TABLE = {
     "loss_of_a_function": (lambda: losses.denoising_loss(lambda x, t: x, X, LEVEL, KEY), TypeError, "model", "gd.Denoiser", "function", "Wrap"),
     "network_not_callable": (lambda: gd.Preconditioned(3.0), TypeError, "network", "callable", "float", "flax"),
     "noise_network_not_callable": (lambda: gd.FromNoisePrediction(X), TypeError, "network", "callable", "got", "flax"),
-    "sigma_data": (lambda: gd.Preconditioned(lambda x, c: x, 0.0), ValueError, "sigma_data", "> 0", "0.0", "standard deviation"),
+    "sigma_data": (lambda: gd.Preconditioned(lambda x, c: x, 0.0), ValueError, "sigma_data", "> 0", "got 0", "standard deviation"),
     "network_of_another_shape": (lambda: gd.Preconditioned(lambda x, c: x[:2]).denoise(X, LEVEL), ValueError, "network", r"\(3,\)", r"\(2,\)", "last layer"),
     "model_of_another_shape": (lambda: gd.sample(gd.Euler(), Wrong(), X, GRID), ValueError, "model", r"\(3,\)", r"\(2,\)", "one sample"),
     "sampler_class": (lambda: gd.sample(gd.Heun, GAUSSIAN, X, GRID), TypeError, "sampler", "gd.Sampler", "Heun", "Call the class"),

@@ -168,33 +168,33 @@ def test_killed_at_any_moment_a_run_continues_to_the_same_bits_in_a_new_process(
 def test_a_folder_is_held_by_one_until_the_end_of_its_block(tmp_path):
     run = tmp_path / "run"
     with (
-        lock.held(run),
+        lock.exclusive(run),
         pytest.raises(ValueError, match=f"got {run}, held by process {os.getpid()} on "),
-        lock.held(run),
+        lock.exclusive(run),
     ):
         pass
     assert not run.exists()
     run.mkdir()
-    with lock.held(run):
+    with lock.exclusive(run):
         pass
     assert run.exists(), "a folder that was there is not ours to remove"
     (run / "checkpoints").mkdir()
-    with pytest.raises(KeyError), lock.held(run):
+    with pytest.raises(KeyError), lock.exclusive(run):
         raise KeyError
-    with lock.held(run):
+    with lock.exclusive(run):
         assert (run / "checkpoints").exists()
 
 
 def test_a_disk_that_knows_no_locks_or_cannot_be_written_is_trained_on_all_the_same(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the place of a folder")
-    with lock.held(tmp_path / "file"), lock.held(tmp_path / "file" / "run"):
+    with lock.exclusive(tmp_path / "file"), lock.exclusive(tmp_path / "file" / "run"):
         pass
 
     def refuse(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with lock.held(tmp_path), lock.held(tmp_path):
+    with lock.exclusive(tmp_path), lock.exclusive(tmp_path):
         pass
 
 

@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 import gaussdiff as gd
+from gaussdiff.denoisers.network import PREDICTIONS
 from training import Config
 from training.data import batches
 from training.data.batches import Examples
@@ -16,7 +17,6 @@ from training.networks.condition import Condition, large, small
 from training.networks.denoiser import LearnedDenoiser
 from training.objective import levels
 from training.objective import loss as objectives
-from training.objective.predictions import PREDICTIONS
 from training.step import Trainer, gradient, mean_loss, mirrored, sometimes_hidden
 
 SD = 0.7

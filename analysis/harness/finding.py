@@ -178,7 +178,8 @@ def details(entry: Entry) -> list[str]:
 def _remark(criterion: Mapping[str, Any]) -> str:
     alike = "; ".join(NAMES.get(name, name) for name in criterion["controls"])
     shown = f"controls meet it too ({alike}), so it takes {criterion['takes']}." if alike else ""
-    return " ".join(filter(None, (criterion["note"], _capital(shown) if criterion["note"] else shown)))
+    note = criterion["note"]
+    return f"{note} {_capital(shown)}".strip() if note else shown
 
 
 def _capital(text: str) -> str:

@@ -26,6 +26,7 @@ from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event, check_sample
 from gaussdiff.numerics.arrays import concrete, dot, floating, host
+from gaussdiff.numerics.checks import check_chunk
 from gaussdiff.schedules import NoiseLevel, check_level
 
 
@@ -51,8 +52,7 @@ class LocalScore(Denoiser):
             raise ValueError(f"images: expected shape (N, H, W, C) with N >= 1, got {images.shape}. Add missing axes.")
         if borders not in ("clip", "wrap"):
             raise ValueError(f'borders: expected "clip" or "wrap", got {borders!r}. Networks with zero padding clip.')
-        if chunk < 1:
-            raise ValueError(f"chunk: expected an integer >= 1, got {chunk}. It bounds the memory: 100 suits most.")
+        check_chunk(chunk, usual=100)
         if concrete(images):
             host(images, "images")
         self.chunk, self.equivariant, self.borders = min(chunk, len(images)), equivariant, borders

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event, check_model
 from gaussdiff.numerics.arrays import concrete, floating
+from gaussdiff.numerics.checks import check_fraction
 from gaussdiff.schedules import NoiseLevel
 
 
@@ -50,9 +51,7 @@ class Thresholded(Denoiser):
     def __init__(self, model: Denoiser, quantile=0.995, low=-1.0, high=1.0):
         check_model(model)
         self.model, (self.low, self.high) = model, _check_range(low, high)
-        self.quantile = floating(quantile)
-        if concrete(self.quantile) and not 0 <= float(self.quantile) <= 1:
-            raise ValueError(f"quantile: expected in [0, 1], got {float(self.quantile):g}. 0.995 is the usual share.")
+        self.quantile = check_fraction(quantile, "quantile", "0.995 is the usual one.")
 
     def denoise(self, x: Event, level: NoiseLevel) -> Event:
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2

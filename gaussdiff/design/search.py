@@ -25,8 +25,8 @@ from gaussdiff.distributions.gaussian import Gaussian
 from gaussdiff.numerics.adam import descend
 from gaussdiff.numerics.arrays import floating
 from gaussdiff.samplers import DPMSolverPP2M, LinearMultistep, Sampler
-from gaussdiff.samplers._multistep import DataMultistep
 from gaussdiff.samplers.base import check_grid, check_sampler
+from gaussdiff.samplers.multistep import DataMultistep
 from gaussdiff.schedules import NoiseLevel
 
 Objective = Callable[[Sampler, NoiseLevel, Any], Array]

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from gaussdiff.denoiser import Distribution, Event, check_sample
 from gaussdiff.distributions.gaussian import Gaussian, log_normal, precision, wiener
 from gaussdiff.numerics.arrays import concrete, device, floating, host, safe_sqrt
+from gaussdiff.numerics.checks import check_samples
 from gaussdiff.schedules import NoiseLevel, check_level, clean
 
 
@@ -41,8 +42,7 @@ class Diagonal(Distribution):
     def from_samples(cls, x) -> "Diagonal":
         """The mean and the variance (over N) of each entry of samples x (N, *event). ValueError for NaN or N < 2."""
         samples = host(x, "x")
-        if samples.ndim < 1 or len(samples) < 2:
-            raise ValueError(f"x: expected at least 2 samples, shape (N, *event), got shape {samples.shape}.")
+        check_samples(samples.shape)
         return cls(device(samples.mean(0), x), device(samples.var(0), x))
 
     @property

@@ -33,6 +33,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from gaussdiff.denoiser import Distribution, Event, check_sample
 from gaussdiff.distributions.mixture import normalize_log_weights
 from gaussdiff.numerics.arrays import concrete, dot, floating, host, safe_divide, safe_sqrt
+from gaussdiff.numerics.checks import check_at_least_0, check_chunk, check_count
 from gaussdiff.numerics.softmax import Part
 from gaussdiff.schedules import NoiseLevel, check_level, clean
 
@@ -127,8 +128,7 @@ class DataSet(Distribution):
         At S = 0 the responsibilities are the limit, all on the nearest point. Where there are fewer than k points the
         last names have weight 0. ValueError unless k >= 1.
         """
-        if not (isinstance(neighbours, int) and neighbours >= 1):
-            raise ValueError(f"neighbours: expected an integer >= 1, got {neighbours}. It counts the points named.")
+        check_count(neighbours, "neighbours", "It counts the points named.")
         x = check_sample(x, self.shape)
         found = self._found(x, level, max(LEADING, neighbours))
         gain = safe_divide(level.sigma**2, found.variance, 1.0)
@@ -396,11 +396,6 @@ def _mean(points) -> Array:
     return jnp.mean(points, axis=0)
 
 
-def check_chunk(chunk: int) -> None:
-    if chunk < 1:
-        raise ValueError(f"chunk: expected an integer >= 1, got {chunk}. It bounds the memory: 1000 suits most.")
-
-
 def check_bandwidth(bandwidth) -> None:
-    if concrete(bandwidth) and not 0 <= float(bandwidth) < np.inf:
-        raise ValueError(f"bandwidth: expected >= 0, in data units, got {float(bandwidth):g}. 0 is the bare data set.")
+    """ValueError unless the bandwidth is finite and >= 0."""
+    check_at_least_0(bandwidth, "bandwidth", "It is in data units; 0 is the bare data set.")

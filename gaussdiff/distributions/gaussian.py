@@ -22,6 +22,7 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from gaussdiff.denoiser import Distribution, Event, check_sample
 from gaussdiff.numerics.arrays import concrete, device, dot, floating, host, safe_divide, safe_sqrt
+from gaussdiff.numerics.checks import check_rank, check_samples
 from gaussdiff.numerics.eigen import leading_modes, positive_eigh, principal, row_blocks
 from gaussdiff.progress import Progress
 from gaussdiff.schedules import NoiseLevel, check_level, clean
@@ -70,8 +71,7 @@ class Gaussian(Distribution):
         for NaN or fewer than 2 samples, and for samples that are all equal (write Gaussian.isotropic(mean, 0.)).
         """
         shape = np.shape(x)
-        if len(shape) < 1 or shape[0] < 2:
-            raise ValueError(f"x: expected at least 2 samples, shape (N, *event), got shape {shape}. Stack them.")
+        check_samples(shape)
         if rank is not None and min(shape[0], math.prod(shape[1:])) > max(4 * rank, 1024):
             return cls._from_blocks(x, check_rank(rank, math.prod(shape[1:])), progress)
         samples = host(x, "x")
@@ -206,13 +206,6 @@ def bounded(exponent: Array) -> Array:
     """The exponent held to numbers of which a million can be added."""
     most = jnp.finfo(exponent.dtype).max / 2**20
     return jnp.clip(exponent, -most, most)
-
-
-def check_rank(rank: int, size: int) -> int:
-    """The rank; ValueError outside 1..D."""
-    if not (isinstance(rank, int) and 1 <= rank <= size):
-        raise ValueError(f"rank: expected an integer from 1 to D = {size}, got {rank}. Leave it out for a full fit.")
-    return rank
 
 
 def _check_spread(spread) -> None:

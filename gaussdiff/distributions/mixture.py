@@ -27,7 +27,6 @@ from gaussdiff.distributions.diagonal import Diagonal
 from gaussdiff.distributions.gaussian import (
     Gaussian,
     bounded,
-    check_rank,
     group_gaussian,
     log_normal,
     precision,
@@ -35,6 +34,7 @@ from gaussdiff.distributions.gaussian import (
     wiener,
 )
 from gaussdiff.numerics.arrays import concrete, dot, floating, host, safe_divide
+from gaussdiff.numerics.checks import check_rank
 from gaussdiff.numerics.kmeans import k_means
 from gaussdiff.progress import Progress
 from gaussdiff.schedules import NoiseLevel, Schedule, check_level, clean, rates

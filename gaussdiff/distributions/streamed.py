@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from gaussdiff.distributions.empirical import DataSet, check_bandwidth, check_chunk
+from gaussdiff.distributions.empirical import DataSet, check_bandwidth
 from gaussdiff.distributions.mixture import normalize_log_weights
 from gaussdiff.numerics.arrays import device, floating, host
+from gaussdiff.numerics.checks import check_chunk
 from gaussdiff.progress import Progress
 
 BLOCK = 2**20  # numbers held in float64 at a time: what fits in a processor's cache

@@ -38,6 +38,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from gaussdiff.denoiser import Distribution, Event, check_sample
 from gaussdiff.distributions.empirical import Empirical
 from gaussdiff.numerics.arrays import device, dot, safe_divide
+from gaussdiff.numerics.checks import check_above_0, check_count
 from gaussdiff.schedules import NoiseLevel, check_level
 
 GROUP = 16
@@ -312,7 +313,5 @@ def _check(full, tolerance, candidates: int) -> None:
     weights = np.asarray(full.log_weights)
     if np.ptp(weights[np.isfinite(weights)]) > 1e-5:
         raise ValueError("full: expected equal log_weights, got different ones. Leave them out of gd.Empirical.")
-    if not 0 < float(tolerance) < np.inf:
-        raise ValueError(f"tolerance: expected > 0, in data units, got {float(tolerance):g}. 1e-6 is usual.")
-    if candidates < 1:
-        raise ValueError(f"candidates: expected an integer >= 1, got {candidates}. 16 suits most.")
+    check_above_0(tolerance, "tolerance", "It is in data units; 1e-6 is usual.")
+    check_count(candidates, "candidates", "16 suits most.")

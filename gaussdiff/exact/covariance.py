@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from gaussdiff.denoiser import Denoiser, Event, check_model, check_sample
 from gaussdiff.numerics.arrays import concrete, dot
+from gaussdiff.numerics.checks import check_chunk, check_count
 from gaussdiff.schedules import NoiseLevel, check_level
 
 
@@ -34,7 +35,7 @@ class PosteriorCovariance(eqx.Module):
 
         ValueError for a chunk below 1.
         """
-        _check_count("chunk", chunk)
+        check_chunk(chunk, usual=64)
         size = self.x.size
 
         def diagonal(i: Array) -> Array:
@@ -48,7 +49,7 @@ class PosteriorCovariance(eqx.Module):
         One derivative a probe, however large D. Unbiased; exact where the covariance is diagonal. ValueError for fewer
         than 2 probes. Hutchinson 1990.
         """
-        _check_count("probes", probes, 2)
+        check_count(probes, "probes", "One has no standard error.", least=2)
         signs = jax.random.rademacher(key, (probes, self.x.size), self.x.dtype)
         found = jax.vmap(lambda v: jnp.sum(v * self._flat(v)))(signs)
         return jnp.mean(found), jnp.std(found, ddof=1) / jnp.sqrt(probes)
@@ -67,8 +68,7 @@ class PosteriorCovariance(eqx.Module):
         Golub & Underwood 1977; Musco & Musco, arXiv 1504.05477, algorithm 2.
         """
         size = self.x.size
-        if not 1 <= k <= size:
-            raise ValueError(f"k: expected 1 to D = {size}, got {k}. There are no more directions than entries.")
+        check_count(k, "k", "There are no more directions than entries.", most=size, symbol="D")
         allowed = float(jnp.finfo(self.x.dtype).eps) ** 0.5 if tolerance is None else tolerance
         values, vectors, residual = _top(self, k, key, allowed, restarts)
         if concrete(residual) and not float(residual) <= allowed:
@@ -178,8 +178,3 @@ def _ritz(operator: PosteriorCovariance, basis: Float[Array, "m D"], k: int, blo
     residual = jnp.max(jnp.linalg.norm(left, axis=1))
     residual = jnp.where(residual == 0, 0, residual / jnp.where(largest > 0, largest, 1))
     return values[:k], rows[:k], residual, rows
-
-
-def _check_count(name: str, count: int, least: int = 1) -> None:
-    if count < least:
-        raise ValueError(f"{name}: expected at least {least}, got {count}.")

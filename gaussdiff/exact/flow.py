@@ -19,7 +19,8 @@ from jaxtyping import Array, Float
 from gaussdiff.denoiser import Distribution, Event, check_sample
 from gaussdiff.distributions.gaussian import Gaussian
 from gaussdiff.exact.modes import commitment, marginal_std
-from gaussdiff.numerics.arrays import concrete, dot, floating, safe_divide, safe_sqrt
+from gaussdiff.numerics.arrays import concrete, dot, safe_divide, safe_sqrt
+from gaussdiff.numerics.checks import check_at_least_0
 from gaussdiff.schedules import NoiseLevel, check_level, clean
 from gaussdiff.trajectory import Trajectory
 
@@ -33,7 +34,7 @@ def gaussian_flow(gaussian: Gaussian, x, level: NoiseLevel, next_level: NoiseLev
     """
     check_level(next_level, "next_level")
     x, centered = gaussian.center(x, level)
-    gains, residual_gain = _each(gaussian, lambda lam: _growth(lam, level, next_level))
+    gains, residual_gain = each_variance(gaussian, lambda lam: _growth(lam, level, next_level))
     moved = gaussian.spectral_map(gains, residual_gain, centered).reshape(gaussian.shape)
     return (next_level.alpha * gaussian.mean + moved).astype(x.dtype)
 
@@ -48,13 +49,13 @@ def gaussian_path(gaussian: Gaussian, x, levels: NoiseLevel) -> Trajectory:
     Returns the Trajectory: x (n+1, *event), denoised (n, *event). levels: in any order. ValueError for an x that is not
     one sample, or levels that are not an array of two or more. Wang & Vastola, arXiv 2303.02490, section 3.
     """
-    _check_levels(levels)
+    check_levels(levels)
     x, centered = gaussian.center(x, levels[0])
     coefficients = gaussian.coefficients(centered)
 
     def along(gain: Callable[[Array, NoiseLevel, NoiseLevel], Array], levels: NoiseLevel, scale: Array) -> Array:
         """scale mu + U diag(gain) c at every level: (points, *event)."""
-        modes, residual = _each(gaussian, lambda lam: jax.vmap(lambda level: gain(lam, start, level))(levels))
+        modes, residual = each_variance(gaussian, lambda lam: jax.vmap(lambda level: gain(lam, start, level))(levels))
         flat = scale[:, None] * gaussian.mean.reshape(1, -1)
         if gaussian.rank == gaussian.mean.size:  # as in Gaussian.spectral_map
             flat += dot(modes * coefficients[None], gaussian.eigvecs.T)
@@ -123,11 +124,11 @@ def gaussian_transition(
     """
     check_level(next_level, "next_level")
     x, centered = gaussian.center(x, level)
-    power = jnp.square(floating(eta))
-    _check_transition(eta, level, next_level)
-    growth = _each(gaussian, lambda lam: _growth(lam, level, next_level))
-    kept = _each(gaussian, lambda lam: _kept(lam, power, level, next_level))
-    added = _each(gaussian, lambda lam: _added(lam, power, level, next_level))
+    power = jnp.square(check_eta(eta))
+    _check_falling(level, next_level)
+    growth = each_variance(gaussian, lambda lam: _growth(lam, level, next_level))
+    kept = each_variance(gaussian, lambda lam: _kept(lam, power, level, next_level))
+    added = each_variance(gaussian, lambda lam: _added(lam, power, level, next_level))
     gains, residual_gain = (g * k for g, k in zip(growth, kept, strict=True))
     moved = gaussian.spectral_map(gains, residual_gain, centered).reshape(gaussian.shape)
     factor = SpectralMap(gaussian.eigvecs, *added, gaussian.shape)
@@ -147,7 +148,7 @@ def gaussian_perturbation(gaussian: Gaussian, delta, level: NoiseLevel, next_lev
     delta = check_sample(delta, gaussian.shape, "delta")
 
     def moved(gain: Callable[[Array, NoiseLevel, NoiseLevel], Array]) -> Event:
-        gains = _each(gaussian, lambda lam: gain(lam, level, next_level))
+        gains = each_variance(gaussian, lambda lam: gain(lam, level, next_level))
         return gaussian.spectral_map(*gains, delta.reshape(-1)).reshape(gaussian.shape).astype(delta.dtype)
 
     return moved(_growth), moved(_shown)
@@ -160,7 +161,7 @@ def gaussian_marginal(gaussian: Gaussian, level: NoiseLevel) -> Gaussian:
     arXiv 2011.13456, eq. 29.
     """
     check_level(level)
-    eigvals, residual = _each(gaussian, lambda lam: marginal_std(lam, level) ** 2)
+    eigvals, residual = each_variance(gaussian, lambda lam: marginal_std(lam, level) ** 2)
     return _with(gaussian, mean=level.alpha * gaussian.mean, eigvals=eigvals, residual=residual)
 
 
@@ -174,7 +175,7 @@ def flow_from_prior(gaussian: Gaussian, level: NoiseLevel, next_level: NoiseLeve
     """
     next_level = clean() if next_level is None else next_level
     mean = gaussian_flow(gaussian, jnp.zeros_like(gaussian.mean), level, next_level)
-    eigvals, residual = _each(gaussian, lambda lam: (_growth(lam, level, next_level) * level.sigma) ** 2)
+    eigvals, residual = each_variance(gaussian, lambda lam: (_growth(lam, level, next_level) * level.sigma) ** 2)
     return _with(gaussian, mean=mean, eigvals=eigvals, residual=residual)
 
 
@@ -186,7 +187,7 @@ def flow_log_det(gaussian: Gaussian, level: NoiseLevel, next_level: NoiseLevel) 
     """
     check_level(level)
     check_level(next_level, "next_level")
-    stds = [_each(gaussian, lambda lam, lv=lv: marginal_std(lam, lv)) for lv in (level, next_level)]
+    stds = [each_variance(gaussian, lambda lam, lv=lv: marginal_std(lam, lv)) for lv in (level, next_level)]
     rest = gaussian.mean.size - gaussian.rank
     modes, residual = (_log_ratio(after, before) for before, after in zip(*stds, strict=True))
     return jnp.sum(modes) + (rest * residual if rest else 0)
@@ -207,7 +208,7 @@ def flow_log_likelihood(
     return prior.log_prob(moved) + flow_log_det(gaussian, level, prior_level)
 
 
-def _each(gaussian: Gaussian, function: Callable[[Array], Array]) -> tuple[Array, Array]:
+def each_variance(gaussian: Gaussian, function: Callable[[Array], Array]) -> tuple[Array, Array]:
     """The function of the variances of the modes, and of the residual."""
     return function(gaussian.eigvals), function(gaussian.residual)
 
@@ -263,7 +264,7 @@ def _log_contraction(variance: Array, level: NoiseLevel, next_level: NoiseLevel)
     return jnp.where(short, log_short, log_long), forgotten
 
 
-def _check_levels(levels) -> None:
+def check_levels(levels) -> None:
     if not isinstance(levels, NoiseLevel):
         raise TypeError(
             f"levels: expected a NoiseLevel of (n+1,) arrays, got {type(levels).__name__}. See gd.grids.karras(n)."
@@ -274,9 +275,12 @@ def _check_levels(levels) -> None:
         )
 
 
-def _check_transition(eta, level: NoiseLevel, next_level: NoiseLevel) -> None:
-    if concrete(eta) and not 0 <= float(eta) < np.inf:
-        raise ValueError(f"eta: expected >= 0, got {float(eta):g}. 0 is the probability flow, 1 the reverse SDE.")
+def check_eta(eta) -> Array:
+    """Return eta as an array; ValueError unless it is finite and >= 0."""
+    return check_at_least_0(eta, "eta", "0 is the probability flow, 1 the reverse SDE.")
+
+
+def _check_falling(level: NoiseLevel, next_level: NoiseLevel) -> None:
     if concrete(level, next_level):
         alpha, sigma = (np.float64(value) for value in (level.alpha, level.sigma))
         next_alpha, next_sigma = (np.float64(value) for value in (next_level.alpha, next_level.sigma))

@@ -13,9 +13,10 @@ from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Event
 from gaussdiff.distributions.gaussian import Gaussian
-from gaussdiff.exact.flow import _check_levels, _each
+from gaussdiff.exact.flow import check_levels, each_variance
 from gaussdiff.exact.modes import marginal_std, rotation_residual
-from gaussdiff.numerics.arrays import concrete, dot, floating, safe_divide, safe_sqrt
+from gaussdiff.numerics.arrays import dot, floating, safe_divide, safe_sqrt
+from gaussdiff.numerics.checks import check_count, check_fraction
 from gaussdiff.schedules import NoiseLevel
 
 
@@ -38,17 +39,17 @@ def gaussian_rotation(gaussian: Gaussian, x, levels: NoiseLevel) -> Rotation:
     ValueError for an x that is not one sample, or levels that are not an array of two or more. Wang & Vastola, arXiv
     2303.02490, section 3.
     """
-    _check_levels(levels)
+    check_levels(levels)
     x, centered = gaussian.center(x, levels[0])
-    inverse = _each(gaussian, lambda lam: safe_divide(jnp.ones_like(lam), marginal_std(lam, levels[0])))
+    inverse = each_variance(gaussian, lambda lam: safe_divide(jnp.ones_like(lam), marginal_std(lam, levels[0])))
     white = gaussian.spectral_map(*inverse, centered)
     noise = white.reshape(gaussian.shape)
-    x0 = gaussian.mean + gaussian.spectral_map(*_each(gaussian, safe_sqrt), white).reshape(gaussian.shape)
+    x0 = gaussian.mean + gaussian.spectral_map(*each_variance(gaussian, safe_sqrt), white).reshape(gaussian.shape)
     over = (-1, *(1 for _ in gaussian.shape))
     path = levels.alpha.reshape(over) * x0[None] + levels.sigma.reshape(over) * noise[None]
 
     def left(level: NoiseLevel) -> Event:
-        return gaussian.spectral_map(*_each(gaussian, lambda lam: rotation_residual(lam, level)), white)
+        return gaussian.spectral_map(*each_variance(gaussian, lambda lam: rotation_residual(lam, level)), white)
 
     residual = jax.vmap(left)(levels).reshape(path.shape)
     return Rotation(*(part.astype(x.dtype) for part in (x0, noise, path, residual)))
@@ -73,10 +74,7 @@ def best_plane(path: Float[Array, "points *event"], dimensions: int = 2, centere
     """
     path = floating(path)
     flat = path.reshape(len(path), -1)
-    if not 1 <= dimensions <= min(flat.shape):
-        raise ValueError(
-            f"dimensions: expected 1 to {min(flat.shape)} for a path of shape {path.shape}, got {dimensions}."
-        )
+    check_count(dimensions, "dimensions", f"A path of shape {path.shape} spans no more.", most=min(flat.shape))
     origin = jnp.mean(flat, 0) if centered else jnp.zeros(flat.shape[1], flat.dtype)
     left, singular, right = jnp.linalg.svd(flat - origin[None], full_matrices=False)
     shares = safe_divide(singular**2, jnp.sum(singular**2))
@@ -121,8 +119,7 @@ def components_for_share(spectrum: Float[Array, " points"], share=0.99) -> Array
 
     ValueError unless 0 < share <= 1. At share = 1, the number of components above 0 by rounding.
     """
-    if concrete(share) and not 0 < float(share) <= 1:
-        raise ValueError(f"share: expected in (0, 1], got {float(share):g}. 0.99 is the usual choice.")
+    check_fraction(share, "share", "0.99 is the usual choice.", "(0, 1]")
     falling = jnp.sort(spectrum)[::-1]
     # what is left beyond the first k, summed from the small end, so that the tail keeps its digits
     tails = jnp.append(jnp.cumsum(falling[::-1])[::-1], 0)
@@ -131,9 +128,9 @@ def components_for_share(spectrum: Float[Array, " points"], share=0.99) -> Array
 
 def _features(gaussian: Gaussian, levels: NoiseLevel) -> Float[Array, "points columns"]:
     """A table whose rows have the expected Gram matrix: S_t of the modes, of the residual directions, and the mean."""
-    _check_levels(levels)
+    check_levels(levels)
     rest = gaussian.mean.size - gaussian.rank
-    modes, residual = _each(gaussian, lambda lam: jax.vmap(lambda level: marginal_std(lam, level))(levels))
+    modes, residual = each_variance(gaussian, lambda lam: jax.vmap(lambda level: marginal_std(lam, level))(levels))
     mean = levels.alpha * jnp.linalg.norm(gaussian.mean.reshape(-1))
     return jnp.concatenate([modes, math.sqrt(rest) * residual[:, None], mean[:, None]], axis=1)
 

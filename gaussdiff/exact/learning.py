@@ -31,7 +31,8 @@ from jax.scipy.special import exp1
 from jaxtyping import Array, Float
 
 from gaussdiff.distributions.gaussian import Gaussian
-from gaussdiff.numerics.arrays import concrete, device, floating, host, safe_divide
+from gaussdiff.numerics.arrays import device, floating, host, safe_divide
+from gaussdiff.numerics.checks import check_above_0, check_at_least_0, check_fraction
 from gaussdiff.schedules import NoiseLevel, check_level
 
 Modes = Float[Array, "*k"]
@@ -107,9 +108,8 @@ class TwoLayers(Learning):
     start: Float[Array, ""]
 
     def __init__(self, rate, start=0.01):
-        self.rate, self.start = _rate(rate), floating(start)
-        if concrete(self.start) and not float(self.start) >= 0:
-            raise ValueError(f"start: expected >= 0, got {float(self.start):g}. P P^T has no negative eigenvalue.")
+        self.rate = _rate(rate)
+        self.start = check_at_least_0(start, "start", "P P^T has no negative eigenvalue.")
 
     def weight(self, variances, level: NoiseLevel, time) -> Modes:
         lam = floating(variances)
@@ -157,9 +157,8 @@ class PreconditionedLayer(Learning):
     sigma_data: Float[Array, ""]
 
     def __init__(self, rate, sigma_data=0.5):
-        self.rate, self.sigma_data = _rate(rate), floating(sigma_data)
-        if concrete(self.sigma_data) and not 0 < float(self.sigma_data) < np.inf:
-            raise ValueError(f"sigma_data: expected > 0, got {float(self.sigma_data):g}. Use the data's deviation.")
+        self.rate = _rate(rate)
+        self.sigma_data = check_above_0(sigma_data, "sigma_data", "Use the data's standard deviation.")
 
     def weight(self, variances, level: NoiseLevel, time) -> Modes:
         optimum, power = _optimum(floating(variances), level)
@@ -283,14 +282,8 @@ def _squares(sigma, next_sigma) -> tuple[Array, Array]:
 
 
 def _rate(rate) -> Array:
-    rate = floating(rate)
-    if concrete(rate) and not 0 < float(rate) < np.inf:
-        raise ValueError(f"rate: expected a learning rate > 0, got {float(rate):g}.")
-    return rate
+    return check_above_0(rate, "rate", "It is the learning rate eta; 1e-3 is a start.")
 
 
 def _fraction(fraction) -> Array:
-    fraction = floating(fraction)
-    if concrete(fraction) and not 0 < float(fraction) < 1:
-        raise ValueError(f"fraction: expected in (0, 1), got {float(fraction):g}. One half is the usual choice.")
-    return fraction
+    return check_fraction(fraction, "fraction", "One half is the usual choice.", "(0, 1)")

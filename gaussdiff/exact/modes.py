@@ -11,7 +11,8 @@ of its final value, whatever the start and the schedule: large variances commit 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gaussdiff.numerics.arrays import concrete, floating, safe_divide, safe_sqrt
+from gaussdiff.numerics.arrays import floating, safe_divide, safe_sqrt
+from gaussdiff.numerics.checks import check_fraction
 from gaussdiff.schedules import NoiseLevel, check_level
 
 
@@ -56,8 +57,7 @@ def emergence(variances, fraction=0.5) -> Float[Array, "*k"]:
     variances: lam (*k) in squared data units. ValueError unless 0 < fraction <= 1. At 1/2 it is sqrt(3 lam).
     A consequence of arXiv 2303.02490, section 3.
     """
-    if concrete(fraction) and not 0 < float(fraction) <= 1:
-        raise ValueError(f"fraction: expected in (0, 1], got {float(fraction):g}. One half is the usual choice.")
+    check_fraction(fraction, "fraction", "One half is the usual choice.", "(0, 1]")
     return jnp.sqrt(floating(variances) * (1 / jnp.square(fraction) - 1))
 
 

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 import jax.numpy as jnp
 import numpy as np
 
-from gaussdiff.distributions.gaussian import Gaussian, check_rank
+from gaussdiff.distributions.gaussian import Gaussian
 from gaussdiff.numerics.arrays import device, floating, host
+from gaussdiff.numerics.checks import check_fraction, check_rank, check_samples
 from gaussdiff.numerics.eigen import positive_eigh
 from gaussdiff.progress import Progress
 
@@ -33,8 +34,7 @@ class Moments:
     def of(cls, x) -> "Moments":
         """Of samples x (N, *event), N >= 1. ValueError for NaN or no samples."""
         samples = host(x, "x")
-        if samples.ndim < 1 or not len(samples):
-            raise ValueError(f"x: expected samples (N, *event), N >= 1, got shape {samples.shape}.")
+        check_samples(samples.shape, least=1)
         mean = samples.mean(0)
         away = (samples - mean).reshape(len(samples), -1)
         return cls(len(samples), mean, away.T @ away)
@@ -92,8 +92,7 @@ def ledoit_wolf(x) -> float:
     A well-conditioned estimator for large-dimensional covariance matrices, section 3.
     """
     samples = host(x, "x")
-    if samples.ndim < 1 or len(samples) < 2:
-        raise ValueError(f"x: expected at least 2 samples, shape (N, *event), got shape {samples.shape}.")
+    check_samples(samples.shape)
     flat = samples.reshape(len(samples), -1)
     flat = flat - flat.mean(0)
     count, size = flat.shape
@@ -109,8 +108,7 @@ def shrink(gaussian: Gaussian, shrinkage: float) -> Gaussian:
 
     ValueError unless 0 <= shrinkage <= 1. Ledoit & Wolf 2004, section 2.
     """
-    if not 0 <= shrinkage <= 1:
-        raise ValueError(f"shrinkage: expected 0 to 1, got {shrinkage:g}. gd.fitting.ledoit_wolf(x) estimates it.")
+    check_fraction(shrinkage, "shrinkage", "gd.fitting.ledoit_wolf(x) estimates it.")
     even = jnp.mean(gaussian.variances)
     mixed = ((1 - shrinkage) * lam + shrinkage * even for lam in (gaussian.eigvals, gaussian.residual))
     eigvals, residual = mixed

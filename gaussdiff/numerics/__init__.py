@@ -1,3 +1,3 @@
-"""Arrays, eigenvalues, k-means, softmax and Adam: mathematics that knows no diffusion."""
+"""Arrays, checks, eigenvalues, k-means, softmax and Adam: mathematics that knows no diffusion."""
 
-__all__ = ["adam", "arrays", "eigen", "kmeans", "softmax"]
+__all__ = ["adam", "arrays", "checks", "eigen", "kmeans", "softmax"]

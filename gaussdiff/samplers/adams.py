@@ -10,7 +10,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gaussdiff.samplers._multistep import (
+from gaussdiff.samplers.multistep import (
     History,
     NoiseMultistep,
     by_order,

@@ -18,9 +18,9 @@ from jaxtyping import Array, Float
 
 from gaussdiff.conversions import noise_from_x0
 from gaussdiff.denoiser import Denoiser, Event
-from gaussdiff.samplers._multistep import DataMultistep, History, by_order
 from gaussdiff.samplers._singlestep import between, check_fraction, data_step, ddim, log_step, where_finite
 from gaussdiff.samplers.base import OneStep, Step, denoise
+from gaussdiff.samplers.multistep import DataMultistep, History, by_order
 from gaussdiff.schedules import NoiseLevel
 
 

@@ -18,11 +18,11 @@ from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event
 from gaussdiff.numerics.arrays import safe_divide, safe_sqrt
-from gaussdiff.samplers._multistep import History, by_order, no_history
 from gaussdiff.samplers._singlestep import between, check_fraction, log_step, where_finite
 from gaussdiff.samplers.base import Memoryless, Sampler, Step, check_at_least_0, denoise, is_zero
 from gaussdiff.samplers.dpmpp import extrapolation
 from gaussdiff.samplers.exponential import check_eta, drawn, relax
+from gaussdiff.samplers.multistep import History, by_order, no_history
 from gaussdiff.schedules import NoiseLevel
 
 QUIET = "1 is the noise of the SDE, 0 leaves it out."

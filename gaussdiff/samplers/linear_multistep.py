@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gaussdiff.numerics.arrays import concrete, floating
-from gaussdiff.samplers._multistep import DataMultistep, History
 from gaussdiff.samplers.base import check_grid
+from gaussdiff.samplers.multistep import DataMultistep, History
 from gaussdiff.schedules import NoiseLevel
 
 

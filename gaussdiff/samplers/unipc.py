@@ -18,9 +18,9 @@ from jaxtyping import Array, Float
 
 from gaussdiff.conversions import noise_from_x0
 from gaussdiff.denoiser import Denoiser, Event
-from gaussdiff.samplers._multistep import History, by_order, check_order, gauss_legendre, no_history, polynomial_weights
 from gaussdiff.samplers._singlestep import data_step, ddim, log_step
 from gaussdiff.samplers.base import Sampler, Step, denoise
+from gaussdiff.samplers.multistep import History, by_order, check_order, gauss_legendre, no_history, polynomial_weights
 from gaussdiff.schedules import NoiseLevel
 
 

@@ -11,9 +11,9 @@ from jax.core import Tracer
 from jaxtyping import Float, PRNGKeyArray
 
 import gaussdiff as gd
+from gaussdiff.denoisers.network import coefficients, unit_input
 from training.networks.condition import Condition, large
 from training.networks.params import Params
-from training.objective import predictions
 
 
 class FlaxNetwork(eqx.Module):
@@ -37,8 +37,8 @@ class LearnedDenoiser(gd.Denoiser):
     """A trained network as a denoiser of one sample of `shape`: x0 = skip x + gain network(x / scale, c_noise).
 
     scale^2 = sigma^2 + alpha^2 sigma_data^2, c_noise = log(sigma / alpha) / 4; skip and gain belong to the `objective`
-    (training/objective/predictions.py). Nothing here depends on the frame, so a network trained in one runs in every
-    other. Weights are leaves, so a jitted function that takes the model as an argument is traced once for all
+    (gaussdiff/denoisers/network.py). Nothing here depends on the frame, so a network trained in one runs in
+    every other. Weights are leaves, so a jitted function that takes the model as an argument is traced once for all
     checkpoints of one architecture and all labels. `precision` is that of its matrix products: "highest", because the
     rounding of TF32 makes adaptive solvers take many times the steps; None leaves it to JAX's own setting.
     """
@@ -62,12 +62,10 @@ class LearnedDenoiser(gd.Denoiser):
                 f"x: expected one sample of shape {self.shape}, got {jnp.shape(x)}; "
                 "use jax.vmap(model.denoise, in_axes=(0, None)) for a batch"
             )
-        level = predictions.defined(self.objective, level)
-        scale = jnp.hypot(level.sigma, level.alpha * self.sigma_data)
-        c_noise = jnp.clip(-level.log_snr / 2, -16, 16) / 4
-        skip, gain = predictions.PREDICTIONS[self.objective](level, self.sigma_data)
+        skip, gain = coefficients(self.objective, level, self.sigma_data)
+        scaled, c_noise = unit_input(x, level, self.sigma_data)
         with jax.default_matmul_precision(self.precision):
-            output = self.network((x / scale).astype(x.dtype), c_noise)
+            output = self.network(scaled, c_noise)
         return jnp.asarray(skip * x + gain * output, x.dtype)
 
     def __repr__(self) -> str:

@@ -18,8 +18,9 @@ from jax import Array
 from jaxtyping import Float, PRNGKeyArray
 
 import gaussdiff as gd
+from gaussdiff.denoisers.network import error_weight
 from training.config import Config
-from training.objective import levels, predictions
+from training.objective import levels
 
 WAVES = 32
 
@@ -33,7 +34,7 @@ def weight(config: Config, u: Float[Array, ""]) -> Float[Array, ""]:
     """Return what the squared error of x0 counts at the quantile u of the training levels."""
     level, sigma_data = levels.at(config, u), config.data_scale
     weights = {
-        "output": lambda: predictions.error_weight(config.objective, level, sigma_data),
+        "output": lambda: error_weight(config.objective, level, sigma_data),
         "x0": lambda: jnp.ones_like(level.sigma),
         "noise": lambda: gd.losses.noise_weight(level),
         "v": lambda: gd.losses.noise_weight(level) + 1,

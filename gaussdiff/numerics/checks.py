@@ -1,0 +1,88 @@
+"""Checks of arguments that know no diffusion: one home and one wording for each.
+
+Every error names the argument, what was expected, what came, and the cure that the caller gives. A number that may be
+traced comes back as an array; inside jit, where it cannot be looked at, it passes.
+"""
+
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from gaussdiff.numerics.arrays import concrete, floating
+
+
+def check_count(value, argument: str, cure: str, least: int = 1, most: int | None = None, symbol: str = "") -> int:
+    """Return value as an integer; ValueError unless it is one, from `least` to `most`, which is called `symbol`."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = least - 1
+    if count < least or (most is not None and count > most):
+        named = f"{symbol} = {most}" if symbol else f"{most}"
+        bounds = f">= {least}" if most is None else f"from {least} to {named}"
+        raise ValueError(f"{argument}: expected an integer {bounds}, got {value!r}. {cure}")
+    return count
+
+
+def check_rank(rank: int, size: int) -> int:
+    """Return the rank; ValueError outside 1..D."""
+    return check_count(rank, "rank", "Leave it out for a full fit.", most=size, symbol="D")
+
+
+def check_chunk(chunk: int, usual: int = 1000) -> int:
+    """Return chunk; ValueError unless it is an integer >= 1."""
+    return check_count(chunk, "chunk", f"It bounds the memory: {usual} suits most.")
+
+
+def check_samples(shape: tuple[int, ...], argument: str = "x", least: int = 2) -> None:
+    """ValueError unless shape is that of samples (N, *event), N >= least."""
+    if not shape or shape[0] < least:
+        plural = "s" if least > 1 else ""
+        raise ValueError(
+            f"{argument}: expected at least {least} sample{plural}, shape (N, *event), got shape {tuple(shape)}. "
+            "Stack them along the first axis."
+        )
+
+
+def check_at_least_0(value, argument: str, cure: str) -> Array:
+    """Return value as an array; ValueError unless it is finite and >= 0."""
+    value = floating(value)
+    if concrete(value) and not 0 <= float(value) < np.inf:
+        raise ValueError(f"{argument}: expected >= 0 and finite, got {float(value):g}. {cure}")
+    return value
+
+
+def check_above_0(value, argument: str, cure: str) -> Array:
+    """Return value as an array; ValueError unless it is finite and > 0."""
+    value = floating(value)
+    if concrete(value) and not 0 < float(value) < np.inf:
+        raise ValueError(f"{argument}: expected > 0 and finite, got {float(value):g}. {cure}")
+    return value
+
+
+def check_fraction(value, argument: str, cure: str, bounds: str = "[0, 1]") -> Array:
+    """Return value as an array; ValueError unless it is within the bounds "[0, 1]", "(0, 1]" or "(0, 1)"."""
+    value = floating(value)
+    if concrete(value):
+        number = float(value)
+        above = number > 0 or (bounds.startswith("[") and number == 0)
+        below = number < 1 or (bounds.endswith("]") and number == 1)
+        if not (above and below):
+            raise ValueError(f"{argument}: expected in {bounds}, got {number:g}. {cure}")
+    return value
+
+
+def check_finite(value, argument: str, cure: str) -> None:
+    """ValueError where an array has entries that are NaN or infinite."""
+    if concrete(value) and not np.isfinite(np.asarray(value)).all():
+        raise ValueError(f"{argument}: expected finite numbers, got NaN or infinity. {cure}")
+
+
+def check_key(key) -> None:
+    """TypeError unless `key` is a key of jax.random, of the new or the old style."""
+    dtype = getattr(key, "dtype", None)
+    if dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == jnp.uint32):
+        raise TypeError(f"key: expected a key of jax.random, got {type(key).__name__}. Write jax.random.key(seed).")
