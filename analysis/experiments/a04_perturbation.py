@@ -148,7 +148,7 @@ def find(record: Record) -> Finding:
             "predicted_gain": _by_direction(record, record.predicted),
             "measured_gain": {name: _by_direction(record, rows.mean(0)) for name, rows in record.changes.items()},
         },
-        notes=("The gains of any denoiser, a control's too, are put in order by the noise levels alone.",),
+        notes=("The noise levels alone put most gains of any denoiser in order, a control's too.",),
     )
 
 

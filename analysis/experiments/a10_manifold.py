@@ -265,9 +265,9 @@ MANIFOLD = Experiment(
     f"typically within a factor {FACTOR} of the Gaussian's with the same solver; in part where one of the two holds.",
     caption="Top: how much of the leading axes of the posterior covariance lies in as many principal components, and "
     "how much a change of the noise changes the image, along components and along the directions that the map "
-    "stretches most (singular values). Below: walks along undecided directions, as they are and denoised again, walks of "
-    "the noise, the noise scale at which each pixel was over half way from the mean to its final value, and walks equally "
-    "far from one decoded image in the latent space of an autoencoder and in pixels.",
+    "stretches most (singular values). Below: walks along undecided directions, as they are and denoised again, walks "
+    "of the noise, the noise scale at which each pixel was over half way from the mean to its final value, and walks "
+    "equally far from one decoded image in the latent space of an autoencoder and in pixels.",
     headline=Headline("fraction of what is undecided in leading components", ("share_at_outline",)),
     measure=measure,
     find=find,
