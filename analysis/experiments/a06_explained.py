@@ -21,6 +21,7 @@ from analysis.harness.experiment import Experiment, Headline, NotMeasuredError
 from analysis.harness.finding import Criterion, Finding
 from analysis.harness.setting import Setting
 from analysis.harness.style import COLORS, LINES, NAMES, noise_axes, panels
+from analysis.harness.table import Table
 from analysis.measures import patches
 from analysis.measures.bootstrap import Interval, interval
 from analysis.measures.explained import Part, by_mode, compared, gains, with_local
@@ -290,6 +291,30 @@ def draw(record: Record) -> Figure:
     return noise_axes(figure, first, second, third)
 
 
+def table(record: Record, columns: int = 8) -> Table:
+    """What the twins explain of the network at some noise scales, on held-out samples."""
+    held_out, chosen = record.parts["held_out"], np.linspace(0, len(record.sigma) - 1, columns).astype(int)
+    rows = [
+        [f"{NAMES[name]}, {label}", *(_cell(curve[i]) for i in chosen)]
+        for part, label in (("denoiser", "denoised sample"), ("score", "score"))
+        for name, curve in held_out.explained[part].items()
+    ]
+    count = held_out.whole["score"].shape[1]
+    return Table(
+        "Explained variance of the network",
+        "1: the twin gives the network's answer; below 0: it does worse than a constant. The isotropic Gaussian is the "
+        f"baseline: it has only the mean and the total variance. On {count} held-out samples with noise of scale σ "
+        "(as in A6; patches on fewer).",
+        ["σ =", *(f"{record.sigma[i]:.2g}" for i in chosen)],
+        rows,
+    )
+
+
+def _cell(value: np.ndarray) -> str:
+    """An explained variance; far below 0 its size says nothing more."""
+    return f"{value:.3f}" if value > -1 else "< -1"
+
+
 EXPLAINED = Experiment(
     name="A6",
     title="At large noise a network is almost a Gaussian",
@@ -311,4 +336,5 @@ EXPLAINED = Experiment(
     measure=measure,
     find=find,
     draw=draw,
+    table=table,
 )

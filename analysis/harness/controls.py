@@ -21,6 +21,8 @@ Model = TypeVar("Model", bound=gd.Denoiser)
 FILTERS = ("edm", "v", "flow")  # objectives by which an output of 0 is a filter of x; by others it is x itself, or 0
 
 
+USUAL = ("untrained", "shuffled_weights", "shuffled_spectrum")  # what `usual` gives, the first where it is one
+
 OF_SCALE = "more of the data than their mean and scale"  # what the isotropic Gaussian shows not to be needed
 
 

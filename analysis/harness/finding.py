@@ -6,6 +6,7 @@ the functions below, so that every reader sees the same words.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -114,21 +115,40 @@ def storable(numbers: Any) -> Any:
 
 # From an entry of metrics.json to words. Reports of earlier versions have one long text, "found", and no criteria.
 
+MARKS = {True: "✓", False: "✗", None: "·"}  # of a criterion that holds, does not, is not judged
+
+COUNTED = {  # of one claim, and of several
+    "agrees": ("agrees", "agree"),
+    "agrees in part": ("agrees in part", "agree in part"),
+    "differs": ("differs", "differ"),
+    "not measured": ("could not be measured", "could not be measured"),
+    "failed": ("failed", "failed"),
+}
+
 
 def sentence(entry: Entry) -> str:
     """The one sentence that a reader sees first."""
     return entry.get("sentence", entry.get("found", ""))
 
 
-def rows(entry: Entry) -> list[tuple[str, str, str]]:
-    """The table under the sentence: criterion, measured, expected. A mark says whether it holds."""
-    return [
-        (f"{MARKS[one['holds']]} {one['name']}", measured(one["measured"]), one["expected"])
-        for one in entry.get("criteria", ())
-    ]
+def table(entries: Mapping[str, Entry]) -> tuple[list[str], list[list[str]]]:
+    """The table under the sentence: criterion, what was measured on each run, and what was expected.
+
+    entries: of one claim, by the name of the run, "" for a run that needs none. A mark says whether a criterion holds;
+    a dash stands where a run has none of that name.
+    """
+    criteria = {run: {one["name"]: one for one in entry.get("criteria", ())} for run, entry in entries.items()}
+    names = dict.fromkeys(name for of_run in criteria.values() for name in of_run)
+    rows = []
+    for name in names:
+        cells = [_cell(of_run.get(name)) for of_run in criteria.values()]
+        expected = dict.fromkeys(of_run[name]["expected"] for of_run in criteria.values() if name in of_run)
+        rows.append([name, *cells, " / ".join(expected)])
+    return ["criterion", *(run or "measured" for run in entries), "expected"], rows
 
 
-MARKS = {True: "✓", False: "✗", None: "·"}
+def _cell(criterion: Mapping[str, Any] | None) -> str:
+    return "–" if criterion is None else f"{MARKS[criterion['holds']]} {measured(criterion['measured'])}"
 
 
 def measured(value: Any) -> str:
@@ -136,6 +156,12 @@ def measured(value: Any) -> str:
     if isinstance(value, list):
         return str(Interval(*(math.nan if end is None else end for end in value)))
     return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+
+
+def counted(entries: Iterable[Entry]) -> str:
+    """How many claims have each verdict, as "3 agree, 1 differs"."""
+    counts = Counter(entry["verdict"] for entry in entries)
+    return ", ".join(f"{counts[one]} {words[counts[one] > 1]}" for one, words in COUNTED.items() if one in counts)
 
 
 def without_learning(entry: Entry) -> bool:
