@@ -1,8 +1,8 @@
 """A1: how many dimensions one path has, by principal components of its states, of its steps and of its noise.
 
 In the variance-preserving frame, x / sqrt(1 + sigma^2), where a path keeps its length: with alpha = 1 its start is
-hundreds of times longer than its end, and any path is a line. The Gaussian's shares are those of expected Gram
-matrices, E <x_t, x_s> of the states (gd.exact.path_spectrum) and so for the others, which no path was followed for.
+hundreds of times longer than its end, and any path is a line. The Gaussian's fractions are those of expected
+Gram matrices, E <x_t, x_s> of the states (gd.exact.path_spectrum) and so for the others: no path was followed.
 """
 
 from dataclasses import dataclass
@@ -63,20 +63,21 @@ def find(record: Record) -> Finding:
     flat = {name: one.value >= FLAT for name, one in two.items()}
     alike = {name: abs(one.value - expected) <= CLOSE for name, one in two.items()}
     steps, noises = (_beside(record, part) for part in ("steps", "noise"))
-    others = ", ".join(f"{NAMES[name]} {two[name].value:.3f}" for name in two if name != "network")
+    others = ", ".join(f"{two[name].value:.3f} ({NAMES[name]})" for name in two if name != "network")
     return Finding(
-        sentence=f"Two principal components hold {network.value:.1%} of the variance of a path on average.",
+        sentence=f"Two principal components hold {'' if flat['network'] else 'only '}{network.value:.1%} of the "
+        "variance of a path on average.",
         criteria=(
             Criterion(
                 "fraction of a path's variance in two components",
                 network,
                 f"at least {FLAT:g}",
                 flat["network"],
-                note=f"Other models: {others}.",
+                note=f"Of other models it is {others}.",
                 controls=meet(flat, record.controls),
             ),
             Criterion(
-                "its distance from the Gaussian's closed form",
+                "distance of that fraction from the Gaussian's closed form",
                 abs(network.value - expected),
                 f"at most {CLOSE:g}",
                 alike["network"],
@@ -93,15 +94,15 @@ def find(record: Record) -> Finding:
             },
         },
         notes=(
-            f"Of the variance of the steps between states two components hold {steps}, of that of the noise in the "
-            f"states {noises}.",
+            f"Two components hold {steps} of the variance of the steps between states.",
+            f"They hold {noises} of the variance of the noise in the states.",
         ),
     )
 
 
 def _beside(record: Record, part: str) -> str:
     """The fraction in two components of a part of the network's paths, and the closed form's."""
-    return f"{_mean(record.fractions['network'][part][:, 1])} (closed form {record.expected[part][1]:.3f})"
+    return f"{_mean(record.fractions['network'][part][:, 1])}, by the closed form {record.expected[part][1]:.3f},"
 
 
 def _mean(values: np.ndarray) -> Interval:
@@ -109,7 +110,7 @@ def _mean(values: np.ndarray) -> Interval:
 
 
 def draw(record: Record) -> Figure:
-    """A panel for each part: the share outside the first 1, 2, 3 components, by model."""
+    """A panel for each part: the fraction outside the first 1, 2, 3 components, by model."""
     figure, axes = panels(len(PARTS), width=3.8)
     width = 0.8 / len(record.fractions)
     for axis, part in zip(axes, PARTS, strict=True):
@@ -117,7 +118,9 @@ def draw(record: Record) -> Figure:
             left = np.arange(COMPONENTS) + (i - (len(record.fractions) - 1) / 2) * width
             label = NAMES[name] if axis is axes[0] else None
             axis.bar(left, 1 - parts[part].mean(0), width, color=COLORS[name], label=label)
-        axis.set(xticks=range(COMPONENTS), xticklabels=range(1, COMPONENTS + 1), xlabel="components kept", title=part)
+        axis.set(
+            xticks=range(COMPONENTS), xticklabels=range(1, COMPONENTS + 1), xlabel="number of components", title=part
+        )
         axis.set(yscale="log", ylim=(1e-6, 1))
         label = "closed form" if axis is axes[0] else None
         axis.plot(range(COMPONENTS), 1 - record.expected[part], "k_", ms=18, label=label)
@@ -131,7 +134,7 @@ DIMENSION = Experiment(
     name="A1",
     title="One path is nearly flat",
     claim="The path from noise to a sample lies almost in a plane, which the sample and its noise span.",
-    published="No number; Wang & Vastola, arXiv 2303.02490, section 3.",
+    published="No number was published; Wang & Vastola, arXiv 2303.02490, section 3.",
     criterion="Agrees where two components hold at least 99 % of the variance of a path, and the Gaussian's closed "
     "form is within .01 of it.",
     caption="The fraction of a path's variance that its first components leave out: a short bar is a flat path. "

@@ -101,21 +101,21 @@ def find(record: Record) -> Finding:
     exact = worst["closed_form"].value
     turns = {name: worst[name].value <= FACTOR * exact for name in distance}
     alike = {name: one.value <= CLOSE for name, one in distance.items()}
-    others = ", ".join(f"{NAMES[n]} {one.value:.3f}" for n, one in worst.items() if n not in ("network", "closed_form"))
+    others = ", ".join(f"{one.value:.3f} ({NAMES[name]})" for name, one in worst.items() if name != "network")
     return Finding(
-        sentence="Every state is a mix of the path's own noise and its own sample, but for at most "
-        f"{worst['network'].value:.1%} of its squared length.",
+        sentence="A path is a turn from its own noise to its own sample, but for "
+        f"{'at most' if turns['network'] else 'as much as'} {worst['network'].value:.1%} of its squared length.",
         criteria=(
             Criterion(
                 "fraction of squared length outside the turn, at the worst level",
                 worst["network"],
                 f"at most {FACTOR * exact:.3g}, {FACTOR:g} times the closed form's",
                 turns["network"],
-                note=f"Other models: {others}; the Gaussian's exact turn: {exact:.3f}.",
+                note=f"Of other models it is {others}.",
                 controls=meet(turns, record.controls),
             ),
             Criterion(
-                "largest distance of the residual from the closed form's, over its peak",
+                "largest distance of the residual from the closed form's ÷ the peak of the closed form's",
                 distance["network"],
                 f"at most {CLOSE:g}",
                 alike["network"],

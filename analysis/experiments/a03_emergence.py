@@ -20,7 +20,7 @@ from analysis.harness.style import COLORS, NAMES, NOISE_AXIS, panels
 from analysis.measures.bootstrap import Interval, interval
 from analysis.measures.paths import committing, half_levels, progress, rank_correlation
 
-MOST, LEAST, SMALLEST = 40, 5, 1e-3  # components; the least variance, as a share of the largest
+MOST, LEAST, SMALLEST = 40, 5, 1e-3  # components; the least variance, as a fraction of the largest
 ORDER, SLOPE, RATIO = 0.9, 0.1, 1.25  # what the criterion asks for
 DRAWS = 200  # of the bootstrap: each finds all levels anew
 
@@ -96,7 +96,7 @@ def find(record: Record) -> Finding:
     ordered = {name: _order(record, levels) >= ORDER for name, levels in by_model.items()}
     sloped = {name: abs(slope(record, levels) - 0.5) <= SLOPE for name, levels in by_model.items()}
     placed = {name: 1 / RATIO <= ratio(record, levels) <= RATIO for name, levels in by_model.items()}
-    slopes = ", ".join(f"{NAMES[name]} {slope(record, by_model[name]):.2f}" for name in judged[1:])
+    slopes = ", ".join(f"{slope(record, by_model[name]):.2f} ({NAMES[name]})" for name in judged[1:])
     numbers |= {
         "network_interval": {
             name: list(one)
@@ -127,7 +127,7 @@ def find(record: Record) -> Finding:
                 rise,
                 f"within {SLOPE:g} of 0.5, the closed form",
                 sloped["network"],
-                note=f"By the same solver: {slopes}.",
+                note=f"Of other models it is {slopes}.",
                 controls=meet(sloped, controls),
             ),
             Criterion(
@@ -178,7 +178,9 @@ def draw(record: Record) -> Figure:
         curves.plot(sigma, progressed[:, k], "o", color=color, ms=4, label=f"component {k + 1}")
         curves.plot(sigma, np.sqrt(record.variances[k] / (record.variances[k] + sigma**2)), "--", color=color, lw=1)
     curves.axhline(0.5, color="#cccccc", lw=0.8, zorder=0)
-    curves.set(title="the network's components on their way (dashed: closed form)", ylabel="share of the final value")
+    curves.set(
+        title="the network's components on their way (dashed: closed form)", ylabel="fraction of the final value"
+    )
     for axis in (levels, curves):
         axis.title.set_fontsize(10)
     levels.legend(frameon=False, fontsize=8)
@@ -201,7 +203,7 @@ EMERGENCE = Experiment(
     title="Outline first, details later",
     claim="The larger the variance of a principal component, the earlier it is decided on the way from noise to "
     "sample: half of it at the noise scale √(3 variance).",
-    published="No number read; Wang & Vastola, arXiv 2303.02490, section 3.",
+    published="No number was published; Wang & Vastola, arXiv 2303.02490, section 3.",
     criterion="Agrees where the rank correlation of level and variance is at least .9, the slope of log level on log "
     "variance within .1 of 1/2, and the median level within a quarter of √(3 variance); in part where the order holds "
     "alone.",

@@ -108,7 +108,8 @@ def find(record: Record) -> Finding:
     # two random directions are weighed a little differently at each level: half of the network's fall is more than that
     finer = {name: one > 0 and (name == "network" or one >= fall["network"] / 2) for name, one in fall.items()}
     return Finding(
-        sentence=f"A push on the way changes the sample by {ratio['network'].value:.2f} of what the closed form says.",
+        sentence=f"A push on the way changes the sample {ratio['network'].value:.2f} times as much as the closed form "
+        "says.",
         criteria=(
             Criterion(
                 "rank correlation of measured and predicted gains",
@@ -122,7 +123,7 @@ def find(record: Record) -> Finding:
                 ratio["network"],
                 f"between {1 / RATIO:g} and {RATIO:g}",
                 sized["network"],
-                note=f"Of the Gaussian by the same solver it is {ratio['gaussian'].value:.3f}.",
+                note=f"For the Gaussian with the same solver it is {ratio['gaussian'].value:.3f}.",
                 controls=meet(sized, record.controls),
             ),
             Criterion(
@@ -147,7 +148,7 @@ def find(record: Record) -> Finding:
             "predicted_gain": _by_direction(record, record.predicted),
             "measured_gain": {name: _by_direction(record, rows.mean(0)) for name, rows in record.changes.items()},
         },
-        notes=("Levels alone put the gains of any denoiser in order, a control's too.",),
+        notes=("The noise levels alone put most gains of any denoiser in order, a control's too.",),
     )
 
 
@@ -193,7 +194,7 @@ def draw(record: Record) -> Figure:
     if pictured:
         _draw_map(parts[1], record)
     ratio = _ratio(record, record.changes["network"])
-    figure.suptitle(f"A push on the way changes the sample by {ratio:.2f} of what the closed form says")
+    figure.suptitle(f"A push on the way changes the sample {ratio:.2f} times as much as the closed form says")
     return figure
 
 

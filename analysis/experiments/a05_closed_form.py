@@ -120,21 +120,21 @@ def find(record: Record) -> Finding:
     }
     listed = ", ".join(f"{NAMES[name]} {end}" for name, end in ends.items())
     return Finding(
-        sentence="While there is much noise, the Gaussian's denoised sample is within "
-        f"{early['gaussian'].value:.2g} data variances of the network's.",
+        sentence="While the noise is large, the Gaussian's denoised sample differs from the network's by "
+        f"{'at most' if as_near['network'] else 'as much as'} {early['gaussian'].value:.2g} variances of the data.",
         criteria=(
             Criterion(
                 "squared distance of the Gaussian at large noise, beyond the nearest twin's",
                 early["beyond"],
                 f"at most {CLOSE:g} with its interval, and the nearest twin's at most {KNOWN:g}",
                 as_near["network"],
-                note=f"The nearest twin is {early['nearest']} from the network. Large noise is above σ = "
-                f"{record.largest:.2g}, the data's largest deviation.",
+                note=f"That of the nearest twin is {early['nearest']}. Large noise is above σ = {record.largest:.2g}, "
+                "the data's largest standard deviation.",
                 controls=controls,
                 takes=SCALE if controls == ("isotropic",) else LEARNING,
             ),
             Criterion(
-                f"how much nearer the samples of a finer model ({NAMES[finest]}) end than the Gaussian's",
+                f"squared distance of the Gaussian's samples beyond those of the nearest finer model ({NAMES[finest]})",
                 nearer,
                 "above 0 with its interval",
                 nearer.low > 0,
@@ -159,9 +159,9 @@ def find(record: Record) -> Finding:
                 None,
                 (
                     "All distances are squared, per entry, in variances of the data.",
-                    f"The samples end this far from the network's: {listed}.",
-                    "Of what separates the Gaussian's exact samples from the network's, the solver makes "
-                    f"{errors['solver']:.2g} and the score {errors['score']:.2g}.",
+                    f"The distances of the twins' samples from the network's are {listed}.",
+                    f"Of the distance between the Gaussian's exact samples and the network's, {errors['solver']:.2g} "
+                    f"comes from the solver and {errors['score']:.2g} from the score.",
                     record.no_patches.strip(),
                 ),
             )
@@ -231,9 +231,9 @@ CLOSED_FORM = Experiment(
     "the data's largest deviation some twin's denoised image is within .1 of the network's, and the Gaussian's at most "
     ".05 farther than the nearest twin's (with their intervals), and (2) some finer model ends nearer to the network's "
     "samples than the Gaussian (interval above 0); in part where (1) or (2) holds.",
-    caption="Left and middle: squared distance of states and of denoised images from the network's path, from the same "
-    "noise by the same solver, per entry in variances of the data (grey line: the data's largest deviation). Right: "
-    "the error at the end along each principal component, of the score and of the solver alone.",
+    caption="Left and middle: squared distance of states and of denoised samples from the network's path, from the "
+    "same noise by the same solver, per entry in variances of the data (grey line: the data's largest deviation). "
+    "Right: the error at the end along each principal component, of the score and of the solver alone.",
     headline=Headline(
         "the Gaussian's squared error at large noise", ("early_denoised_error_over_data_variance", "gaussian")
     ),

@@ -118,7 +118,8 @@ def find(record: Record) -> Finding:
     quoted = {sigma: {name: _score(record.quoted, name, i) for name in TWINS} for i, sigma in enumerate(QUOTED)}
     listed = "; ".join(f"{both['gaussian']} and {both['data_set']} at σ = {sigma:g}" for sigma, both in quoted.items())
     return Finding(
-        sentence=f"At large noise the Gaussian explains {least.value:.1%} or more of the network's score.",
+        sentence=f"At large noise the Gaussian explains {'at least' if least.value >= WELL else 'as little as'} "
+        f"{least.value:.1%} of the network's score.",
         criteria=(
             Criterion(
                 f"fraction of the score that the Gaussian explains, from σ = {record.sigma[far][0]:.2g} on",
@@ -129,11 +130,12 @@ def find(record: Record) -> Finding:
             ),
             _beyond_isotropic(record, gained, shared),
             Criterion(
-                f"what the {NAMES[finest]} explains beyond the Gaussian at σ = {record.sigma[_small(record)]:.2g}",
+                f"fraction of the score that the {NAMES[finest]} explains beyond the Gaussian, at σ = "
+                f"{record.sigma[_small(record)]:.2g}",
                 more,
                 "above 0 with its interval",
                 more.low > 0,
-                note=f"It is the best of {len(FINER)} finer models there.",
+                note=f"The {NAMES[finest]} is the best of {len(FINER)} finer models there.",
             ),
         ),
         numbers={
@@ -143,8 +145,8 @@ def find(record: Record) -> Finding:
             **_numbers(record, quoted),
         },
         notes=(
-            "At the noise levels of the published table the Gaussian and the data set explain of the score "
-            f"(95 % intervals over samples): {listed}.",
+            f"At the noise levels of the published table the Gaussian and the data set explain this much of the score: "
+            f"{listed}.",
             *_on_training(record),
             *_of_patches(record),
         ),
@@ -179,7 +181,8 @@ def _on_training(record: Record) -> tuple[str, ...]:
     only = data_set.low > gaussian.high and data_set_held_out.high < gaussian_held_out.low
     denoised = record.parts["held_out"].explained["denoiser"]["gaussian"][i]
     return (
-        f"On training samples, at σ = {record.sigma[i]:.2g}, they explain {gaussian} and {data_set}.",
+        f"On training samples, at σ = {record.sigma[i]:.2g}, the Gaussian explains {gaussian} of it, and the data set "
+        f"{data_set}.",
         *(("There the data set explains more than the Gaussian only of samples that it contains.",) if only else ()),
         f"Of the denoised sample there the Gaussian explains {denoised:.3g} on held-out samples.",
     )

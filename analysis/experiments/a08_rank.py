@@ -104,8 +104,9 @@ def find(record: Record) -> Finding:
     some = sorted({*judged[:: max(1, len(judged) // 3)], worst})
     listed = "; ".join(f"{intervals[i]} at σ = {record.sigma[i]:.2g} (closed form {record.expected[i]})" for i in some)
     return Finding(
-        sentence=f"The Gaussian needs {rank[judged[-1]]} of the data's principal components at σ = "
-        f"{record.sigma[judged[-1]]:.2g} and {rank[judged[0]]} at σ = {record.sigma[judged[0]]:.2g}.",
+        sentence="To explain the network as well as with all components the Gaussian needs "
+        f"{rank[judged[0]]} of them at σ = {record.sigma[judged[0]]:.2g} and {rank[judged[-1]]} at σ = "
+        f"{record.sigma[judged[-1]]:.2g}.",
         criteria=(
             Criterion(
                 "rank correlation of components needed and falling noise", order, "at least 0.9", order.value >= 0.9
@@ -115,13 +116,13 @@ def find(record: Record) -> Finding:
                 _ratio(record, worst, intervals[worst]),
                 f"between {1 / FACTOR:g} and {FACTOR:g}",
                 bool((np.abs(np.log(ratios[judged])) <= np.log(FACTOR)).all()),
-                note=f"That is at σ = {record.sigma[worst]:.2g}.",
+                note=f"They differ most at σ = {record.sigma[worst]:.2g}.",
             ),
         ),
         numbers=numbers,
         notes=(
             f"The Gaussian explains half of the denoised sample at {len(judged)} of {len(record.sigma)} noise levels.",
-            f"Of {record.left.shape[2] - 1} components it needs {listed}.",
+            f"Of {record.left.shape[2] - 1} components the Gaussian needs {listed}.",
         ),
     )
 
