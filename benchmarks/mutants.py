@@ -24,7 +24,7 @@ from queue import SimpleQueue
 from typing import NamedTuple
 
 ROOT, PACKAGES = Path(__file__).parents[1], ("gaussdiff", "training", "analysis")
-SECONDS = 900  # after which a test run is stopped
+SECONDS = 1800  # after which a test run is stopped
 SEEN = "seen by"
 
 
