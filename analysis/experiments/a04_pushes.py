@@ -21,8 +21,8 @@ STEPS = 16  # Heun steps from the push to the end
 def directions(setting: Setting) -> tuple[tuple[str, ...], np.ndarray]:
     """Names and unit vectors (P, *event): components of some variance, then random ones."""
     gaussian = setting.gaussian
-    held = int((np.asarray(gaussian.eigvals) > 1e-6 * float(gaussian.eigvals[0])).sum())
-    chosen = [k for k in COMPONENTS if k < held]
+    rank = int((np.asarray(gaussian.eigvals) > 1e-6 * float(gaussian.eigvals[0])).sum())
+    chosen = [k for k in COMPONENTS if k < rank]
     random = np.asarray(jax.random.normal(setting.key("perturbation"), (RANDOM, gaussian.mean.size)))
     flat = np.concatenate([np.asarray(gaussian.eigvecs).T[chosen], random])
     units = (flat / np.linalg.norm(flat, axis=1, keepdims=True)).reshape(-1, *gaussian.shape)
@@ -45,14 +45,14 @@ def _closed_form(gaussian: gd.Gaussian, units: Array, level: gd.NoiseLevel) -> t
     marginal, clean = gd.exact.gaussian_marginal(gaussian, level), gd.NoiseLevel(1.0, 0.0)
 
     def one(unit: Array) -> tuple[Array, Array]:
-        spread = marginal.spectral_map(marginal.eigvals, marginal.residual, unit.reshape(-1))
-        return (unit.reshape(-1) @ spread) ** 0.5, gd.exact.gaussian_perturbation(gaussian, unit, level, clean)[0]
+        covariance = marginal.spectral_map(marginal.eigvals, marginal.residual, unit.reshape(-1))
+        return (unit.reshape(-1) @ covariance) ** 0.5, gd.exact.gaussian_perturbation(gaussian, unit, level, clean)[0]
 
     return jax.vmap(one)(units)
 
 
 def ends(model: gd.Denoiser, states: np.ndarray, pushes: np.ndarray, levels: gd.NoiseLevel) -> np.ndarray:
-    """The ends (S, 1 + M, *event) of states (S, *event) at levels[0]: left alone, and with M pushes (M, *event)."""
+    """The ends (S, 1 + M, *event) of states (S, *event) at levels[0]: as they are, and with M pushes (M, *event)."""
     moves = np.concatenate([np.zeros_like(pushes[:1]), pushes]).astype(states.dtype)
     return np.array([np.asarray(_ends(model, jnp.asarray(x + moves), levels), np.float64) for x in states])
 

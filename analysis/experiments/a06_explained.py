@@ -17,7 +17,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gaussdiff as gd
-from analysis.harness.experiment import Experiment, Finding, NotMeasuredError, judged
+from analysis.harness.experiment import Experiment, Headline, NotMeasuredError
+from analysis.harness.finding import Criterion, Finding
 from analysis.harness.setting import Setting
 from analysis.harness.style import COLORS, LINES, NAMES, noise_axes, panels
 from analysis.measures import patches
@@ -112,27 +113,40 @@ def find(record: Record) -> Finding:
     held_out = record.parts["held_out"]
     far, gained, least = large(record), gains(held_out), _least(record)
     shared = far & (np.max(list(gained.values()), axis=0) >= HALF)
-    well, (finest, more) = least.value >= WELL, _finest(record)
-    half = bool(shared.any() and gained["gaussian"][shared].min() >= HALF)
+    finest, more = _finest(record)
     quoted = {sigma: {name: _score(record.quoted, name, i) for name in TWINS} for i, sigma in enumerate(QUOTED)}
     listed = "; ".join(f"{both['gaussian']} and {both['data_set']} at σ = {sigma:g}" for sigma, both in quoted.items())
-    found = (
-        f"At large noise, from σ = {record.sigma[far][0]:.2g} on, the Gaussian explains at least {least} of the "
-        f"network's score on held-out samples{_of_untrained(record)}. "
-        f"{_beyond(record, gained, shared)} At the scales of the published table the Gaussian and the data set explain "
-        f"of the score: {listed} (95 % intervals over samples). At σ = {record.sigma[_small(record)]:.2g} the finer "
-        f"model that explains most of it, of {len(FINER)}, is the {NAMES[finest]}: what it explains less what the "
-        f"Gaussian does is {more}.{_on_training(record)}{_of_patches(record)}"
-    )
-    return judged(
-        {"(1), the score": well, "(2), beyond isotropic": half, "(3), some finer model at small noise": more.low > 0},
-        found,
-        {
+    return Finding(
+        sentence=f"At large noise the Gaussian explains {least.value:.1%} or more of the network's score.",
+        criteria=(
+            Criterion(
+                f"fraction of the score that the Gaussian explains, from σ = {record.sigma[far][0]:.2g} on",
+                least,
+                f"at least {WELL:g}",
+                least.value >= WELL,
+                note=_of_untrained(record),
+            ),
+            _beyond_isotropic(record, gained, shared),
+            Criterion(
+                f"what the {NAMES[finest]} explains beyond the Gaussian at σ = {record.sigma[_small(record)]:.2g}",
+                more,
+                "above 0 with its interval",
+                more.low > 0,
+                note=f"It is the best of {len(FINER)} finer models there.",
+            ),
+        ),
+        numbers={
             "least_at_large_noise": list(least),
             "finest_at_small_noise": finest,
             "finest_beyond_gaussian_at_small_noise": list(more),
             **_numbers(record, quoted),
         },
+        notes=(
+            "At the noise levels of the published table the Gaussian and the data set explain of the score "
+            f"(95 % intervals over samples): {listed}.",
+            *_on_training(record),
+            *_of_patches(record),
+        ),
     )
 
 
@@ -149,41 +163,39 @@ def _finest(record: Record) -> tuple[str, Interval]:
     part, i = record.parts["held_out"], _small(record)
     finest = min(FINER, key=lambda name: part.left[name][i].sum())
     of = (part.left["gaussian"][i], part.left[finest][i], part.whole["score"][i])
-    share = lambda gaussian, finer, whole: (gaussian.sum() - finer.sum()) / whole.sum()  # noqa: E731
-    return finest, interval(share, *of, level=1 - 0.05 / len(FINER))
+
+    def difference(gaussian: np.ndarray, finer: np.ndarray, whole: np.ndarray) -> float:
+        return (gaussian.sum() - finer.sum()) / whole.sum()
+
+    return finest, interval(difference, *of, level=1 - 0.05 / len(FINER))
 
 
-def _on_training(record: Record) -> str:
-    """What the data set explains, beside the Gaussian, of samples that it holds, at the smallest quoted scale."""
+def _on_training(record: Record) -> tuple[str, ...]:
+    """What the data set explains, beside the Gaussian, of samples that it contains, at the smallest quoted scale."""
     i = _small(record)
     both = {part: [_score(record.parts[part], name, i) for name in TWINS] for part in ("training", "held_out")}
-    (gaussian, data_set), (apart, unseen) = both["training"], both["held_out"]
-    only = data_set.low > gaussian.high and unseen.high < apart.low
-    told = (
-        " At such small noise the data set explains more than the Gaussian only of samples that it holds."
-        if only
-        else ""
-    )
+    (gaussian, data_set), (gaussian_held_out, data_set_held_out) = both["training"], both["held_out"]
+    only = data_set.low > gaussian.high and data_set_held_out.high < gaussian_held_out.low
     denoised = record.parts["held_out"].explained["denoiser"]["gaussian"][i]
     return (
-        f" On training samples, at σ = {record.sigma[i]:.2g}, they explain {gaussian} and {data_set}.{told} Of the "
-        f"denoised image there the Gaussian explains {denoised:.3g} on held-out samples."
+        f"On training samples, at σ = {record.sigma[i]:.2g}, they explain {gaussian} and {data_set}.",
+        *(("There the data set explains more than the Gaussian only of samples that it contains.",) if only else ()),
+        f"Of the denoised sample there the Gaussian explains {denoised:.3g} on held-out samples.",
     )
 
 
 def _least(record: Record) -> Interval:
-    """The least share of the score that the Gaussian explains at a large scale, which is chosen on all samples."""
+    """The least fraction of the score that the Gaussian explains at a large scale, which is chosen on all samples."""
     held_out, far = record.parts["held_out"], np.flatnonzero(large(record))
     return _score(held_out, "gaussian", far[held_out.explained["score"]["gaussian"][far].argmin()])
 
 
-def _of_patches(record: Record) -> str:
+def _of_patches(record: Record) -> tuple[str, ...]:
     if not record.sizes.size:
-        return record.no_patches
+        return (record.no_patches.strip(),) if record.no_patches else ()
     count = record.parts["held_out"].left["local"].shape[1]
-    return (
-        f" Patches, the best of {len(patches.SIZES)} sizes at each scale, answer for the first {count} samples alone."
-    )
+    sizes = len(patches.SIZES)
+    return (f"Patches, the best of {sizes} sizes at each level, are measured on the first {count} samples alone.",)
 
 
 def large(record: Record) -> np.ndarray:
@@ -195,20 +207,24 @@ def _of_untrained(record: Record) -> str:
     if record.untrained is None:
         return ""
     score = record.untrained.explained["score"]["gaussian"][large(record)].min()
-    return f"; of an untrained network's, at least {score:.3f}"
+    return f"Of an untrained network's score it explains at least {score:.3f}."
 
 
-def _beyond(record: Record, gained: dict[str, np.ndarray], shared: np.ndarray) -> str:
-    """What the Gaussian explains beyond the isotropic one, at the large scales where some twin explains half of it."""
-    left = int(large(record).sum() - shared.sum())
+def _beyond_isotropic(record: Record, gained: dict[str, np.ndarray], shared: np.ndarray) -> Criterion:
+    """What the Gaussian explains of the isotropic one's residual, at the large levels where some twin explains HALF."""
+    name, expected = "fraction of the isotropic Gaussian's residual that the Gaussian explains", f"at least {HALF:g}"
     if not shared.any():
-        return "At none of these scales does any twin explain half of what the isotropic Gaussian leaves."
+        return Criterion(name, "no twin explains half of it at any large noise level", expected, False)
     worst = np.flatnonzero(shared)[gained["gaussian"][shared].argmin()]
-    least = share(record.parts["held_out"].left["gaussian"][worst], record.parts["held_out"].left["isotropic"][worst])
-    rest = f" At the other {left} no twin does." if left else ""
-    return (
-        f"Of what the isotropic Gaussian leaves it explains at least {least}, at σ = {record.sigma[worst]:.2g}, over "
-        f"the {shared.sum()} of these scales at which some twin explains half.{rest}"
+    left = record.parts["held_out"].left
+    others = int(large(record).sum() - shared.sum())
+    return Criterion(
+        name,
+        share(left["gaussian"][worst], left["isotropic"][worst]),
+        expected,
+        bool(gained["gaussian"][worst] >= HALF),
+        note=f"The least is at σ = {record.sigma[worst]:.2g}, of the {shared.sum()} large noise levels at which some "
+        f"twin explains half{f'; at the other {others} none does' if others else ''}.",
     )
 
 
@@ -245,7 +261,7 @@ def _curves(part: Part) -> dict[str, dict[str, list[float]]]:
 
 
 def draw(record: Record) -> Figure:
-    """What is left of the score, what is left of the isotropic residue, and the Gaussian mode by mode."""
+    """What is left of the score, what is left of the isotropic residual, and the Gaussian mode by mode."""
     figure, (first, second, third) = panels(3, width=4.6)
     held_out, training = record.parts["held_out"], record.parts["training"]
     for name, curve in held_out.explained["score"].items():
@@ -254,8 +270,8 @@ def draw(record: Record) -> Figure:
         second.plot(record.sigma, curve, color=COLORS[name], **LINES[name])
     seen = gains(training)["data_set"]
     second.plot(record.sigma, seen, color=COLORS["data_set"], lw=0.8, label="data set, on training samples")
-    first.set(yscale="log", ylim=(None, 10), title="score: share not explained", ylabel="1 − explained variance")
-    second.set(ylim=(-0.5, 1.02), title="gain over the isotropic Gaussian", ylabel="share of its residue explained")
+    first.set(yscale="log", ylim=(None, 10), title="score: fraction not explained", ylabel="1 − explained variance")
+    second.set(ylim=(-0.5, 1.02), title="gain over the isotropic Gaussian", ylabel="fraction of its residual explained")
     if record.untrained is not None:
         curve = record.untrained.explained["score"]["gaussian"]
         first.plot(record.sigma, 1 - curve, color=COLORS["gaussian"], lw=0.8, label="Gaussian, of an untrained network")
@@ -283,13 +299,12 @@ EXPLAINED = Experiment(
     "explains (1) at least 95 % of the score at each and (2) at least half of what the isotropic Gaussian leaves at "
     "each of those, one or more, at which some twin does, and (3) at the scale nearest to σ = .1, or to a fifth of the "
     "data's deviation where that is less, a mixture or the data set explains more of the score than the Gaussian "
-    "(interval of the difference above 0, for the best of three; added when (1) and (2) had been seen); in part where "
-    "some hold. That they do so at small noise only is told, not judged.",
-    caption="How much of the network its twins explain, on held-out samples. Left: what is left of the score, which "
-    "is mostly the noise itself, by the Gaussian also of an untrained network's where there is one. Middle: what "
-    "each explains of what the isotropic Gaussian leaves, equal for scores and denoised samples; below 0 is worse than "
-    "isotropic. Thin and green: the data set on samples that it contains. "
-    "Right: the Gaussian, component by component. Grey: twice the data's deviation, where large noise begins.",
+    "(interval of the difference above 0, for the best of three; added when (1) and (2) had been measured); in part "
+    "where some hold. That they do so at small noise only is reported, not judged.",
+    caption="Left: what each twin does not explain of the network's score on held-out samples; middle: what it "
+    "explains of the isotropic Gaussian's residual (thin green: the data set on samples that it contains; grey: where "
+    "large noise begins). Right: the Gaussian, component by component.",
+    headline=Headline("fraction of the score that the Gaussian explains at σ = 1", ("score_at", "1", "gaussian")),
     measure=measure,
     find=find,
     draw=draw,
