@@ -176,7 +176,7 @@ def details(entry: Entry) -> list[str]:
 
 
 def _remark(criterion: Mapping[str, Any]) -> str:
-    alike = "; ".join(NAMES.get(name, name) for name in criterion["controls"])
+    alike = "; ".join(str(NAMES.get(name, name)) for name in criterion["controls"])
     shown = f"controls meet it too ({alike}), so it takes {criterion['takes']}." if alike else ""
     note = criterion["note"]
     return f"{note} {_capital(shown)}".strip() if note else shown
