@@ -1,4 +1,4 @@
-"""What a solver is judged by: how far its ends are from the true ones."""
+"""The error that an optimised solver minimises: the distance of its ends from the true ones."""
 
 import equinox as eqx
 import jax
@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from gaussdiff import grids
 from gaussdiff.denoiser import Denoiser, Distribution, check_key, check_model
 from gaussdiff.numerics.arrays import safe_sqrt
+from gaussdiff.numerics.checks import check_count
 from gaussdiff.samplers import DPMSolverPP3M, Sampler
 from gaussdiff.samplers.sample import follow, quiet
 from gaussdiff.schedules import NoiseLevel
@@ -57,8 +58,7 @@ class EndError(eqx.Module):
         """
         check_model(model)
         check_key(key)
-        if not (isinstance(paths, int) and paths >= 1):
-            raise ValueError(f"paths: expected an integer >= 1, got {paths!r}. Some hundreds give two digits.")
+        check_count(paths, "paths", "Some hundreds give two digits.")
         shape = event_shape(model, shape)
         fine = grids.karras(128, sigma_max=sigma_max) if fine is None else fine
         starts = fine.sigma[0] * jax.random.normal(key, (paths, *shape), fine.sigma.dtype)

@@ -15,16 +15,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from gaussdiff.denoiser import Event
-from gaussdiff.numerics.arrays import concrete, floating, safe_divide
+from gaussdiff.numerics.arrays import safe_divide
+from gaussdiff.numerics.checks import check_fraction
 from gaussdiff.schedules import NoiseLevel
 
 
-def check_fraction(r) -> Array:
-    """r as an array; ValueError unless it is in (0, 1]."""
-    r = floating(r)
-    if concrete(r) and not 0 < float(r) <= 1:
-        raise ValueError(f"r: expected in (0, 1], got {float(r):g}. It says how far along the step the model is asked.")
-    return r
+def check_r(r) -> Array:
+    """Return r as an array; ValueError unless it is in (0, 1]."""
+    return check_fraction(r, "r", "It says how far along the step the model is asked.", "(0, 1]")
 
 
 def ddim(x0: Event, noise: Event, level: NoiseLevel) -> Event:

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gaussdiff.conversions import noise_from_x0
-from gaussdiff.denoiser import Denoiser, Event
+from gaussdiff.denoiser import Event
+from gaussdiff.exact.flow import check_eta
 from gaussdiff.numerics.arrays import safe_sqrt
 from gaussdiff.samplers._singlestep import where_finite
 from gaussdiff.samplers.base import Memoryless, Step, denoise, is_zero
-from gaussdiff.samplers.exponential import check_eta, drawn, relax
+from gaussdiff.samplers.exponential import drawn, relax
 from gaussdiff.schedules import NoiseLevel, Schedule, VariancePreserving, check_schedule, rates
 
 
@@ -43,15 +44,11 @@ class EulerMaruyama(Memoryless):
     def nfe(self, n: int) -> int:
         return n
 
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state: None,
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
+    @property
+    def asks_at_start(self) -> bool:
+        return True
+
+    def step(self, model, x, state, level, next_level, noise):
         x0 = denoise(model, x, level)
         (fresh,) = drawn(noise, 1)
         limit = relax(x, x0, level, next_level, self.eta, fresh)

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gaussdiff.conversions import noise_from_x0
-from gaussdiff.denoiser import Denoiser, Event
+from gaussdiff.denoiser import Event
 from gaussdiff.numerics.arrays import safe_divide
 from gaussdiff.samplers._singlestep import both_finite, data_step, ddim, noise_step
 from gaussdiff.samplers.base import Sampler, Step, denoise
@@ -145,18 +145,14 @@ class Multistep(Sampler):
     def nfe(self, n: int) -> int:
         return n
 
+    @property
+    def asks_at_start(self) -> bool:
+        return True
+
     def init(self, x: Event, levels: NoiseLevel) -> History:
         return no_history(x, levels.sigma.dtype, self.memory)
 
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state: History,
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
+    def step(self, model, x, state, level, next_level, noise):
         x0 = denoise(model, x, level)
         value = self.value(x0, x, level)
         change = state.spread(self.weights(state, level, next_level), value)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gaussdiff.conversions import noise_from_x0
-from gaussdiff.denoiser import Denoiser, Event
+from gaussdiff.denoiser import Event
 from gaussdiff.samplers._singlestep import data_step, ddim, log_step
 from gaussdiff.samplers.base import Sampler, Step, denoise
 from gaussdiff.samplers.multistep import History, by_order, check_order, gauss_legendre, no_history, polynomial_weights
@@ -54,18 +54,14 @@ class UniPC(Sampler):
     def nfe(self, n: int) -> int:
         return n
 
+    @property
+    def asks_at_start(self) -> bool:
+        return True
+
     def init(self, x: Event, levels: NoiseLevel) -> Memory:
         return Memory(no_history(x, levels.sigma.dtype, self.order), jnp.zeros_like(x))
 
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state: Memory,
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
+    def step(self, model, x, state, level, next_level, noise):
         x0 = denoise(model, x, level)
         x = self._corrected(x, x0, state, level)
         past = state.history.cut(0, self.order - 1)
