@@ -55,7 +55,7 @@ class Modes(NamedTuple):
 class Spectrum(NamedTuple):
     """A Gaussian in the coordinates of its modes: all that the error of a sampler depends on, whatever the event shape.
 
-    data: the coordinates; counts (K,): how many directions of the event share each variance.
+    data: the coordinates; counts (K,): how many directions of the event have each variance.
     """
 
     data: Modes

@@ -95,7 +95,7 @@ def discretized_log_prob(x, mean, std, bins: int) -> Float[Array, ""]:
     x, mean, half = check_sample(x), check_sample(mean, jnp.shape(x), "mean"), 1 / (bins - 1)
     low = jnp.where(x < half - 1, -jnp.inf, (x - half - mean) / std)
     high = jnp.where(x > 1 - half, jnp.inf, (x + half - mean) / std)
-    # the interval or its mirror image, whichever lies to the left of 0, where the logarithms keep their digits
+    # the interval or its mirror image, whichever lies below 0, where the logarithms are accurate
     mirrored = low + high > 0
     low, high = jnp.where(mirrored, -high, low), jnp.where(mirrored, -low, high)
     return jnp.sum(log_ndtr(high) + jnp.log(-jnp.expm1(log_ndtr(low) - log_ndtr(high))))

@@ -1,6 +1,6 @@
 """The reverse SDE by diffrax, with lambda = log(alpha / sigma) as time.
 
-In the unit frame, x scaled to alpha^2 + sigma^2 = 1, the flow -alpha (alpha x - x0), with as much noise as eta says and
+In the unit frame, x scaled to alpha^2 + sigma^2 = 1, the flow -alpha (alpha x - x0), with noise of strength eta and
 the drift that undoes what it does to the marginals, is
 
     dx = [-alpha (alpha x - x0) + eta^2 (alpha x0 - x)] dlambda + eta sqrt(2) sigma dw

@@ -1,4 +1,4 @@
-"""Analytic first step: where x is nearly all noise, it says its own noise, and the model need not be asked.
+"""Analytic first step: where x is nearly all noise, the noise is x itself, scaled, and the model need not be called.
 
     noise = x / r,     x0 = (x - sigma noise) / alpha = alpha x / (r (r + sigma)),     r^2 = alpha^2 + sigma^2
 

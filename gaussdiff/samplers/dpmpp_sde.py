@@ -33,7 +33,7 @@ NOISE_CURE = "1 is the noise of the SDE, 0 leaves it out."
 class DPMSolverPPSDE(Memoryless):
     """SDE-DPM-Solver++(2S), "DPM++ SDE": two calls a step, one from alpha = 0 or to sigma = 0; two draws.
 
-    r in (0, 1]: how far along the step the model is asked again; eta >= 0: the noise of the reverse SDE, as in
+    r in (0, 1]: how far along the step the model is called again; eta >= 0: the noise of the reverse SDE, as in
     gaussian_transition; s_noise: a factor on all noise drawn. The step is at the head of this file; eta = 0 is
     DPMSolverPP2S(r). ValueError for values out of range. Lu et al., arXiv 2211.01095, in the form that is in use.
     """
@@ -103,6 +103,6 @@ class DPMSolverPP2MSDE(Sampler):
 
     def step(self, model, x, state, level, next_level, noise):
         x0 = denoise(model, x, level)
-        target = x0 + state.spread(by_order(extrapolation, state, level, next_level), x0)
+        target = x0 + state.weighted_change(by_order(extrapolation, state, level, next_level), x0)
         fresh = (self.s_noise * drawn(noise, 1)[0]).astype(x.dtype)
         return Step(relax(x, target, level, next_level, self.eta, fresh), x0, state.push(x0, level))

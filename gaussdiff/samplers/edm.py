@@ -27,7 +27,7 @@ class EDMStochastic(Sampler):
     """EDM's stochastic sampler: as many calls as Heun, and noise added before the step where s_min <= s <= s_max.
 
     s = sigma / alpha in data units. churn >= 0: how much noise, over all steps; s_noise: a factor on it, 1 by theory.
-    churn = 0 is Heun. The denoised values of a path are those at the noisier levels, where the model is asked.
+    churn = 0 is Heun. The denoised values of a path are those at the noisier levels, where the model is called.
     ValueError for negative values, or s_min > s_max. Karras et al., arXiv 2206.00364, algorithm 2.
     """
 

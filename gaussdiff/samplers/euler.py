@@ -1,7 +1,7 @@
 """Euler's method along the straight line between two levels.
 
 With alpha and sigma moving linearly over a step, the probability flow is  dx = dalpha x0 + dsigma noise. One Euler step
-is then DDIM in every frame, which the tests hold it to; in the frame alpha = 1 it is EDM's  x + (sigma' - sigma) (x -
+is then DDIM in every frame, as a test checks; in the frame alpha = 1 it is EDM's  x + (sigma' - sigma) (x -
 x0) / sigma.
 """
 

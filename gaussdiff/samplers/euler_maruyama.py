@@ -23,7 +23,7 @@ class EulerMaruyama(Memoryless):
     """Euler-Maruyama for the reverse SDE of a schedule at noise eta >= 0: one model call a step.
 
     x' = x + dt (alpha' x0 + sigma' noise + eta^2 q noise) + eta sqrt(2 sigma q |dt|) z, symbols as at the head of this
-    file. The schedule, by default VariancePreserving(), says what a step is: x is carried to its frame and back, and
+    file. The schedule, by default VariancePreserving(), defines a step: x is carried to its frame and back, and
     its log-SNRs must include those of the levels. A step from alpha = 0, where the rates are infinite, or to sigma = 0
     is ExponentialSDE's, which forgets x in the one case and gives the denoised image in the other. Long steps are
     unstable, beyond |dt| (1 + eta^2) g^2 / (2 sigma^2) = 2. ValueError for eta < 0, TypeError unless schedule is a

@@ -2,7 +2,7 @@
 
     x <- x + e score + sqrt(2 e) z,     e = 2 (snr |z| / |score|)^2
 
-In terms of the noise that the model sees, with q = snr |z| / |noise|, it is  x <- x + 2 q sigma (z - q noise).
+In terms of the noise that the model estimates, with q = snr |z| / |noise|, it is  x <- x + 2 q sigma (z - q noise).
 """
 
 import equinox as eqx
@@ -61,7 +61,7 @@ class PredictorCorrector(Sampler):
         def corrected(x: Event) -> Event:
             return jax.lax.scan(langevin, x, others)[0]
 
-        # cond, not where: the model must not be asked at sigma = 0
+        # cond, not where: the model must not be called at sigma = 0
         end = jax.lax.cond(next_level.sigma > 0, corrected, lambda x: x, step.x)
         return Step(end, step.denoised, step.state)
 
