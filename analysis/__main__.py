@@ -1,6 +1,7 @@
 """The commands: python -m analysis report|experiment|compare|solvers|recipe|accelerate --help."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from analysis.harness import experiment
 from analysis.reporting import write
 from analysis.reporting.study import Settings, open_run, run
 from analysis.solvers import accelerate, recipe, table
+from training import program
 
 
 @dataclass(frozen=True)
@@ -97,28 +99,28 @@ def _folder(out: Path | None, run: Path, name: str = "") -> Path:
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command and return its exit code: 2 after an error of the user's, 130 when interrupted."""
-    try:
-        tyro.extras.subcommand_cli_from_dict(
-            {
-                "report": Report,
-                "experiment": One,
-                "compare": Compare,
-                "solvers": Solvers,
-                "recipe": Recipe,
-                "accelerate": Accelerate,
-            },
-            args=arguments,
-            prog="python -m analysis",
-            description="Compare a run with its twins; find and make solvers for a data set.",
-        )()
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as error:
-        print(str(error) or "interrupted; nothing was written: run the same command again", file=sys.stderr)
-        return 130
-    return 0
+    """Run one command and return its exit code, as training/program.py describes."""
+    return program.run(
+        _parse,
+        arguments,
+        interrupted="interrupted; nothing was written: run the same command again",
+        memory_cure="follow fewer paths (--starts 64), or choose fewer --experiments",
+    )
+
+
+def _parse(arguments: list[str]) -> Callable[[], None]:
+    commands = {
+        "report": Report,
+        "experiment": One,
+        "compare": Compare,
+        "solvers": Solvers,
+        "recipe": Recipe,
+        "accelerate": Accelerate,
+    }
+    description = f"Compare a run with its twins; find and make solvers for a data set. {program.OPTIONS}"
+    return tyro.extras.subcommand_cli_from_dict(
+        commands, args=arguments, prog="python -m analysis", description=description
+    )
 
 
 if __name__ == "__main__":

@@ -75,6 +75,7 @@ def test_an_experiment_that_fails_or_finds_no_number_costs_no_other(setting):
         assert (result.record, result.figure, result.finding.numbers) == (None, None, {})
 
 
+@pytest.mark.slow
 def test_an_interval_that_is_not_known_costs_no_experiment(setting):
     unknown = [0.5, float("nan"), float("nan")]
     found = experiment.Finding("agrees", "It is so.", {"x": {"y": [unknown, [0.5, 0.4, 0.6]]}, "n": 3})

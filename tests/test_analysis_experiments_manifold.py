@@ -20,12 +20,26 @@ from analysis.experiments.d06_score_deviation import SCORE_DEVIATION
 from analysis.experiments.d07_interpolation import INTERPOLATION
 from analysis.experiments.d08_shape import SHAPE
 from analysis.harness import experiment
-from analysis.measures import latent, manifold
+from analysis.measures import latent, latent_model, manifold
 
 
 @pytest.fixture(scope="module")
 def setting():
     return exact_setting(starts=48, steps=40)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def short_training():
+    """The autoencoder of A10 is proven in test_latent_model.py: here it is trained for a tenth of its steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latent_model, "STEPS", 200)
+        yield
+
+
+@pytest.fixture(scope="module")
+def bent(setting):
+    """D8 of a network that is the Gaussian."""
+    return experiment.run(SHAPE, setting)
 
 
 def with_network(setting, network):
@@ -116,6 +130,7 @@ def test_retrieval_is_a_softmax_of_distances(setting):
     np.testing.assert_allclose(found.neighbours, np.exp(entropy), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_small_change_of_a_gaussian_s_noise_becomes_what_its_flow_makes_of_any_change(setting):
     directions = jnp.asarray(np.random.default_rng(2).normal(size=(2, 8, 8, 1)))
     levels = setting.levels[10:]
@@ -317,6 +332,7 @@ def test_the_optimum_does_not_deviate_from_itself(setting):
 # --- D7 ---
 
 
+@pytest.mark.slow
 def test_a_gaussian_maps_the_straight_line_to_one_of_half_the_variance_half_way(setting):
     record = INTERPOLATION.measure(setting)
     rows = record.rows["linear"]
@@ -351,8 +367,8 @@ def test_turning_finds_a_rotation_or_reflection():
 
 
 @pytest.mark.slow
-def test_the_closed_form_shape_is_that_of_the_expected_gram_matrix_and_of_its_derivatives(setting):
-    record = SHAPE.measure(setting)
+def test_the_closed_form_shape_is_that_of_the_expected_gram_matrix_and_of_its_derivatives(bent, setting):
+    record = bent.record
     # without a path: what the Gram matrix of differences leaves when the chord is projected out
     gram = np.asarray(gd.exact.gram_matrix(setting.gaussian, setting.levels))
     away = gram - gram[:, -1:] - gram[-1:] + gram[-1, -1]
@@ -369,8 +385,8 @@ def test_the_closed_form_shape_is_that_of_the_expected_gram_matrix_and_of_its_de
 
 
 @pytest.mark.slow
-def test_paths_share_the_closed_form_shape_the_better_the_more_modes_there_are(setting):
-    finding = experiment.run(SHAPE, setting).finding
+def test_paths_share_the_closed_form_shape_the_better_the_more_modes_there_are(bent, setting):
+    finding = bent.finding
     assert set(finding.numbers) == documented("D8")
     assert finding.verdict == "agrees in part"  # a few modes hold most of the variance, and sums over few vary
     few = finding.numbers["shared_with_closed_form"]["network"][0]
@@ -400,6 +416,7 @@ def of_one_number(setting):
     return replace(setting, models={"gaussian": line, "network": line}, controls={}, starts=setting.starts[:, 0, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one", [SHAPE, INTERPOLATION], ids=["D8", "D7"])
 def test_data_of_one_number_have_neither_shape_nor_arc(one, setting):
     found = experiment.run(one, of_one_number(setting)).finding
@@ -407,6 +424,7 @@ def test_data_of_one_number_have_neither_shape_nor_arc(one, setting):
     assert "of one number" in found.found
 
 
+@pytest.mark.slow
 def test_data_of_equal_variances_have_no_shape_and_three_pairs_no_variance(setting):
     isotropic = gd.Gaussian.isotropic(setting.gaussian.mean, 0.5)
     found = experiment.run(SHAPE, with_gaussian(setting, isotropic)).finding
@@ -418,8 +436,8 @@ def test_data_of_equal_variances_have_no_shape_and_three_pairs_no_variance(setti
 
 
 @pytest.mark.slow
-def test_controls_that_share_their_shape_are_named(setting):
-    record = SHAPE.measure(setting)
+def test_controls_that_share_their_shape_are_named(bent):
+    record = bent.record
     alike = replace(record.shapes["network"], beside=np.broadcast_to(record.expected.beside, (48, 41, 2)))
     apart = replace(alike, beside=np.random.default_rng(0).normal(size=(48, 41, 2)))
 

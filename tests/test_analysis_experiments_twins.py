@@ -39,6 +39,18 @@ def with_network(setting, network):
     return other
 
 
+@pytest.fixture(scope="module")
+def by_mixture(setting):
+    """A5 of a network that is the mixture."""
+    return run(a05_closed_form.CLOSED_FORM, with_network(setting, setting.models["mixture"]))
+
+
+@pytest.fixture(scope="module")
+def explanation(setting):
+    """A6 of a network that is the Gaussian."""
+    return run(a06_explained.EXPLAINED, setting)
+
+
 def part(record, name):
     return record.parts["held_out"].explained[name]
 
@@ -85,8 +97,8 @@ def test_distances_are_those_of_the_solver_s_gains(setting):
 
 
 @pytest.mark.slow
-def test_a_network_that_is_a_finer_model_is_seen_as_such(setting):
-    finding = run(a05_closed_form.CLOSED_FORM, with_network(setting, setting.models["mixture"])).finding
+def test_a_network_that_is_a_finer_model_is_seen_as_such(by_mixture, setting):
+    finding = by_mixture.finding
     assert set(finding.numbers) == documented("A5")
     assert finding.numbers["nearest_finer_model"] == "mixture"
     assert finding.numbers["nearer_than_gaussian_by"][1] > 0
@@ -98,9 +110,9 @@ def test_a_network_that_is_a_finer_model_is_seen_as_such(setting):
 
 
 @pytest.mark.slow
-def test_what_no_twin_shares_is_no_fault_of_the_gaussian_s(setting):
+def test_what_no_twin_shares_is_no_fault_of_the_gaussian_s(by_mixture):
     """Made records: a network that is off alike from all twins, and one that a twin knows and the Gaussian does not."""
-    record = a05_closed_form.measure(with_network(setting, setting.models["mixture"]))
+    record = by_mixture.record
 
     def judged(gaussian, others):
         apart = {
@@ -120,14 +132,16 @@ def test_what_no_twin_shares_is_no_fault_of_the_gaussian_s(setting):
     assert "Controls" not in judged(0.2, 0.2).found
 
 
-def test_controls_that_stay_as_near_are_named(setting):
-    record = a05_closed_form.measure(with_network(setting, setting.models["mixture"]))
+@pytest.mark.slow
+def test_controls_that_stay_as_near_are_named(by_mixture):
+    record = by_mixture.record
     far = {**record.denoised, "isotropic": np.full_like(record.denoised["gaussian"], record.unit)}
     nearest = {"untrained": record.denoised["gaussian"], "shuffled_weights": far["isotropic"]}
     found = a05_closed_form.find(dataclasses.replace(record, denoised=far, controls=nearest)).found
     assert "Controls stay as near there as well (untrained): it takes no learning." in found
 
 
+@pytest.mark.slow
 def test_a_grid_that_starts_within_the_data_is_not_measured(setting):
     low = dataclasses.replace(setting, levels=gd.grids.karras(8, 0.01, 1.0))
     finding = run(a05_closed_form.CLOSED_FORM, low).finding
@@ -139,9 +153,9 @@ def test_a_grid_that_starts_within_the_data_is_not_measured(setting):
 
 
 @pytest.mark.slow
-def test_the_isotropic_gaussian_explains_what_its_expectation_says(setting):
+def test_the_isotropic_gaussian_explains_what_its_expectation_says(explanation, setting):
     """Network = exact Gaussian. E|D|^2 per mode lam^2 / (lam + s^2), of the residual (w - w0)^2 (lam + s^2)."""
-    record = a06_explained.measure(setting)
+    record, finding = explanation.record, explanation.finding
     lam = np.asarray(setting.gaussian.variances)
     shift = np.asarray(setting.data.train.mean(0) - setting.gaussian.mean)
     base = float(((setting.data.train - setting.data.train.mean(0)) ** 2).mean())
@@ -154,11 +168,11 @@ def test_the_isotropic_gaussian_explains_what_its_expectation_says(setting):
     for name in ("denoiser", "score"):
         np.testing.assert_allclose(part(record, name)["gaussian"], 1)
     np.testing.assert_allclose(record.modes, 1)
-    finding = run(a06_explained.EXPLAINED, setting).finding
     assert "Does not hold: (3), some finer model at small noise." in finding.found
     assert finding.numbers["finest_beyond_gaussian_at_small_noise"][2] < 0
 
 
+@pytest.mark.slow
 def test_shares_of_sums_are_the_one_definition(setting):
     """Explained variances from each sample's squares, as they are resampled, equal training.evaluation.explain's."""
     held_out = setting.held_out
@@ -172,8 +186,8 @@ def test_shares_of_sums_are_the_one_definition(setting):
 
 
 @pytest.mark.slow
-def test_the_gain_is_one_number_for_scores_and_denoised_samples(setting):
-    record = a06_explained.measure(setting)
+def test_the_gain_is_one_number_for_scores_and_denoised_samples(explanation):
+    record = explanation.record
     for name in ("denoiser", "score"):
         curves = part(record, name)
         gain = 1 - (1 - curves["data_set"]) / (1 - curves["isotropic"])
@@ -200,6 +214,7 @@ def test_a_data_set_is_no_gaussian(setting):
     np.testing.assert_allclose([1 - low, 1 - high], drawn, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_data_beyond_all_noise_scales_have_no_large_noise(setting):
     """A deviation of 41: twice that is above 80, the largest scale."""
     wide = gd.Gaussian.isotropic(setting.gaussian.mean, 41.0**2)
@@ -240,9 +255,9 @@ def test_published_scales_and_the_untrained_control_are_what_expectations_say(se
 
 
 @pytest.mark.slow
-def test_scales_that_no_twin_explains_are_not_held_against_the_gaussian(setting):
+def test_scales_that_no_twin_explains_are_not_held_against_the_gaussian(explanation):
     """Made records: an error of the network's own, as large as what the isotropic Gaussian leaves, at some scales."""
-    record = a06_explained.measure(setting)
+    record = explanation.record
     part = record.parts["held_out"]
     far = np.flatnonzero(a06_explained.large(record))
     small = int(np.argmin(np.abs(np.log(record.sigma / (record.deviation / 5)))))
@@ -289,6 +304,7 @@ def test_patches_of_the_size_that_the_network_sees_are_found(setting):
 # A8
 
 
+@pytest.mark.slow
 def test_truncated_gaussians_leave_what_real_ones_do(setting):
     """The running sum over components against Gaussians that are truncated in earnest, on a mixture as network."""
     network = setting.models["mixture"]
@@ -301,6 +317,7 @@ def test_truncated_gaussians_leave_what_real_ones_do(setting):
         np.testing.assert_allclose(left[..., kept], expected, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_rank_needed_is_the_closed_form_s(setting):
     record = a08_rank.measure(setting)
     found = [a08_rank.needed(*pair) for pair in zip(record.left, record.whole["denoiser"], strict=True)]
@@ -333,6 +350,7 @@ def test_the_rank_needed_is_the_closed_form_s(setting):
     assert f"differ most at σ = {record.sigma[i]:.2g}" in finding.found
 
 
+@pytest.mark.slow
 def test_a_network_of_one_component_needs_one(setting):
     g = setting.gaussian
     network = gd.Gaussian(g.mean, g.eigvals[:1], g.eigvecs[:, :1])
@@ -350,12 +368,19 @@ def with_history(setting, models):
     return dataclasses.replace(setting, history={step: lambda m=model: m for step, model in models.items()})
 
 
-def blend(first: gd.Denoiser, second: gd.Denoiser, weight: float) -> gd.Denoiser:
-    class Blend(gd.Denoiser):
-        def denoise(self, x, level):
-            return (1 - weight) * first.denoise(x, level) + weight * second.denoise(x, level)
+class Blend(gd.Denoiser):
+    """On the way from one denoiser to another; the weight is an array, so that all weights are one program."""
 
-    return Blend()
+    first: gd.Denoiser
+    second: gd.Denoiser
+    weight: jax.Array
+
+    def denoise(self, x, level):
+        return (1 - self.weight) * self.first.denoise(x, level) + self.weight * self.second.denoise(x, level)
+
+
+def blend(first: gd.Denoiser, second: gd.Denoiser, weight: float) -> gd.Denoiser:
+    return Blend(first, second, jnp.asarray(weight))
 
 
 @pytest.mark.slow
@@ -424,6 +449,7 @@ def test_a_dip_that_the_total_variance_makes_is_told_from_the_gaussian_s(setting
     assert "dip and grow as well" not in finding.found
 
 
+@pytest.mark.slow
 def test_checkpoints_of_shuffled_weights_are_asked_what_the_checkpoints_are(setting):
     """White networks have one weight, and shuffling it changes nothing: the control's record is the record."""
     models = {step: gd.Gaussian.isotropic(jnp.zeros((8, 8, 1)), 0.1 * step) for step in (1, 2, 4, 8)}
@@ -438,12 +464,14 @@ def test_checkpoints_of_shuffled_weights_are_asked_what_the_checkpoints_are(sett
     assert np.abs(record.shuffled.left["gaussian"] / record.left["gaussian"] - 1).max() > 0.1
 
 
+@pytest.mark.slow
 def test_a_network_that_only_nears_the_gaussian_differs(setting):
     start = explain.isotropic(setting.data.train)
     models = {step: blend(start, setting.gaussian, w) for step, w in ((1, 0.0), (4, 0.5), (16, 0.9), (64, 1.0))}
     assert run(a07_order_of_learning.ORDER_OF_LEARNING, with_history(setting, models)).finding.verdict != "agrees"
 
 
+@pytest.mark.slow
 def test_too_few_checkpoints_say_how_to_get_more(setting):
     few = with_history(setting, {0: setting.gaussian, 5: setting.gaussian})
     for one in (a07_order_of_learning.ORDER_OF_LEARNING, c02_learning_speed.LEARNING_SPEED):
@@ -484,12 +512,11 @@ def test_descent_follows_the_closed_form(linear):
 
 
 @pytest.mark.slow
-def test_exponents_of_linear_learning(setting):
-    result = run(c01_linear_learning.LINEAR_LEARNING, setting)
-    finding = result.finding
+def test_exponents_of_linear_learning(linear):
+    finding = c01_linear_learning.find(linear)
     assert finding.verdict == "agrees", finding.found
-    off = {name: weights + 1 for name, weights in result.record.weights.items()}
-    partly = c01_linear_learning.find(dataclasses.replace(result.record, weights=off))
+    off = {name: weights + 1 for name, weights in linear.weights.items()}
+    partly = c01_linear_learning.find(dataclasses.replace(linear, weights=off))
     assert partly.verdict == "agrees in part"
     assert partly.found.endswith(" Holds: exponents. Does not hold: weights.")
     assert finding.numbers["exponent"]["two_layers"][0] == pytest.approx(-1, abs=0.2)
@@ -578,6 +605,7 @@ def test_the_times_to_learn_are_those_of_the_closed_form(setting):
     assert finding.numbers["exponent"]
 
 
+@pytest.mark.slow
 def test_modes_that_are_learned_together_have_no_exponent(setting):
     _, models = learners(setting, alike=True)
     finding = run(c02_learning_speed.LEARNING_SPEED, with_history(setting, models)).finding
@@ -612,6 +640,7 @@ def test_rising_and_falling_components_are_judged_apart():
     assert "falling are too few" in alone.found
 
 
+@pytest.mark.slow
 def test_the_components_of_patches_are_those_of_all_their_places(setting):
     images = np.random.default_rng(0).normal(size=(30, 6, 5, 2)) * np.linspace(1, 2, 5)[:, None]
     rows = [image[i : i + 3, j : j + 3].ravel() for image in images for i in range(4) for j in range(3)]

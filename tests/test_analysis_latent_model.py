@@ -91,7 +91,8 @@ def test_samples_that_hold_nothing_to_learn_are_refused():
 
 
 @pytest.mark.slow
-def test_both_walks_are_equally_far_from_one_start_and_a_gaussian_s_goes_along_components(setting):
+def test_both_walks_are_equally_far_from_one_start_and_a_gaussian_s_goes_along_components(setting, monkeypatch):
+    monkeypatch.setattr(latent_model, "STEPS", 400)  # what an autoencoder comes to hold is asked above
     first, second = (a10_latent_walk.measure(setting, 1.0, 8, 12) for _ in range(2))
     assert first is not None
     assert second is not None

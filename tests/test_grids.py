@@ -20,10 +20,10 @@ def ratios(levels):
 
 
 @pytest.mark.slow
-@zoo.over(zoo.GRIDS, "grid")
-def test_grids_have_n_steps_and_strictly_lose_noise(grid):
-    for n in (1, 2, 3, 10, 40):
-        levels = grid(n)
+@zoo.over({name: name for name in zoo.GRIDS}, "name")
+def test_grids_have_n_steps_and_strictly_lose_noise(name):
+    lengths = 1, 2, 3, 10, 40
+    for n, levels in zip(lengths, zoo.grids(*lengths)[name], strict=True):
         assert levels.alpha.shape == levels.sigma.shape == (n + 1,)
         values = ratios(levels)
         assert (values[1:] < values[:-1]).all(), n

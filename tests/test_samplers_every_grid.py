@@ -13,7 +13,7 @@ import zoo
 
 import gaussdiff as gd
 
-X = jnp.array([1.0, -1.5, 0.5], jnp.float32)
+X = np.array([1.0, -1.5, 0.5], np.float32)
 NOISE = jax.random.normal(jax.random.key(0), (40, 16, 3), jnp.float32)
 
 
@@ -31,14 +31,17 @@ def angles(levels: gd.NoiseLevel) -> np.ndarray:
 
 
 @functools.cache
-def every_grid() -> list[gd.NoiseLevel]:
-    return [zoo.cast(levels_of(n)) for n in zoo.LENGTHS for levels_of in zoo.GRIDS.values()]
+def every_grid(lengths=zoo.LENGTHS) -> list[gd.NoiseLevel]:
+    """Every grid of the zoo, those of one length together."""
+    return [zoo.cast(levels) for same in zip(*zoo.grids(*lengths).values(), strict=True) for levels in same]
+
+
+over_lengths = pytest.mark.parametrize("lengths", [zoo.LENGTHS, zoo.exhaustive(zoo.SWEEP)], ids=["few", "many"])
 
 
 def check(sampler: gd.Sampler, starts: list, levels: list[gd.NoiseLevel]) -> np.ndarray:
     """The ends, which are finite and float32, as are the denoised values."""
-    noise = NOISE[:, : sampler.draws()]
-    end, denoised = zoo.along(zoo.cast(sampler), zoo.cast(zoo.GAUSSIAN.model), jnp.stack(starts), levels, noise)
+    end, denoised = zoo.along(zoo.cast(sampler), zoo.cast(zoo.GAUSSIAN.model), np.stack(starts), levels, NOISE)
     assert end.dtype == denoised.dtype == jnp.float32
     assert np.isfinite(end).all()
     assert np.isfinite(denoised).all()
@@ -46,20 +49,23 @@ def check(sampler: gd.Sampler, starts: list, levels: list[gd.NoiseLevel]) -> np.
 
 
 @pytest.mark.slow
+@over_lengths
 @zoo.over(zoo.SAMPLERS, "sampler")
-def test_every_path_is_finite_and_ends_near_the_data(sampler):
+def test_every_path_is_finite_and_ends_near_the_data(sampler, lengths):
     """From pure noise where the grid starts there and to sigma = 0 where it ends there."""
-    end = check(sampler, [levels.sigma[0] * X for levels in every_grid()], every_grid())
+    grids = every_grid(lengths)
+    end = check(sampler, [np.asarray(levels.sigma)[0] * X for levels in grids], grids)
     # the farthest of three standard normals seen in 10 million draws lies 6 deviations off
-    away = end.reshape(len(zoo.LENGTHS), -1, 3)[zoo.LENGTHS.index(18)] - zoo.GAUSSIAN.law.mean
+    away = end.reshape(len(lengths), -1, 3)[lengths.index(18)] - zoo.GAUSSIAN.law.mean
     assert (np.einsum("gi,ij,gj->g", away, np.linalg.inv(zoo.GAUSSIAN.law.cov), away) < 36).all()
 
 
 @pytest.mark.slow
+@over_lengths
 @zoo.over({name: sampler for name, sampler in zoo.SAMPLERS.items() if invertible(sampler)}, "sampler")
-def test_every_inversion_is_finite(sampler):
+def test_every_inversion_is_finite(sampler, lengths):
     """From sigma = 0 where the grid ends there, to pure noise where it starts there."""
-    rising = [levels[::-1] for levels in every_grid()]
+    rising = [jax.tree.map(lambda leaf: np.asarray(leaf)[::-1], levels) for levels in every_grid(lengths)]
     check(sampler, [levels.alpha[0] * X for levels in rising], rising)
 
 

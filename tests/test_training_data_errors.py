@@ -27,7 +27,7 @@ def npy(array):
 
 
 def npz(**arrays):
-    return lambda root: np.savez(root / "x.npz", allow_pickle=True, **arrays)
+    return lambda root: np.savez(root / "x.npz", **arrays)
 
 
 def cut(path, keep):

@@ -223,10 +223,10 @@ def test_parts_of_a_batch_add_up_to_the_whole(uncertainty, labels):
     order = jax.random.permutation(key, 12)
     examples = Examples(x, labels)
     shuffled = jax.tree.map(lambda rows: rows[jnp.argsort(order)], examples)
-    results = []
+    initial = Trainer.create(tiny(**settings), (2,), 3).initial().params
+    params, results = jax.tree.map(lambda leaf: leaf + 0.1, initial), []
     for parts, given in ((1, (examples, None)), (2, (examples, None)), (3, (shuffled, order)), (12, (examples, None))):
         trainer = Trainer.create(tiny(accumulate=parts, **settings), (2,), 3)
-        params = jax.tree.map(lambda leaf: leaf + 0.1, trainer.initial().params)
         one = jax.jit(lambda p, part, t=trainer, g=given: gradient(t, p, *g, key, part))
         totals = [one(params, part) for part in range(parts)]
         results.append(jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *totals))

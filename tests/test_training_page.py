@@ -345,7 +345,7 @@ def test_however_the_training_ends_the_page_says_so(error, state, tmp_path):
     with pytest.raises(type(error)), opened as watcher:  # noqa: PT012
         assert 'class="state running"' in (tmp_path / "index.html").read_text()
         (tmp_path / "index.html").unlink()
-        watcher.tell()  # so soon that the page would say nothing new
+        watcher.write_page()  # so soon that the page would say nothing new
         assert not (tmp_path / "index.html").exists()
         raise error
     text = (tmp_path / "index.html").read_text()

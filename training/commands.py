@@ -3,23 +3,21 @@
 import dataclasses
 import io
 import json
-import sys
-import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
-import jax
 import numpy as np
 import tyro
 from jax import Array
 
 import gaussdiff as gd
-from training import devices, runs, sampling
+from training import devices, program, runs, sampling
 from training.config import Config, Settings, check
-from training.data import dataset as data
+from training.data.dataset import read_images
 from training.evaluation import evaluate
 from training.evaluation.evaluate import Questions
 from training.loop import train
@@ -79,7 +77,7 @@ class Sample:
         if self.sharpen is None:
             x = sampling.samples(model, self.n, sampler, levels, self.seed, told=self._told(model))
         else:
-            images = data.read_images(self.sharpen)
+            images = read_images(self.sharpen)
             x = sampling.sharpened(model, images, sampler, levels, self.seed, partial(self._told, model))
         self._write({"samples": x, "seed": self.seed, "steps": len(levels) - 1})
         print(f"{len(x)} samples of shape {model.shape} ({self.weights} weights): {self.out}")
@@ -172,28 +170,18 @@ def named(option: str, arguments: list[str]) -> str | None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command and return its exit code: 2 after an error of the user's, 130 when interrupted."""
-    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    try:
-        default = Train(tyro.MISSING, Settings(**vars(defaults(arguments))))
-        commands = (
-            Annotated[Train, tyro.conf.subcommand("train", default=default)]
-            | Annotated[Sample, tyro.conf.subcommand("sample")]
-            | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-            | Annotated[Export, tyro.conf.subcommand("export")]
-        )
-        description = "Train a denoiser, sample from it, evaluate it, export its weights."
-        tyro.cli(commands, args=arguments, prog="python -m training", description=description)()
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        cure = "compute batches in more parts (--accumulate 4), or train with --remat, a smaller --batch or network"
-        print(f"error: the device has too little memory ({error}); {cure}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as error:
-        print(str(error) or "interrupted", file=sys.stderr)
-        return 130
-    return 0
+    """Run one command and return its exit code, as training/program.py describes."""
+    cure = "use more microbatches (--accumulate 4), or train with --remat, a smaller --batch or network"
+    return program.run(_parse, arguments, interrupted="interrupted", memory_cure=cure)
+
+
+def _parse(arguments: list[str]) -> Callable[[], None]:
+    default = Train(tyro.MISSING, Settings(**vars(defaults(arguments))))
+    commands = (
+        Annotated[Train, tyro.conf.subcommand("train", default=default)]
+        | Annotated[Sample, tyro.conf.subcommand("sample")]
+        | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+        | Annotated[Export, tyro.conf.subcommand("export")]
+    )
+    description = f"Train a denoiser, sample from it, evaluate it, export its weights. {program.OPTIONS}"
+    return tyro.cli(commands, args=arguments, prog="python -m training", description=description)

@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -37,7 +38,7 @@ def write(study: Study, out: Path) -> None:
             (out / "figures" / f"{name}.png").write_bytes(drawings[name])
             (out / "figures" / f"{name}.pdf").write_bytes(printed[name])
         (out / "metrics.json").write_text(numbers)
-        np.savez_compressed(out / "arrays.npz", allow_pickle=False, **held)
+        np.savez_compressed(out / "arrays.npz", **held)
         (out / "report.html").write_text(text, encoding="utf-8")
     except KeyboardInterrupt:
         unfinished = f"interrupted; the report in {out} may be incomplete: run the same command again"
@@ -69,7 +70,7 @@ def draw(study: Study) -> dict[str, Figure]:
     }
 
 
-def arrays(study: Study) -> dict[str, np.ndarray]:
+def arrays(study: Study) -> dict[str, Any]:
     """What arrays.npz holds: noise scales, the first paths of every model, all final samples, variances."""
     held = {"sigma": study.levels, "variances": study.variances}
     one = 2 * len(study.paths) * study.paths["network"].x[0].nbytes

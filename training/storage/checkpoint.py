@@ -27,7 +27,7 @@ from jax.tree_util import KeyPath, keystr
 from training import devices
 from training.storage import disk, shards
 
-WHOLE, IN_PIECES = 3, 4  # formats: a state in state.npz, and one in the folder "state"
+WHOLE, SHARDED = 3, 4  # formats: a state in state.npz, and one in the folder "state"
 DAMAGE = (OSError, ValueError, KeyError, TypeError)  # what reading a damaged manifest may raise
 _PREFIX = "step-"
 
@@ -79,7 +79,7 @@ def save(run: Path, step: int, state: Any, settings: Mapping[str, Any], keep: Ke
     return final
 
 
-def save_pieces(run: Path, step: int, state: Any, settings: Mapping[str, Any], keep: Keep = USUAL) -> Path:
+def save_shards(run: Path, step: int, state: Any, settings: Mapping[str, Any], keep: Keep = USUAL) -> Path:
     """Do as `save` for a state that lies in pieces on several hosts, all of which must call; each writes its own.
 
     Where one of them cannot, all raise OSError, and say what that one says.
@@ -105,7 +105,7 @@ def save_pieces(run: Path, step: int, state: Any, settings: Mapping[str, Any], k
         with explained():
             shards.join(writing / "state")
             disk.flush_all(writing / "state")
-            _finish(writing, final, IN_PIECES, {"step": step, **settings})
+            _finish(writing, final, SHARDED, {"step": step, **settings})
             _thin(run, step, keep)
 
     try:
@@ -195,7 +195,7 @@ def read(path: Path) -> Checkpoint:
 
 
 def _arrays(path: Path, form: int) -> dict[str, np.ndarray]:
-    if form == IN_PIECES:
+    if form == SHARDED:
         return shards.read(path / "state")
     with np.load(path / "state.npz", allow_pickle=False) as arrays:
         return dict(arrays)
@@ -205,8 +205,8 @@ def _verify(path: Path) -> int:
     """Return the format of a checkpoint whose files are those, and as, it was written with."""
     manifest = json.loads((path / "manifest.json").read_text())
     form, sums = manifest["format"], manifest["sha256"]
-    if form not in (WHOLE, IN_PIECES):
-        raise ValueError(f"expected format {WHOLE} or {IN_PIECES}, got {form}")
+    if form not in (WHOLE, SHARDED):
+        raise ValueError(f"expected format {WHOLE} or {SHARDED}, got {form}")
     if unlike := set(sums) ^ set(_names(path, form)):
         raise ValueError(f"{', '.join(sorted(unlike))}: not there, or not written with the others")
     for name, checksum in sums.items():
