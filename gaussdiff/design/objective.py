@@ -53,8 +53,8 @@ class EndError(eqx.Module):
     ) -> "EndError":
         """Starts N(0, sigma_max^2 I), and their ends by DPM-Solver++(3M) on the levels `fine`.
 
-        By default `fine` is 128 steps of karras. shape: of one sample, by default that of a Distribution. TypeError for a model
-        or key of another kind, ValueError for no shape or paths < 1.
+        By default `fine` is 128 steps of karras. shape: of one sample, by default that of a Distribution. TypeError for
+        a model or key of another kind, ValueError for no shape or paths < 1.
         """
         check_model(model)
         check_key(key)

@@ -53,8 +53,8 @@ def both_finite(level: NoiseLevel, next_level: NoiseLevel) -> Bool[Array, ""]:
 def between(level: NoiseLevel, next_level: NoiseLevel, r) -> NoiseLevel:
     """The level at lambda + r h, on the straight line from (alpha^2, sigma^2) to (alpha'^2, sigma'^2).
 
-    In the frame alpha = 1 and in every frame alpha^2 + sigma^2 = 1 that line is the frame itself, so a network is called
-    at a level that it was trained on. Elsewhere it lies beside the frame: the answer is the same for every model that
+    In the frame alpha = 1 and in every frame alpha^2 + sigma^2 = 1 that line is the frame itself, so a network gets a
+    level that it was trained on. Elsewhere it lies beside the frame: the answer is the same for every model that
     depends on x / alpha and sigma / alpha alone, as closed forms do.
     """
     h = log_step(level, next_level)

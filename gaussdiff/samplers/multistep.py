@@ -3,13 +3,14 @@
     x' = DDIM + reach sum_j w_j (value_j - value),     j = 1 the step before, j = 2 the one before that, ...
 
 value is the noise, with reach = sigma' - alpha' sigma / alpha, or x0, with reach = alpha' - alpha sigma' / sigma. That
-is the step whose noise, or x0, is the mean of the earlier estimates with weights w_j and the present one with 1 - sum_j w_j. The
-methods differ in nothing but their weights, most of which are integrals of a polynomial through the values:
+is the step whose noise, or x0, is the mean of the earlier estimates with weights w_j and of the present one with
+1 - sum_j w_j. The methods differ in nothing but their weights, most of which are integrals of a polynomial through the
+values:
 
     w_j = int L_j dm / int dm,     L_j the Lagrange polynomials in the method's own clock, m the measure of its integral
 
-A step from or to a level of alpha = 0 or sigma = 0 is DDIM's, and values of such levels are not used later, since clocks are
-infinite. So the order rises 1, 2, 3, ... from the first finite level, whichever way the path runs.
+A step from or to a level of alpha = 0 or sigma = 0 is DDIM's, and values of such levels are not used later, since
+clocks are infinite. So the order rises 1, 2, 3, ... from the first finite level, whichever way the path runs.
 """
 
 import abc
@@ -87,7 +88,7 @@ def by_order(rule: Rule, history: History, level: NoiseLevel, next_level: NoiseL
     rule(levels, next_level): levels (k+1,) the present one and k before it, newest first.
     """
     inner = both_finite(level, next_level)
-    # every order is computed and one is taken: the others get made-up levels, so that they and their gradients are finite
+    # every order is computed and one is taken: the others get made-up levels, so that they stay finite, gradients too
     alpha, sigma = jnp.where(inner, level.alpha, 1), jnp.where(inner, level.sigma, 2)
     end = NoiseLevel(jnp.where(inner, next_level.alpha, 1), jnp.where(inner, next_level.sigma, 1))
     back = np.arange(1, len(history.values) + 1)
