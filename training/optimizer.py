@@ -27,18 +27,18 @@ def learning_rate(config: Config, count: ArrayLike) -> Array:
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
-    """Return Adam with decoupled weight decay on gradients whose global norm is clipped."""
+    """Adam with decoupled weight decay on gradients whose global norm is clipped."""
     adam = optax.adamw(partial(learning_rate, config), b2=0.99, weight_decay=config.weight_decay)
     return optax.chain(optax.clip_by_global_norm(config.clip), adam)
 
 
 def decay_of(config: Config, half_life: float) -> float:
-    """Return what one step keeps of an average that forgets half in `half_life` images."""
+    """d = 2^(-batch / half_life), the weight of the old average after one step; half_life in images."""
     return 0.5 ** (config.batch / half_life)
 
 
 def average(ema: Params, params: Params, step: Int[Array, ""], decay: float) -> Params:
-    """Return the running average after `step` earlier updates; early on it forgets faster, so it starts unbiased."""
+    """ema + (1 - min(d, (1 + n) / (10 + n))) (params - ema) after n = `step` updates: early on it follows faster."""
     n = step.astype(jnp.float32)
     rate = 1 - jnp.minimum(decay, (1 + n) / (10 + n))
     return jax.tree.map(lambda old, new: old + rate * (new - old), ema, params)

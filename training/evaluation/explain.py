@@ -72,7 +72,7 @@ def compare(x0: ArrayLike, x: ArrayLike, sigma: float, denoised: Mapping[str, Ar
 
 
 def gaussian_share(explained: Mapping[str, Any]) -> float:
-    """Return what the Gaussian explains of the denoised samples where noise and data spread alike."""
+    """What the Gaussian explains of the denoised samples where noise and data spread alike."""
     return explained["denoiser"]["gaussian"][len(explained["sigma"]) // 2]
 
 
@@ -89,7 +89,7 @@ class Explainer:
         self.twins = [{name: self._beliefs(twin, i) for name, twin in twins.items()} for i in range(len(SCALES))]
 
     def __call__(self, network: gd.Denoiser) -> dict:
-        """Return what `compare` says at every noise scale, as lists for JSON, and the scales as "sigma"."""
+        """What `compare` says at every noise scale, as lists for JSON, and the scales as "sigma"."""
         rows = [
             compare(self.x0, self.x[i], sigma, {"network": self._beliefs(network, i), **self.twins[i]})
             for i, sigma in enumerate(self.sigmas)

@@ -61,10 +61,10 @@ PREDICTIONS: dict[str, Callable[[gd.NoiseLevel, ArrayLike], Pair]] = {
 
 
 def defined(objective: str, level: gd.NoiseLevel) -> gd.NoiseLevel:
-    """Return the level; ValueError where the objective's output says nothing of x0: noise and score at alpha = 0."""
+    """The level; ValueError where the objective's output says nothing of x0: noise and score at alpha = 0."""
     return with_signal(level, objective) if objective in ("noise", "score") else level
 
 
 def error_weight(objective: str, level: gd.NoiseLevel, sigma_data: ArrayLike) -> Array:
-    """Return 1 / gain^2: what makes the squared error of x0 that of the network's output."""
+    """1 / gain^2: what makes the squared error of x0 that of the network's output."""
     return 1 / jnp.square(PREDICTIONS[objective](level, sigma_data)[1])

@@ -49,9 +49,9 @@ def write(run: Path, config: Config, shape: tuple[int, ...], status: Status) -> 
 
 
 def page(run: Path, config: Config, shape: tuple[int, ...], status: Status) -> str:
-    """Return the page of the run in the folder `run`."""
+    """The page of the run in the folder `run`."""
     records = journal.records(run / "train.jsonl")
-    share = status.step / max(1, config.steps)
+    progress = status.step / max(1, config.steps)
     words = {
         "title": f"{config.data} {' × '.join(map(str, shape))}",
         "name": run.name,
@@ -59,7 +59,7 @@ def page(run: Path, config: Config, shape: tuple[int, ...], status: Status) -> s
         "state": status.state,
         "note": status.note,
         "progress": f"step {status.step:,} of {config.steps:,}",
-        "share": f"{100 * share:.4g}",
+        "percent": f"{100 * progress:.4g}",
         "written": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     parts = {
@@ -82,14 +82,14 @@ def _network(config: Config, shape: tuple[int, ...]) -> str:
 
 def _facts(records: Sequence[dict[str, Any]], config: Config, status: Status) -> str:
     """The latest numbers, large."""
-    judged = [r["held_out_loss"] for r in records if "held_out_loss" in r]
+    held_out = [r["held_out_loss"] for r in records if "held_out_loss" in r]
     facts = {}
     if records:
         facts["loss"] = chart.number(records[-1]["loss"])
         facts["images/s"] = chart.number(records[-1]["images_per_second"])
-    if judged:
-        facts["held-out loss"] = chart.number(judged[-1])
-        facts["best so far"] = chart.number(min(judged))
+    if held_out:
+        facts["held-out loss"] = chart.number(held_out[-1])
+        facts["best so far"] = chart.number(min(held_out))
     if records and status.state == "running" and records[-1]["images_per_second"]:
         facts["left"] = _duration(config.batch * (config.steps - status.step) / records[-1]["images_per_second"])
     order = ("loss", "held-out loss", "best so far", "images/s", "left")
@@ -140,31 +140,31 @@ def _samples(run: Path) -> str:
 
 
 def _explained(records: Sequence[dict[str, Any]]) -> str:
-    judged = [record for record in records if "explained" in record]
-    if not judged:
+    explained = [record for record in records if "explained" in record]
+    if not explained:
         return ""
     return f"""<section>
 <h2>Still just a Gaussian?</h2>
 <p>What three closed formulas explain of the network's denoised samples, on held-out data with noise of standard
 deviation σ. <b>1 = the network is still just that formula</b>; below 1 it knows more, or does not know as much yet,
-which its error tells; 0 = the formula is no better than a constant. {_verdict(judged[-1])}</p>
-<div class="three">{_panels(judged, "denoiser")}</div>
+which its error tells; 0 = the formula is no better than a constant. {_verdict(explained[-1])}</p>
+<div class="three">{_panels(explained, "denoiser")}</div>
 <details><summary>The same of the score</summary>
 <p class="soft">The score is (denoised − noisy) / σ². At high noise it is mostly noise, which every formula knows.</p>
-<div class="three">{_panels(judged, "score")}</div>
+<div class="three">{_panels(explained, "score")}</div>
 </details>
 </section>"""
 
 
-def _panels(judged: Sequence[dict[str, Any]], part: str) -> str:
+def _panels(explained: Sequence[dict[str, Any]], part: str) -> str:
     """One chart for each twin, with one curve for each noise scale."""
-    steps = [record["step"] for record in judged]
+    steps = [record["step"] for record in explained]
     panels = []
     for twin, (name, knows) in TWINS.items():
-        values = np.array([record["explained"][part][twin] for record in judged])
+        values = np.array([record["explained"][part][twin] for record in explained])
         curves = [
             Curve(f"σ {sigma:.2g}", f"--sigma{i}", steps, values[:, i].tolist())
-            for i, sigma in enumerate(judged[-1]["explained"]["sigma"])
+            for i, sigma in enumerate(explained[-1]["explained"]["sigma"])
         ]
         low = min(0.0, max(-0.5, float(values.min())))
         panels.append(chart.figure(f"By {name}", curves, note=knows, limits=(low, 1.0), width=340))
