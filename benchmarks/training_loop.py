@@ -22,8 +22,8 @@ import numpy as np
 from benchmarks.timing import Row, row
 from training import loop
 from training.config import Config
-from training.data.dataset import load
 from training.data.batches import Examples
+from training.data.dataset import load
 from training.step import Trainer
 
 BLOCK, BLOCKS, STARTS = 10, 9, 3

@@ -63,7 +63,7 @@ class Sample:
 
     def __call__(self) -> None:
         if self.n < 1 or self.steps < 1:
-            raise ValueError(f"n, steps: expected at least 1, got {self.n} and {self.steps}")
+            raise ValueError(f"n, steps: expected at least 1, got {self.n} and {self.steps}; raise --n or --steps")
         check("seed", self.seed)
         if self.out.suffix != ".npz":
             cure = self.out.with_suffix(".npz")

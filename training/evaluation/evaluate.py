@@ -50,7 +50,9 @@ class Questions:
         """ValueError names the field with which nothing can be measured."""
         for name, least in (("samples", 4), ("likelihoods", 2)):
             if 0 != getattr(self, name) < least:
-                raise ValueError(f"{name}: expected 0, for none, or at least {least}, got {getattr(self, name)}")
+                raise ValueError(
+                    f"{name}: expected 0, for none, or at least {least}, got {getattr(self, name)}; set --{name}"
+                )
         check("seed", self.seed)
         for name, least in (("steps", 1), ("probes", 2), ("chain", 1)):
             if getattr(self, name) < least:

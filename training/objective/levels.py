@@ -24,7 +24,7 @@ from training.config import Config
 
 def _linear_betas(first: float = 1e-4, last: float = 0.02, count: float = 1000) -> gd.Schedule:
     if count != int(count) or count < 1:
-        raise ValueError(f"count: expected a whole number of at least 1, got {count:g}")
+        raise ValueError(f"count: expected a whole number of at least 1, got {count:g}; change --schedule-parameters")
     return gd.DiscreteBetas(np.linspace(first, last, int(count)))
 
 

@@ -79,8 +79,8 @@ class Journal:
             with open(self.path, "a") as file:
                 file.write(json.dumps(record) + "\n")
         self.held_out = self.held_out if held_out is None else f"  held-out {held_out:.4f}"
-        likened = "" if explained is None else f"  {100 * explain.gaussian_share(explained):.0f} % Gaussian"
-        self._show(step, f"loss {loss:.4f}{self.held_out}{likened}  {rate:,.0f} images/s")
+        gaussian = "" if explained is None else f"  {100 * explain.gaussian_fraction(explained):.0f} % Gaussian"
+        self._show(step, f"loss {loss:.4f}{self.held_out}{gaussian}  {rate:,.0f} images/s")
 
     def _show(self, step: int, text: str) -> None:
         if self.bar is not None and self.task is not None:

@@ -57,7 +57,7 @@ class Pictures:
 
 
 def taken(folder: Path) -> dict[int, Path]:
-    """Return {step: picture} of those in the folder, in the order of their steps."""
+    """{step: picture} of those in the folder, in the order of their steps."""
     return {int(path.stem.removeprefix("step-")): path for path in sorted(folder.glob("step-*.png"))}
 
 
