@@ -14,8 +14,6 @@ import mpmath
 import numpy as np
 import pytest
 import test_samplers
-import test_samplers_multistep
-import test_samplers_stochastic
 import test_schedules
 import zoo
 

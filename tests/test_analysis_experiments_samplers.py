@@ -14,7 +14,6 @@ import gaussdiff as gd
 import training
 from analysis import __main__ as commands
 from analysis.experiments import a09_teleportation, d04_denoised_first, d09_time_grids, d11_few_calls
-from analysis.harness import experiment
 from analysis.harness.finding import Finding
 from analysis.measures import endpoints
 from analysis.measures.bootstrap import Interval
