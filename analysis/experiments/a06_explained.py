@@ -40,7 +40,7 @@ SMALL = 5  # small noise is at most this part of a deviation
 class Record:
     """sigma (m,); parts: "held_out", "training"; deviation: of the data; variances (K,), modes (m, K).
 
-    sizes: of the patches at each scale (m,), or (); no_patches: why they were left out, "" where they were not.
+    sizes: of the patches at each scale (m,), or (); no_patches: why there are none, "" where there are.
     quoted: on the held-out samples at QUOTED. untrained: the same as "held_out" for an untrained network, where there
     is one, of the two Gaussians alone.
     """
@@ -85,7 +85,7 @@ def measure(setting: Setting) -> Record:
         variances=variances[:count],
         modes=by_mode(setting.held_out.network, beliefs["held_out"]["gaussian"], basis),
         sizes=np.array([]) if setting.local is None else setting.local.sizes,
-        no_patches=patches.too_dear(setting.data.train) if setting.is_image else "",
+        no_patches=patches.too_expensive(setting.data.train) if setting.is_image else "",
     )
 
 
@@ -195,7 +195,7 @@ def _least(record: Record) -> Interval:
 
 def _of_patches(record: Record) -> tuple[str, ...]:
     if not record.sizes.size:
-        return (record.no_patches.strip(),) if record.no_patches else ()
+        return (record.no_patches,) if record.no_patches else ()
     count = record.parts["held_out"].residuals["local"].shape[1]
     sizes = len(patches.SIZES)
     return (f"Patches, the best of {sizes} sizes at each level, are measured on the first {count} samples alone.",)

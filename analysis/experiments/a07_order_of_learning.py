@@ -105,11 +105,7 @@ def find(record: Record) -> Finding:
     scales, count = grows(record), len(record.sigma)
     of_controls = "; ".join(f"{NAMES[name]} {grows_by(*pair)}" for name, pair in beside.items())
     return Finding(
-        sentence=f"The network is nearest to its Gaussian at step {record.steps[least]:,} and then leaves it: at step "
-        f"{record.steps[-1]:,} the Gaussian's residual is {growth.value:.2f} times its least."
-        if dips["network"]
-        else f"Up to step {record.steps[-1]:,} the network does not leave its Gaussian: the residual is "
-        f"{growth.value:.2f} times its least.",
+        sentence=_sentence(record, least, growth),
         criteria=(
             Criterion(
                 "the Gaussian's residual of the score at the end ÷ its least",
@@ -149,6 +145,16 @@ def find(record: Record) -> Finding:
             f"{count} levels for the score, and at {scales['denoiser']} for the denoised sample.",
         ),
     )
+
+
+def _sentence(record: Record, least: int, growth: Interval) -> str:
+    """Whether the network leaves its Gaussian, and from when on."""
+    at_the_end = f"at step {record.steps[-1]:,} the Gaussian's residual is {growth.value:.2f} times its least."
+    if growth.low < GROWN:
+        return f"The network does not clearly leave its Gaussian: {at_the_end}"
+    if least == 0:
+        return f"The network leaves its Gaussian from the first checkpoint on: {at_the_end}"
+    return f"The network is nearest to its Gaussian at step {record.steps[least]:,} and then leaves it: {at_the_end}"
 
 
 def controls(record: Record) -> dict[str, tuple[Record, str]]:
