@@ -98,8 +98,8 @@ def _walks(setting: Setting, found: manifold.Variations, place: int) -> tuple[np
     std = np.sqrt(np.maximum(np.asarray(found.variances[0]), 0))
     along = np.asarray(found.directions[0])
     straight = np.array([manifold.walk(origin, along[i], std[i] * STEPS) for i in range(rows)]).astype(origin.dtype)
-    again = [manifold.redenoise(setting.network, jnp.asarray(row), jnp.asarray(noise), level) for row in straight]
-    return straight, np.array(again)
+    again = manifold.redenoise(setting.network, straight.reshape(-1, *origin.shape), noise, level)
+    return straight, again.reshape(straight.shape)
 
 
 def _emergence(setting: Setting, name: str) -> np.ndarray:
