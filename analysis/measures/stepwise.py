@@ -5,6 +5,7 @@ its own arithmetic is compiled for it. Any other is compiled together with the m
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, final
 
 import equinox as eqx
@@ -38,7 +39,7 @@ def steps(
     state, x = jax.vmap(sampler.init, (0, None))(jnp.asarray(starts), levels), np.asarray(starts)
     alphas, sigmas = np.asarray(levels.alpha), np.asarray(levels.sigma)
     grid = [_level(*both) for both in zip(alphas, sigmas, strict=True)]
-    for level, next_level in zip(grid[:-1], grid[1:], strict=True):
+    for level, next_level in pairwise(grid):
         x, state, x0 = _stepped(sampler, model, x, state, level, next_level)
         yield x, x0
 
@@ -56,10 +57,9 @@ def _stepped(
         later = int(max(float(each.log_snr) for each in ways) > float(sampler.log_snr))
         x, own, x0 = _stepped((sampler.first, sampler.second)[later], model, x, state[later], *ways)
         return x, (state[0], own) if later else (own, state[1]), x0
-    calls = sampler.nfe(3) - sampler.nfe(2)
-    if calls > 1 and not isinstance(sampler, gd.Heun):
+    if not sampler.asks_at_start and not isinstance(sampler, gd.Heun):
         return _host(_asking(sampler, model, x, state, *ways))
-    first = denoised(model, x, level) if calls else x  # a sampler without calls never looks
+    first = denoised(model, x, level) if sampler.nfe(2) else x  # a sampler without calls never looks
     second = first
     if isinstance(sampler, gd.Heun) and next_level.sigma > 0:
         second = denoised(model, np.asarray(_answered(gd.Euler(), first, first, x, state, *ways)[0]), next_level)
@@ -73,7 +73,7 @@ def _host(made: tuple[Array, Any, Array]) -> tuple[np.ndarray, Any, np.ndarray]:
 
 @final
 class _Answers(gd.Denoiser):
-    """The model that is known at both ends of one step of one sample: first (*event) at its start, second at its end."""
+    """The model that is known at both ends of a step of one sample: first (*event) at its start, second at its end."""
 
     start: gd.NoiseLevel
     first: Float[Array, "*event"]
