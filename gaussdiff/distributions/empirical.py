@@ -270,6 +270,10 @@ class Empirical(DataSet):
     log_weights: (N,), equal by default. chunk: how many points are held against a batch at a time. devices: the points
     are spread over them, and every device is asked for its part of each answer. ValueError for NaN, an empty set, a
     negative bandwidth, or weights of the wrong shape.
+
+    >>> points = gd.Empirical([[0.0, 0.0], [1.0, 0.0], [1.0, 2.0]])
+    >>> print(points.denoise([0.9, 0.2], gd.NoiseLevel(1.0, 0.1)).round(3))
+    [1. 0.]
     """
 
     offsets: Float[Array, "rows D"]

@@ -69,6 +69,10 @@ class Gaussian(Distribution):
         rank as in from_moments. A rank well below N and D, both large, is found by randomised subspace iteration, block
         by block of rows and without a D x D matrix (arXiv 0909.4061); progress(done, total) is then called. ValueError
         for NaN or fewer than 2 samples, and for samples that are all equal (write Gaussian.isotropic(mean, 0.)).
+
+        >>> law = gd.Gaussian.from_samples([[0.0, 0.0], [2.0, 0.0], [0.0, 4.0], [2.0, 4.0]])
+        >>> print(law.mean, law.eigvals.round(3))
+        [1. 2.] [4. 1.]
         """
         shape = np.shape(x)
         check_samples(shape)

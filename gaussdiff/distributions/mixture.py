@@ -67,6 +67,10 @@ class GaussianMixture(Distribution):
         It is a fit by itself, and with a rank the start of expectation_maximization. progress(done, total) is called
         after each iteration. ValueError for NaN, fewer than 2 samples per component, or more components than distinct
         samples.
+
+        >>> mixture = gd.GaussianMixture.from_samples([[0.0], [1.0], [9.0], [11.0]], 2, key=jax.random.key(0))
+        >>> print(sorted(mixture.components.mean.ravel().tolist()))
+        [0.5, 10.0]
         """
         samples = host(x, "x")
         if samples.ndim < 1 or not 1 <= components <= len(samples) // 2:

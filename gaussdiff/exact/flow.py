@@ -29,8 +29,12 @@ def gaussian_flow(gaussian: Gaussian, x, level: NoiseLevel, next_level: NoiseLev
     """The exact probability-flow solution at next_level, from x (*event) at level; any pair, both directions.
 
     x' = alpha' mu + U diag(S'/S) U^T (x - alpha mu), and the same for the residual. A mode with S = 0 at the start
-    holds nothing but rounding and is left as it is. ValueError for an x that is not one sample. Wang & Vastola, arXiv
+    contains nothing but rounding and stays as it is. ValueError for an x that is not one sample. Wang & Vastola, arXiv
     2303.02490, section 3.
+
+    >>> law = gd.Gaussian.isotropic([0.0, 0.0], 9.0)
+    >>> print(gd.gaussian_flow(law, [10.0, 5.0], gd.NoiseLevel(1.0, 4.0), gd.NoiseLevel(1.0, 0.0)).round(3))
+    [6. 3.]
     """
     check_level(next_level, "next_level")
     x, centered = gaussian.center(x, level)
