@@ -33,8 +33,9 @@ def gaussian_flow(gaussian: Gaussian, x, level: NoiseLevel, next_level: NoiseLev
     2303.02490, section 3.
 
     >>> law = gd.Gaussian.isotropic([0.0, 0.0], 9.0)
-    >>> print(gd.gaussian_flow(law, [10.0, 5.0], gd.NoiseLevel(1.0, 4.0), gd.NoiseLevel(1.0, 0.0)).round(3))
-    [6. 3.]
+    >>> x0 = gd.gaussian_flow(law, [10.0, 5.0], gd.NoiseLevel(1.0, 4.0), gd.NoiseLevel(1.0, 0.0))
+    >>> print([f"{value:.3f}" for value in x0])
+    ['6.000', '3.000']
     """
     check_level(next_level, "next_level")
     x, centered = gaussian.center(x, level)
