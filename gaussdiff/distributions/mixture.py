@@ -149,7 +149,7 @@ class GaussianMixture(Distribution):
     def score(self, x: Event, level: NoiseLevel) -> Event:
         """grad log p(x) = -sum_i w_i C_i^-1 (x - alpha mean_i), of x's shape; finite at sigma = 0 too.
 
-        Directions of zero variance at sigma = 0 are left out: it is the gradient along the support.
+        Directions of zero variance at sigma = 0 do not count: it is the gradient along the support.
         """
         x, coordinates = self._coordinates(x, level)
         w = self._responsibilities(x, coordinates, level)
