@@ -1,6 +1,7 @@
 """The commands: python -m analysis report|experiment|compare|solvers|recipe|accelerate --help."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from analysis import experiments
 from analysis.comparison import runs as side_by_side
 from analysis.harness import experiment
 from analysis.reporting import write
-from analysis.reporting.study import Settings, open_run, run
+from analysis.reporting.study import Settings, open_run, stages
 from analysis.solvers import accelerate, recipe, table
+from training import program
+
+FAILED = 1  # the exit code where an experiment met a fault of the program; all else was written
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,10 @@ class Report:
     experiments: tuple[str, ...] = ()  # measure these alone; by default all
     settings: tyro.conf.OmitArgPrefixes[Settings] = field(default_factory=Settings)
 
-    def __call__(self) -> None:
-        write.write(run(self.run, self.settings, self.experiments), _folder(self.out, self.run))
+    def __call__(self) -> int:
+        out = _folder(self.out, self.run)
+        growing = stages(self.run, self.settings, self.experiments, write.earlier(out))
+        return FAILED if write.write(growing, out, aside=True).failed else 0
 
 
 @dataclass(frozen=True)
@@ -37,10 +43,11 @@ class One:
     out: Path | None = None  # folder to write to; by default "experiments" in the run's own
     settings: tyro.conf.OmitArgPrefixes[Settings] = field(default_factory=Settings)
 
-    def __call__(self) -> None:
+    def __call__(self) -> int:
         chosen = experiments.named(self.name)
         result = experiment.run(chosen, open_run(self.run, self.settings))
         write.write_one(result, _folder(self.out, self.run, "experiments"))
+        return FAILED if result.verdict == "failed" else 0
 
 
 @dataclass(frozen=True)
@@ -52,8 +59,10 @@ class Compare:
     experiments: tuple[str, ...] = ()  # measure these on every run, or "standard"; by default reports are read
     settings: tyro.conf.OmitArgPrefixes[Settings] = field(default_factory=Settings)
 
-    def __call__(self) -> None:
-        side_by_side.write(side_by_side.run(list(self.runs), self.settings, self.experiments), self.out)
+    def __call__(self) -> int:
+        comparison = side_by_side.run(list(self.runs), self.settings, self.experiments)
+        side_by_side.write(comparison, self.out)
+        return FAILED if self.experiments and comparison.failed else 0
 
 
 @dataclass(frozen=True)
@@ -97,28 +106,28 @@ def _folder(out: Path | None, run: Path, name: str = "") -> Path:
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command and return its exit code: 2 after an error of the user's, 130 when interrupted."""
-    try:
-        tyro.extras.subcommand_cli_from_dict(
-            {
-                "report": Report,
-                "experiment": One,
-                "compare": Compare,
-                "solvers": Solvers,
-                "recipe": Recipe,
-                "accelerate": Accelerate,
-            },
-            args=arguments,
-            prog="python -m analysis",
-            description="Compare a run with its twins; find and make solvers for a data set.",
-        )()
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as error:
-        print(str(error) or "interrupted; nothing was written: run the same command again", file=sys.stderr)
-        return 130
-    return 0
+    """Run one command and return its exit code, as training/program.py describes."""
+    return program.run(
+        _parse,
+        arguments,
+        interrupted="interrupted; nothing was written: run the same command again",
+        memory_cure="follow fewer paths (--starts 64), or choose fewer --experiments",
+    )
+
+
+def _parse(arguments: list[str]) -> Callable[[], int | None]:
+    commands = {
+        "report": Report,
+        "experiment": One,
+        "compare": Compare,
+        "solvers": Solvers,
+        "recipe": Recipe,
+        "accelerate": Accelerate,
+    }
+    description = f"Compare a run with its twins; find and make solvers for a data set. {program.OPTIONS}"
+    return tyro.extras.subcommand_cli_from_dict(
+        commands, args=arguments, prog="python -m analysis", description=description
+    )
 
 
 if __name__ == "__main__":

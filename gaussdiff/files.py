@@ -43,10 +43,10 @@ def save(path, distribution: Distribution) -> None:
     path = _named(path, ".npz", "gd.save(path, distribution)")
     if type(distribution) not in CLASSES:
         raise TypeError(f"distribution: expected one of {_names(CLASSES)}, got {type(distribution).__name__}.")
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     tree = _describe(distribution, "", arrays)
     head = json.dumps({"gaussdiff": VERSION, "tree": tree})
-    np.savez(path, allow_pickle=False, **{"gaussdiff.json": np.array(head)}, **arrays)
+    np.savez(path, **{"gaussdiff.json": np.array(head)}, **arrays)
 
 
 def load(path) -> Distribution:

@@ -51,8 +51,12 @@ def uniform_angles(n: int, variance, sigma_min=0.002, sigma_max=80.0, final_zero
         raise ValueError(f"variance: expected > 0, got {float(variance):g}. Use that of the data, per dimension.")
     low, high = _bounds(n, sigma_min, sigma_max)
     low, std = jnp.zeros_like(low) if final_zero else low, jnp.sqrt(floating(variance))
-    angles = jnp.linspace(jnp.arctan(high / std), jnp.arctan(low / std), n + 1)
-    return NoiseLevel(1.0, _pin(std * jnp.tan(angles), high, low))
+    # Between two directions an angle apart, the one past of it lies along sin(angle - past) first + sin(past) second.
+    # So every sigma is a mean of both ends, also where arctan(sigma / std) rounds to a right angle.
+    angle = jnp.arctan2(std * (high - low), std**2 + high * low)
+    weight = jnp.sin(jnp.linspace(angle, 0, n + 1)) / jnp.hypot(high, std)
+    low_weight = jnp.sin(jnp.linspace(0, angle, n + 1)) / jnp.hypot(low, std)
+    return NoiseLevel(1.0, _pin((weight * high + low_weight * low) / (weight + low_weight), high, low))
 
 
 def uniform_time(schedule: Schedule, n: int, start=None, end=0.0) -> NoiseLevel:
@@ -104,7 +108,9 @@ def linspace(schedule: DiscreteBetas, n: int, final_zero: bool = True) -> NoiseL
 def reframe(levels: NoiseLevel, schedule: Schedule) -> NoiseLevel:
     """The same log-SNRs in the schedule's own frame: schedule(schedule.time_at(levels.log_snr)).
 
-    levels: of any shape. TypeError unless schedule is a Schedule.
+    levels: of any shape. TypeError unless schedule is a Schedule. ValueError for more noise than the schedule has;
+    inside jit, where no value can be looked at, such a level keeps its log-SNR where the schedule's formula goes on,
+    and is NaN beyond a table of betas.
     """
     check_schedule(schedule)
     return schedule(schedule.time_at(levels.log_snr))

@@ -106,7 +106,12 @@ class Schedule(eqx.Module):
 
     @abc.abstractmethod
     def time_at(self, log_snr) -> Float[Array, "..."]:
-        """The time at which log(alpha^2 / sigma^2) = log_snr (any shape): the inverse of __call__."""
+        """The time at which log(alpha^2 / sigma^2) = log_snr (any shape): the inverse of __call__.
+
+        The end where log_snr lies beyond it by no more than rounding. ValueError for more noise than the schedule has.
+        Inside jit, where no value can be looked at, the time is then one whose level has that log_snr all the same: the
+        formula continued, infinite for alpha = 0; or NaN, for a table.
+        """
 
 
 def check_schedule(schedule) -> None:
@@ -133,6 +138,26 @@ def _time(t, end: float = 1.0) -> Array:
     return t
 
 
+def _until_end(schedule: Schedule, log_snr: Array, t: Array) -> Array:
+    """t, or the end where t is beyond it by rounding; ValueError where log_snr is that of more noise."""
+    last = schedule(schedule.end).log_snr
+    # half of the digits: a level has gone through several roundings, perhaps in another dtype
+    rounding = float(max(jnp.finfo(value.dtype).eps for value in (log_snr, last))) ** 0.5
+    reached = log_snr >= last - rounding
+    _check_reached(schedule, reached, log_snr, last)
+    return jnp.where(reached & ~(t <= schedule.end), schedule.end, t)
+
+
+def _check_reached(schedule: Schedule, reached: Array, log_snr: Array, last) -> None:
+    if concrete(reached, log_snr, last) and not np.asarray(reached).all():
+        largest, asked = (np.exp(-np.min(np.asarray(value, float)) / 2) for value in (last, log_snr))
+        raise ValueError(
+            f"log_snr: expected levels that {type(schedule).__name__} has, sigma / alpha <= {largest:.9g}, got "
+            f"{asked:.9g}. Start the grid at no more noise than that (its sigma_max or start), or use gd.Cosine() or "
+            "gd.RectifiedFlow(), which end at alpha = 0."
+        )
+
+
 def _from_log_alpha(log_alpha) -> NoiseLevel:
     """The variance-preserving pair; expm1 keeps the digits of sigma where alpha is close to 1."""
     return NoiseLevel(jnp.exp(log_alpha), jnp.sqrt(-jnp.expm1(2 * log_alpha)))
@@ -153,7 +178,8 @@ def _linear_beta_log_alpha(t: Array, beta_min: Array, beta_max: Array) -> Array:
 def _linear_beta_time(log_alpha: Array, beta_min: Array, beta_max: Array) -> Array:
     """Root of (beta_max - beta_min) t^2 / 4 + beta_min t / 2 = -log_alpha, in the form without cancellation."""
     c = -4 * log_alpha
-    return c / (beta_min + jnp.sqrt(beta_min**2 + (beta_max - beta_min) * c))
+    t = c / (beta_min + jnp.sqrt(beta_min**2 + (beta_max - beta_min) * c))
+    return jnp.where(c == jnp.inf, jnp.inf, t)
 
 
 class VariancePreserving(UnitTimeSchedule):
@@ -174,7 +200,9 @@ class VariancePreserving(UnitTimeSchedule):
         return _from_log_alpha(_linear_beta_log_alpha(_time(t), self.beta_min, self.beta_max))
 
     def time_at(self, log_snr) -> Float[Array, "..."]:
-        return _linear_beta_time(-jax.nn.softplus(-floating(log_snr)) / 2, self.beta_min, self.beta_max)
+        log_snr = floating(log_snr)
+        t = _linear_beta_time(-jax.nn.softplus(-log_snr) / 2, self.beta_min, self.beta_max)
+        return _until_end(self, log_snr, t)
 
 
 class SubVariancePreserving(UnitTimeSchedule):
@@ -196,8 +224,14 @@ class SubVariancePreserving(UnitTimeSchedule):
         return NoiseLevel(jnp.exp(log_alpha), -jnp.expm1(2 * log_alpha))
 
     def time_at(self, log_snr) -> Float[Array, "..."]:
-        log_alpha = -jnp.arcsinh(jnp.exp(-floating(log_snr) / 2) / 2)
-        return _linear_beta_time(log_alpha, self.beta_min, self.beta_max)
+        log_snr = floating(log_snr)
+        noisy = log_snr < 0
+        # asinh(e^h / 2) = h + log((1 + sqrt(1 + 4 e^-2h)) / 2), which does not overflow
+        h = jnp.where(noisy, -log_snr / 2, 0)
+        far = h + jnp.log((1 + jnp.sqrt(1 + 4 * jnp.exp(-2 * h))) / 2)
+        near = jnp.arcsinh(jnp.exp(-jnp.where(noisy, 0, log_snr) / 2) / 2)
+        t = _linear_beta_time(-jnp.where(noisy, far, near), self.beta_min, self.beta_max)
+        return _until_end(self, log_snr, t)
 
 
 class Cosine(UnitTimeSchedule):
@@ -228,9 +262,12 @@ class Cosine(UnitTimeSchedule):
         log_snr = floating(log_snr)
         quarter = jnp.pi / 2 / (1 + self.offset)
         start = quarter * self.offset
-        cosine = jnp.sqrt(jax.nn.sigmoid(log_snr)) * jnp.cos(start)
-        sine = jnp.sqrt(jnp.sin(start) ** 2 + jax.nn.sigmoid(-log_snr) * jnp.cos(start) ** 2)
-        return (jnp.arctan2(sine, cosine) - start) / quarter
+        risen = jax.nn.sigmoid(-log_snr) * jnp.cos(start) ** 2  # sin^2 phi - sin^2 start
+        cosine, sine = jnp.sqrt(jax.nn.sigmoid(log_snr)) * jnp.cos(start), jnp.sqrt(jnp.sin(start) ** 2 + risen)
+        # sin(phi - start) = (sin^2 phi - sin^2 start) / sin(phi + start): never negative, and no digits cancel
+        both = sine * jnp.cos(start) + cosine * jnp.sin(start)
+        angle = jnp.arctan2(risen, both * (cosine * jnp.cos(start) + sine * jnp.sin(start)))
+        return jnp.minimum(angle / quarter, 1)
 
 
 class VarianceExploding(Schedule):
@@ -255,7 +292,10 @@ class VarianceExploding(Schedule):
         return NoiseLevel(1.0, _time(t, np.inf))
 
     def time_at(self, log_snr) -> Float[Array, "..."]:
-        return jnp.exp(-floating(log_snr) / 2)
+        log_snr = floating(log_snr)
+        t = jnp.exp(-log_snr / 2)
+        _check_reached(self, t < jnp.inf, log_snr, -2 * np.log(float(jnp.finfo(t.dtype).max)))
+        return t
 
 
 class RectifiedFlow(UnitTimeSchedule):
@@ -299,8 +339,9 @@ class DiscreteBetas(UnitTimeSchedule):
         return _from_log_alpha(jnp.interp(_time(t), self.times, self.log_alphas))
 
     def time_at(self, log_snr) -> Float[Array, "..."]:
-        log_alpha = -jax.nn.softplus(-floating(log_snr)) / 2
-        return jnp.interp(-log_alpha, -self.log_alphas, self.times)
+        log_snr = floating(log_snr)
+        t = jnp.interp(jax.nn.softplus(-log_snr) / 2, -self.log_alphas, self.times, right=jnp.nan)
+        return _until_end(self, log_snr, t)
 
 
 def rates(schedule: Schedule, t) -> tuple[NoiseLevel, NoiseLevel]:

@@ -2,7 +2,7 @@
 
     python tests/crashes.py FOLDER FORM
 
-FORM is "whole" (checkpoint.save) or "pieces" (checkpoint.save_pieces, of one host). Every save runs in a process of
+FORM is "whole" (checkpoint.save) or "pieces" (checkpoint.save_shards, of one host). Every save runs in a process of
 its own, forked before jax and orbax have threads, in a run that is new, or of which step 5 is whole, step 10, which is
 to be saved again, is damaged, and step 4 is to go. Where it is about to make its i-th change on the disk,
 
@@ -35,7 +35,7 @@ import numpy as np
 from training.storage import checkpoint
 
 CHANGES = ("mkdir", "replace", "fsync", "unlink", "rmdir")
-FORMS: dict[str, Callable[..., Path]] = {"whole": checkpoint.save, "pieces": checkpoint.save_pieces}
+FORMS: dict[str, Callable[..., Path]] = {"whole": checkpoint.save, "pieces": checkpoint.save_shards}
 FAULTS = {
     "whole": list(itertools.product((True, False), ("killed", "power", "full", "readonly"))),
     "pieces": [(False, "power"), (False, "full")],

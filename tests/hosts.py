@@ -63,7 +63,7 @@ def save(run: Path, step: int, failing: int = -1) -> None:
     """Save an array of which each host holds one half."""
     state = {"cut": devices.place(values(step), devices.spread()), "same": devices.place(step, devices.everywhere())}
     with small_files(failing):
-        checkpoint.save_pieces(run, step, state, {"at": step})
+        checkpoint.save_shards(run, step, state, {"at": step})
 
 
 def found(run: Path) -> list[Any]:
@@ -80,12 +80,12 @@ def step_of(run: Path) -> int | None:
 
 
 def twice(run: Path) -> None:
-    with lock.held(run), lock.held(run):
+    with lock.exclusive(run), lock.exclusive(run):
         pass
 
 
 def once(run: Path) -> list[bool]:
-    with lock.held(run):
+    with lock.exclusive(run):
         there = (run / lock.NAME).exists()
         devices.any_host(False)  # both have looked
         return [there]

@@ -9,7 +9,15 @@ import numpy as np
 import gaussdiff as gd
 from analysis.harness import controls
 from analysis.harness.setting import Setting
+from training import Config
 from training.data.dataset import Dataset, Rows
+
+# The run of the fixture `trained`: points in the plane, of which few are held out, since samples are compared with
+# those, two steps, and a largest noise scale that is not the usual one.
+TRAINED = Config(
+    data="toy-gaussian", held_out=0.02, channels=8, blocks=1, channel_mult=(1,), attention=(), batch=16, steps=2,
+    sigma_max=60.0,
+)  # fmt: skip
 
 
 def documented(name: str) -> set[str]:

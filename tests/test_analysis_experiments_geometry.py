@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,7 +14,7 @@ import pytest
 from settings import documented, exact_gaussian, exact_setting
 
 import gaussdiff as gd
-from analysis.experiments import a01_dimension, a02_rotation, a03_emergence, d01_norms, d02_boomerang, d03_distances
+from analysis.experiments import a01_dimension
 from analysis.experiments.a01_dimension import DIMENSION
 from analysis.experiments.a02_rotation import ROTATION
 from analysis.experiments.a03_emergence import EMERGENCE, slope
@@ -22,6 +24,7 @@ from analysis.experiments.d01_norms import NORMS, sampling_error
 from analysis.experiments.d02_boomerang import BOOMERANG
 from analysis.experiments.d03_distances import DISTANCES, cosines
 from analysis.harness import experiment
+from analysis.harness.finding import DIRECTIONS
 from analysis.harness.setting import Setting
 from analysis.measures import geometry
 from analysis.measures.paths import Paths
@@ -38,13 +41,19 @@ def setting() -> Setting:
 
 
 @pytest.fixture(scope="module")
-def turns(setting):
-    return ROTATION.measure(setting)
+def measured(setting) -> Callable[[experiment.Experiment], Any]:
+    """What an experiment measures of the setting, once for all tests."""
+    return cache(lambda about: about.measure(setting))
 
 
 @pytest.fixture(scope="module")
-def pushes(setting):
-    return PERTURBATION.measure(setting)
+def turns(measured):
+    return measured(ROTATION)
+
+
+@pytest.fixture(scope="module")
+def pushes(measured):
+    return measured(PERTURBATION)
 
 
 @pytest.fixture(scope="module")
@@ -68,22 +77,15 @@ def spread(setting: Setting, sigma) -> np.ndarray:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("about", ALL, ids=lambda about: about.name)
-def test_the_exact_gaussian_agrees_and_its_numbers_are_finite(about, setting):
-    result = experiment.run(about, setting)
-    assert result.finding.verdict == "agrees", result.finding.found
+def test_the_exact_gaussian_agrees_and_its_numbers_are_finite(about, measured, setting):
+    result = experiment.run(dataclasses.replace(about, measure=lambda _: measured(about)), setting)
+    assert result.finding.verdict == "agrees", result.finding.criteria
     assert set(result.finding.numbers) == documented(about.name)
     json.dumps(result.to_json(), allow_nan=False)
     assert result.figure is not None
 
 
-PASSED = {
-    DIMENSION: a01_dimension.PASSED,
-    ROTATION: a02_rotation.PASSED,
-    EMERGENCE: a03_emergence.PASSED,
-    NORMS: d01_norms.PASSED,
-    BOOMERANG: d02_boomerang.PASSED,
-    DISTANCES: d03_distances.PASSED,
-}
+CONTROLLED = (DIMENSION, ROTATION, EMERGENCE, NORMS, BOOMERANG, DISTANCES)  # by one control, at every criterion
 
 
 def with_control(record, of):
@@ -96,26 +98,28 @@ def with_control(record, of):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("about", PASSED, ids=lambda about: about.name)
-def test_a_control_that_passes_a_bound_of_the_network_s_is_named_at_that_part(about, setting):
-    """Made: a control that is the network, and one of noise, which passes no bound."""
-    record = about.measure(setting)
-    told = about.find(with_control(record, lambda own: own)).found
-    for part in PASSED[about]:
-        said = f"Controls {part} as well (shuffled spectrum): it takes the data's variances, not their directions."
-        assert said in told
+@pytest.mark.parametrize("about", CONTROLLED, ids=lambda about: about.name)
+def test_a_control_that_meets_a_criterion_of_the_network_s_is_named_there(about, measured):
+    """Made: a control that is the network, and one of noise, which meets no criterion."""
+    record = measured(about)
+    for criterion in about.find(with_control(record, lambda own: own)).criteria:
+        assert criterion.holds
+        assert criterion.controls == ("shuffled_spectrum",), criterion.name
+        assert criterion.to_json()["takes"] == DIRECTIONS
     rng = np.random.default_rng(0)
     noise = with_control(record, lambda own: jax.tree.map(lambda one: 10 * rng.normal(size=one.shape), own))
-    assert "Controls" not in about.find(noise).found
+    assert not any(criterion.controls for criterion in about.find(noise).criteria)
 
 
 @pytest.mark.slow
-def test_what_the_network_does_not_show_no_control_shows_as_well(setting):
-    record = DIMENSION.measure(setting)
-    bent = {part: 0.5 * values for part, values in record.shares["network"].items()}
-    changed = dataclasses.replace(record, shares={**record.shares, "network": bent})
-    assert record.shares["shuffled_spectrum"]["states"][:, 1].mean() >= a01_dimension.FLAT
-    assert "Controls" not in DIMENSION.find(changed).found
+def test_what_the_network_does_not_show_no_control_shows_as_well(measured):
+    record = measured(DIMENSION)
+    bent = {part: 0.5 * values for part, values in record.fractions["network"].items()}
+    changed = dataclasses.replace(record, fractions={**record.fractions, "network": bent})
+    assert record.fractions["shuffled_spectrum"]["states"][:, 1].mean() >= a01_dimension.FLAT
+    finding = DIMENSION.find(changed)
+    assert [(criterion.holds, criterion.controls) for criterion in finding.criteria] == [(False, ())] * 2
+    assert finding.sentence == "Two principal components hold only 50.0% of the variance of a path on average."
 
 
 @pytest.mark.slow
@@ -135,8 +139,9 @@ def test_levels_and_peaks_are_chosen_once_and_intervals_hold_their_numbers(setti
     assert low < value < high
 
 
-def test_a_noise_that_keeps_its_length_is_said_to(setting):
-    record = NORMS.measure(setting)
+@pytest.mark.slow
+def test_a_noise_that_keeps_its_length_is_said_to(measured, setting):
+    record = measured(NORMS)
     lasting = {**record.norms["network"], "noise": np.full_like(record.norms["network"]["noise"], 8.0)}
     finding = NORMS.find(dataclasses.replace(record, norms={**record.norms, "network": lasting}))
     assert "never falls below .99 of that (closed form: falls below" in finding.found
@@ -147,6 +152,7 @@ def test_a_noise_that_keeps_its_length_is_said_to(setting):
     assert left[0] / left[1] < 0.99**2 * 1.02
 
 
+@pytest.mark.slow
 def test_the_turn_leaves_out_what_the_closed_form_of_each_mode_says(setting, turns, white_noise):
     np.testing.assert_allclose(turns.turn["network"], turns.turn["closed_form"], atol=0.02)
     assert turns.turn["closed_form"].max() > 1
@@ -157,6 +163,7 @@ def test_the_turn_leaves_out_what_the_closed_form_of_each_mode_says(setting, tur
     np.testing.assert_allclose(turns.turn["closed_form"], expected, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_best_plane_leaves_out_the_singular_values_beyond_two(setting, turns):
     states = geometry.preserved(setting.closed_form)
     singular = np.linalg.svd(states, compute_uv=False)
@@ -164,18 +171,22 @@ def test_the_best_plane_leaves_out_the_singular_values_beyond_two(setting, turns
     assert (turns.plane["network"] ** 2).sum() < (turns.turn["network"] ** 2).sum()
 
 
+@pytest.mark.slow
 def test_a_white_law_turns_worst_where_signal_and_noise_are_equal(wrong):
     """It loses (sqrt 2 - 1)^2 of its squared length at sigma = 2, its mean apart; and lies in a plane with its mean."""
     centered = eqx.tree_at(lambda g: g.mean, wrong.network, jnp.zeros_like(wrong.gaussian.mean))
     found = experiment.run(ROTATION, dataclasses.replace(wrong, models={**wrong.models, "network": centered}))
     worst = found.finding.numbers["worst_share_left_by_turn"]["network"][0]
     assert worst == pytest.approx((np.sqrt(2) - 1) ** 2, rel=0.02)
+    assert "but for as much as 17." in found.finding.sentence
+    assert found.finding.criteria[0].measured.value == worst
     assert found.finding.numbers["worst_share_left_by_best_plane"]["network"][0] < 1e-9
     assert found.finding.verdict == "differs"
 
 
-def test_components_of_a_gaussian_emerge_at_the_root_of_three_variances(setting):
-    record = EMERGENCE.measure(setting)
+@pytest.mark.slow
+def test_components_of_a_gaussian_emerge_at_the_root_of_three_variances(measured, setting):
+    record = measured(EMERGENCE)
     np.testing.assert_allclose(record.levels("network"), np.sqrt(3 * record.variances), rtol=0.02)
     assert slope(record, record.levels("network")) == pytest.approx(0.5, abs=0.005)
     # a second way: the progress of a mode is the share of its variance that a state tells of, square-rooted
@@ -193,30 +204,38 @@ def _left(gaussian: gd.Gaussian, sigma: jax.Array, modes: int) -> jax.Array:
     return (jax.vmap(operator.matvec)(directions) * directions).sum((1, 2, 3))
 
 
+@pytest.mark.slow
 def test_an_order_that_is_not_the_data_s_differs(setting):
     shuffled = setting.controls["shuffled_spectrum"]
     found = experiment.run(EMERGENCE, dataclasses.replace(setting, models={**setting.models, "network": shuffled}))
     assert found.finding.verdict == "differs"
-    assert abs(found.finding.numbers["rank_correlation"]["network"]) < 0.6
+    order = found.finding.criteria[0]
+    assert (order.essential, order.holds) == (True, False)
+    assert abs(order.measured.value) < 0.6
+    assert order.measured.value == found.finding.numbers["rank_correlation"]["network"]
+    assert "are not decided in the order of their variance" in found.finding.sentence
 
 
-def test_components_that_never_settle_are_said_and_drawn(setting):
+@pytest.mark.slow
+def test_components_that_never_settle_are_said_and_drawn(measured):
     """A network whose denoised images hold nothing of their ends, but for four components."""
-    record = EMERGENCE.measure(setting)
+    record = measured(EMERGENCE)
     products = record.products["network"].copy()
     products[..., 4:] = 0
     few = dataclasses.replace(record, products={**record.products, "network": products})
     finding = EMERGENCE.find(few)
     assert finding.verdict == "differs"
-    assert "components 4 settle" in finding.found
+    (criterion,) = finding.criteria
+    assert (criterion.measured, criterion.expected, criterion.holds) == (4, "at least 5", False)
+    assert finding.sentence == "Of 40 principal components only 4 are decided within the grid."
     assert finding.numbers["settled"]["network"] == len(finding.numbers["measured_level_by_component"]["network"]) == 4
     assert EMERGENCE.draw(few).get_suptitle().startswith("Too few")
 
 
 def test_two_components_have_no_order():
-    found = experiment.run(EMERGENCE, vectors())
-    assert found.finding.verdict == "not measured"
-    assert "at least 5 principal components" in found.finding.found
+    result = experiment.run(EMERGENCE, vectors())
+    assert (result.verdict, result.finding, result.error) == ("not measured", None, "")
+    assert "at least 5 principal components" in result.reason
 
 
 @pytest.mark.slow
@@ -246,6 +265,7 @@ def test_a_random_push_is_counted_in_the_marginal_s_deviation_and_ends_as_its_co
         np.testing.assert_allclose(pushes.predicted[level, -1, 2], push * np.linalg.norm(coefficients), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_outline_s_share_of_a_random_change_falls_from_that_of_the_variance(setting, pushes):
     """Early a push in any direction ends with coefficients v sqrt(lam) / sigma, late with v itself."""
     gaussian = setting.gaussian
@@ -265,12 +285,15 @@ def test_a_model_that_passes_pushes_in_other_sizes_does_not_agree(wrong):
     finding = experiment.run(PERTURBATION, wrong).finding
     assert finding.verdict != "agrees"
     assert finding.numbers["measured_over_predicted"]["network"][0] > 2
+    assert list(finding.criteria[1].measured) == finding.numbers["measured_over_predicted"]["network"]
+    assert finding.criteria[1].holds is False
     assert finding.numbers["measured_over_predicted"]["gaussian"][0] == pytest.approx(1, abs=0.05)
 
 
-def test_norms_are_those_of_the_marginal(setting):
+@pytest.mark.slow
+def test_norms_are_those_of_the_marginal(measured, setting):
     """E|x|^2 = |mu|^2 + tr(Sigma + sigma^2), and so on: 48 starts in 64 dimensions are within a few per cent."""
-    record, lam = NORMS.measure(setting), np.asarray(setting.gaussian.eigvals)
+    record, lam = measured(NORMS), np.asarray(setting.gaussian.eigvals)
     mean, sigma = float(jnp.linalg.norm(setting.gaussian.mean)), setting.sigma[:-1, None]
     expected = {
         "state": np.sqrt(mean**2 + (lam + sigma**2).sum(1)),
@@ -283,9 +306,10 @@ def test_norms_are_those_of_the_marginal(setting):
     np.testing.assert_allclose(record.norms["network"]["state"], record.norms["closed_form"]["state"], rtol=0.01)
 
 
-def test_a_first_noise_of_few_paths_may_be_off_by_what_white_noise_is(setting):
+@pytest.mark.slow
+def test_a_first_noise_of_few_paths_may_be_off_by_what_white_noise_is(measured):
     """Its length varies as the root of chi^2 with D B degrees of freedom; beyond that and 2 % it is not white."""
-    record = NORMS.measure(setting)
+    record = measured(NORMS)
     squares = np.random.default_rng(0).chisquare(48 * record.size, 100_000) / (48 * record.size)
     error = sampling_error(48, record.size)
     np.testing.assert_allclose(error, 3 * np.sqrt(squares).std(), rtol=0.02)
@@ -298,13 +322,15 @@ def test_a_first_noise_of_few_paths_may_be_off_by_what_white_noise_is(setting):
         assert NORMS.find(judged).verdict == verdict
 
 
+@pytest.mark.slow
 def test_norms_of_a_white_model_differ_from_the_data_s(wrong):
     away = experiment.run(NORMS, wrong).finding.numbers["largest_relative_distance_to_closed_form"]
     assert min(one[0] for one in away.values()) > 0.2
 
 
-def test_deviation_from_the_chord_is_the_engine_s_and_that_of_the_modes(setting, white_noise):
-    record = BOOMERANG.measure(setting)
+@pytest.mark.slow
+def test_deviation_from_the_chord_is_the_engine_s_and_that_of_the_modes(measured, setting, white_noise):
+    record = measured(BOOMERANG)
     engine = jax.vmap(gd.exact.chord_deviation)
     for part, points in (("state", setting.closed_form.x), ("denoised", setting.closed_form.denoised)):
         np.testing.assert_allclose(record.deviations["closed_form"][part], engine(jnp.asarray(points)), atol=1e-9)
@@ -317,6 +343,7 @@ def test_deviation_from_the_chord_is_the_engine_s_and_that_of_the_modes(setting,
     np.testing.assert_allclose(record.deviations["network"]["state"], height, atol=0.05)
 
 
+@pytest.mark.slow
 def test_one_variance_makes_a_straight_path_that_the_data_s_does_not_explain(wrong):
     found = experiment.run(BOOMERANG, wrong).finding
     assert found.verdict == "agrees in part"  # straight it is
@@ -324,9 +351,10 @@ def test_one_variance_makes_a_straight_path_that_the_data_s_does_not_explain(wro
     assert found.numbers["explained_by_closed_form"]["state"][0] < 0
 
 
-def test_a_bend_as_large_in_another_direction_is_not_second_order(setting):
+@pytest.mark.slow
+def test_a_bend_as_large_in_another_direction_is_not_second_order(measured):
     """Peaks are equal, but the network's deviation is turned by a right angle: nothing of it is explained."""
-    record = BOOMERANG.measure(setting)
+    record = measured(BOOMERANG)
     assert record.missed["network"]["state"].max() > 0
     turned = {part: np.sqrt(2) * lengths for part, lengths in record.deviations["network"].items()}
     finding = BOOMERANG.find(dataclasses.replace(record, missed={**record.missed, "network": turned}))
@@ -339,8 +367,9 @@ def test_points_that_return_to_their_start_have_no_chord():
     np.testing.assert_array_equal(geometry.off_chord(loop), loop)
 
 
-def test_a_gaussian_s_paths_come_nearer_at_every_step_with_the_cosine_of_the_modes(setting, white_noise):
-    record = DISTANCES.measure(setting)
+@pytest.mark.slow
+def test_a_gaussian_s_paths_come_nearer_at_every_step_with_the_cosine_of_the_modes(measured, setting, white_noise):
+    record = measured(DISTANCES)
     for name in ("network", "closed_form"):
         assert (np.diff(record.distances[name]["state"], axis=1) < 0).all()
         assert (np.diff(record.distances[name]["denoised"], axis=1) < 1e-9).all()
@@ -351,10 +380,11 @@ def test_a_gaussian_s_paths_come_nearer_at_every_step_with_the_cosine_of_the_mod
     np.testing.assert_allclose(record.cosines["network"][:, :40], expected[:, :40], atol=0.01)
 
 
-def test_paths_that_wander_off_differ(setting):
+@pytest.mark.slow
+def test_paths_that_wander_off_differ(measured, setting):
     rng = np.random.default_rng(0)
     x, denoised = rng.normal(size=(8, 61, 8, 8, 1)), rng.normal(size=(8, 60, 8, 8, 1))
-    record = DISTANCES.measure(setting)
+    record = measured(DISTANCES)
     wandering = {part: np.abs(rng.normal(size=(8, 60))) for part in ("state", "denoised")}
     angles = cosines(Paths(setting.sigma, x, denoised))
     changed = dataclasses.replace(
@@ -389,6 +419,7 @@ def test_vectors_and_few_starts_are_measured_and_drawn(about):
     assert result.figure is not None
 
 
+@pytest.mark.slow
 def test_the_closed_form_is_the_limit_of_small_steps(setting):
     ends = np.asarray(setting.closed_form.samples)
     np.testing.assert_allclose(setting.paths["gaussian"].samples, ends, atol=0.05)

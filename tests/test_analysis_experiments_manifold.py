@@ -20,12 +20,26 @@ from analysis.experiments.d06_score_deviation import SCORE_DEVIATION
 from analysis.experiments.d07_interpolation import INTERPOLATION
 from analysis.experiments.d08_shape import SHAPE
 from analysis.harness import experiment
-from analysis.measures import latent, manifold
+from analysis.measures import latent, latent_model, manifold
 
 
 @pytest.fixture(scope="module")
 def setting():
     return exact_setting(starts=48, steps=40)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def short_training():
+    """The autoencoder of A10 is proven in test_latent_model.py: here it is trained for a tenth of its steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latent_model, "STEPS", 200)
+        yield
+
+
+@pytest.fixture(scope="module")
+def bent(setting):
+    """D8 of a network that is the Gaussian."""
+    return experiment.run(SHAPE, setting)
 
 
 def with_network(setting, network):
@@ -116,6 +130,7 @@ def test_retrieval_is_a_softmax_of_distances(setting):
     np.testing.assert_allclose(found.neighbours, np.exp(entropy), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_small_change_of_a_gaussian_s_noise_becomes_what_its_flow_makes_of_any_change(setting):
     directions = jnp.asarray(np.random.default_rng(2).normal(size=(2, 8, 8, 1)))
     levels = setting.levels[10:]
@@ -184,20 +199,27 @@ def test_a_thinned_grid_keeps_both_ends():
 @pytest.mark.slow
 def test_a_gaussian_s_undecided_directions_are_its_components_and_its_map_has_their_gains(setting):
     record = MANIFOLD.measure(setting)
-    np.testing.assert_allclose(record.shares["network"], 1, atol=1e-3)
+    np.testing.assert_allclose(record.fractions["network"], 1, atol=1e-3)
     np.testing.assert_allclose(record.variances, np.broadcast_to(record.expected[:, None], (4, 16, 10)), rtol=1e-3)
     latent = record.latent
     np.testing.assert_allclose(latent.gains, np.broadcast_to(latent.solver, latent.gains.shape), rtol=1e-6)
     np.testing.assert_allclose(latent.values["network"], np.broadcast_to(latent.expected, (4, 8)), rtol=1e-3)
     np.testing.assert_allclose(latent.values["shuffled_spectrum"], latent.values["network"], rtol=1e-3)
-    np.testing.assert_allclose(latent.shares["network"], 1, atol=1e-2)
-    assert latent.shares["shuffled_spectrum"].mean() < 0.5
+    np.testing.assert_allclose(latent.fractions["network"], 1, atol=1e-2)
+    assert latent.fractions["shuffled_spectrum"].mean() < 0.5
     # a walk moves the image along its own component alone, by the step times the deviation
     np.testing.assert_allclose(latent.along, 1, rtol=1e-6)
     np.testing.assert_allclose(latent.inside, 1, rtol=1e-6)
-    kept = set(np.asarray(setting.controls["shuffled_spectrum"].eigvals).argsort()[-10:]) & set(range(10))
-    np.testing.assert_allclose(record.shares["shuffled_spectrum"], len(kept) / 10, atol=1e-3)
-    assert MANIFOLD.find(record).verdict == "agrees"
+    common = set(np.asarray(setting.controls["shuffled_spectrum"].eigvals).argsort()[-10:]) & set(range(10))
+    np.testing.assert_allclose(record.fractions["shuffled_spectrum"], len(common) / 10, atol=1e-3)
+    finding = MANIFOLD.find(record)
+    assert finding.verdict == "agrees"
+    assert [criterion.measured.value for criterion in finding.criteria] == pytest.approx([1, 1], abs=1e-3)
+    assert finding.criteria[0].controls == ()
+    # made: a control whose directions are components too
+    fractions = {**record.fractions, "shuffled_spectrum": record.fractions["network"][[OUTLINE]]}
+    same = MANIFOLD.find(replace(record, fractions=fractions))
+    assert [criterion.controls for criterion in same.criteria] == [("shuffled_spectrum",), ()]
 
 
 @pytest.mark.slow
@@ -205,7 +227,9 @@ def test_a_model_of_other_directions_has_another_manifold(setting):
     other = with_network(setting, setting.controls["shuffled_spectrum"])
     result = experiment.run(MANIFOLD, other)
     assert result.finding.verdict == "differs"
-    assert result.record.shares["network"][OUTLINE].mean() < 0.5
+    assert result.record.fractions["network"][OUTLINE].mean() < 0.5
+    assert [criterion.holds for criterion in result.finding.criteria] == [False, False]
+    assert " only " in result.finding.sentence
     numbers, latent = result.finding.numbers, result.record.latent
     assert set(numbers) == documented("A10")
     # how far off gains are, resampled here with other draws; a factor is 1 or more
@@ -213,6 +237,7 @@ def test_a_model_of_other_directions_has_another_manifold(setting):
     picks = np.random.default_rng(5).integers(16, size=(4000, 16))
     ends = np.quantile([away(latent.gains[pick]) for pick in picks], [0.025, 0.975])
     assert numbers["gain_factor"][0] == pytest.approx(away(latent.gains))
+    assert list(result.finding.criteria[1].measured) == numbers["gain_factor"]
     np.testing.assert_allclose(numbers["gain_factor"][1:], ends, rtol=0.05)
 
 
@@ -235,9 +260,11 @@ def test_a_path_decides_where_the_image_tells_as_much_as_there_are_names(setting
 
 @pytest.mark.slow
 def test_a_model_that_remembers_is_found_out(setting):
-    found = experiment.run(RETRIEVAL, with_network(setting, setting.models["data_set"])).finding
-    assert found.verdict == "agrees in part"
-    assert found.numbers["copies"]["network"][0] == 1
+    finding = experiment.run(RETRIEVAL, with_network(setting, setting.models["data_set"])).finding
+    assert finding.verdict == "agrees in part"
+    assert [criterion.holds for criterion in finding.criteria] == [True, False]
+    assert finding.numbers["copies"]["network"][0] == finding.criteria[1].measured.value == 1
+    assert finding.sentence == "100.0% of the network's samples are copies of training images."
 
 
 # --- D5 ---
@@ -317,6 +344,7 @@ def test_the_optimum_does_not_deviate_from_itself(setting):
 # --- D7 ---
 
 
+@pytest.mark.slow
 def test_a_gaussian_maps_the_straight_line_to_one_of_half_the_variance_half_way(setting):
     record = INTERPOLATION.measure(setting)
     rows = record.rows["linear"]
@@ -351,8 +379,8 @@ def test_turning_finds_a_rotation_or_reflection():
 
 
 @pytest.mark.slow
-def test_the_closed_form_shape_is_that_of_the_expected_gram_matrix_and_of_its_derivatives(setting):
-    record = SHAPE.measure(setting)
+def test_the_closed_form_shape_is_that_of_the_expected_gram_matrix_and_of_its_derivatives(bent, setting):
+    record = bent.record
     # without a path: what the Gram matrix of differences leaves when the chord is projected out
     gram = np.asarray(gd.exact.gram_matrix(setting.gaussian, setting.levels))
     away = gram - gram[:, -1:] - gram[-1:] + gram[-1, -1]
@@ -369,8 +397,8 @@ def test_the_closed_form_shape_is_that_of_the_expected_gram_matrix_and_of_its_de
 
 
 @pytest.mark.slow
-def test_paths_share_the_closed_form_shape_the_better_the_more_modes_there_are(setting):
-    finding = experiment.run(SHAPE, setting).finding
+def test_paths_share_the_closed_form_shape_the_better_the_more_modes_there_are(bent, setting):
+    finding = bent.finding
     assert set(finding.numbers) == documented("D8")
     assert finding.verdict == "agrees in part"  # a few modes hold most of the variance, and sums over few vary
     few = finding.numbers["shared_with_closed_form"]["network"][0]
@@ -400,6 +428,7 @@ def of_one_number(setting):
     return replace(setting, models={"gaussian": line, "network": line}, controls={}, starts=setting.starts[:, 0, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one", [SHAPE, INTERPOLATION], ids=["D8", "D7"])
 def test_data_of_one_number_have_neither_shape_nor_arc(one, setting):
     found = experiment.run(one, of_one_number(setting)).finding
@@ -407,6 +436,7 @@ def test_data_of_one_number_have_neither_shape_nor_arc(one, setting):
     assert "of one number" in found.found
 
 
+@pytest.mark.slow
 def test_data_of_equal_variances_have_no_shape_and_three_pairs_no_variance(setting):
     isotropic = gd.Gaussian.isotropic(setting.gaussian.mean, 0.5)
     found = experiment.run(SHAPE, with_gaussian(setting, isotropic)).finding
@@ -418,8 +448,8 @@ def test_data_of_equal_variances_have_no_shape_and_three_pairs_no_variance(setti
 
 
 @pytest.mark.slow
-def test_controls_that_share_their_shape_are_named(setting):
-    record = SHAPE.measure(setting)
+def test_controls_that_share_their_shape_are_named(bent):
+    record = bent.record
     alike = replace(record.shapes["network"], beside=np.broadcast_to(record.expected.beside, (48, 41, 2)))
     apart = replace(alike, beside=np.random.default_rng(0).normal(size=(48, 41, 2)))
 

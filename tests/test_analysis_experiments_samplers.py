@@ -14,7 +14,7 @@ import gaussdiff as gd
 import training
 from analysis import __main__ as commands
 from analysis.experiments import a09_teleportation, d04_denoised_first, d09_time_grids, d11_few_calls
-from analysis.harness import experiment
+from analysis.harness.finding import Finding
 from analysis.measures import endpoints
 from analysis.measures.bootstrap import Interval
 from analysis.solvers import accelerate, candidates, least_w2
@@ -26,6 +26,13 @@ from training.evaluation import explain
 @pytest.fixture(scope="module")
 def setting():
     return exact_setting(starts=32, steps=24)
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    """Intervals of Frechet distances from few draws: each takes roots of 64 x 64 matrices."""
+    monkeypatch.setattr(a09_teleportation, "DRAWS", 20)
+    monkeypatch.setattr(d04_denoised_first, "DRAWS", 10)
 
 
 transfer = eqx.filter_jit(gd.transfer)
@@ -98,13 +105,12 @@ def test_a_closed_form_start_on_a_gaussian_leaves_the_error_of_the_later_steps_a
     json.dumps(finding.numbers, allow_nan=False)
 
 
-def test_jumps_by_wrong_covariances_are_named_where_they_are_nearer_too(monkeypatch):
+def test_jumps_by_wrong_covariances_are_named_where_they_are_nearer_too():
     """Made records: the Gaussian's jump ends at half of plain Heun's distance; one control at .8 of it, one at 2."""
-    monkeypatch.setattr(a09_teleportation, "DRAWS", 10)  # of Frechet distances, which are not asked for here
     rng = np.random.default_rng(0)
     plain, features = rng.uniform(1, 2, size=(5, 40)), np.repeat(rng.normal(size=(1, 40, 2)), 5, 0)
 
-    def told(jump: float, moved: float = 0.0) -> experiment.Finding:
+    def find(jump: float, moved: float = 0.0) -> Finding:
         record = a09_teleportation.Record(
             sigma=np.arange(5.0)[::-1],
             calls=np.array([35, 29, 27, 25, 23]),
@@ -118,24 +124,34 @@ def test_jumps_by_wrong_covariances_are_named_where_they_are_nearer_too(monkeypa
         )
         return a09_teleportation.find(record)
 
-    near, far = told(0.5), told(2.0)
+    near, far = find(0.5), find(2.0)
     assert (near.verdict, far.verdict) == ("agrees", "differs")
-    partly = told(0.5, moved=9.0)  # nearer, but to samples of another law
+    partly = find(0.5, moved=9.0)  # nearer, but to samples of another law
     assert partly.verdict == "agrees in part"
-    assert partly.found.endswith(" Holds: the longest jump is nearer. Does not hold: calls saved beyond fewer steps.")
+    unsure = find(0.5, moved=0.2)  # an interval with its upper end beyond the margin, its lower within
+    assert (near.numbers["saved_at_equal_frechet"], unsure.numbers["saved_at_equal_frechet"]) == (12 / 35, 0)
+    assert [[one.holds for one in finding.criteria] for finding in (partly, far)] == [[False, True], [False, False]]
+    assert [finding.sentence for finding in (near, partly, far)] == [
+        "A closed-form start saves 34% of the 35 calls at an equal Fréchet distance.",
+        "A closed-form start saves none of the 35 calls at an equal Fréchet distance.",
+        "A closed-form start saves 34% of the 35 calls at an equal Fréchet distance, but plain Heun with fewer steps "
+        "does as well.",
+    ]
+    assert far.criteria[0].expected == "at least 0.15, and more than the 0.343 of plain Heun with fewer steps"
     assert set(near.numbers) == documented("A9")
-    assert "Controls end nearer as well (isotropic): it takes no right covariance." in near.found
+    assert near.criteria[0].controls == ()
+    assert (near.criteria[1].controls, near.criteria[1].takes) == (("isotropic",), a09_teleportation.COVARIANCE)
+    assert near.criteria[1].measured == pytest.approx([0.5] * 3)
     assert near.numbers["ratio_to_controls"]["isotropic"] == pytest.approx([0.625] * 3)
     assert near.numbers["controls_ratio_to_plain"]["shuffled_spectrum"] == pytest.approx([2.0] * 3)
-    assert "Controls" not in far.found  # a bound that the Gaussian's jump misses is none that others hold as well
+    assert far.criteria[1].controls == ()  # a bound that the Gaussian's jump misses is none that others meet as well
 
 
 @pytest.mark.slow
 def test_a_start_by_the_wrong_gaussian_is_no_gain(setting):
     wrong = eqx.tree_at(lambda g: g.mean, setting.gaussian, setting.gaussian.mean + 40)
-    finding = experiment.run(
-        a09_teleportation.TELEPORTATION, dataclasses.replace(setting, models={**setting.models, "gaussian": wrong})
-    ).finding
+    models = {**setting.models, "gaussian": wrong}
+    finding = a09_teleportation.find(a09_teleportation.measure(dataclasses.replace(setting, models=models)))
     assert finding.verdict == "differs"
 
 
@@ -180,13 +196,13 @@ def _settles_where_the_closed_form_says(setting, record, finding) -> None:
     z2 = (begun**2).mean(0) / (lam + setting.sigma[0] ** 2)
     scales = np.geomspace(0.01, 80, 20_000)
     spread = np.sqrt(lam + scales[:, None] ** 2)
-    left = (spread - np.sqrt(lam)) ** 2 * z2
+    left, value = (spread - np.sqrt(lam)) ** 2 * z2, {}
     for part, curve in (("x", left), ("denoised", left * lam / spread**2)):
         expected = scales[np.flatnonzero(curve.mean(1) <= d04_denoised_first.SETTLED * lam.mean())[-1]]
         assert d04_denoised_first._settled(record, exact[part]) == pytest.approx(expected, rel=0.01)
-        value, low, high = finding.numbers["settled_sigma"][part]
-        assert low < value < high
-        assert value == pytest.approx(expected, rel=0.15)
+        value[part], low, high = finding.numbers["settled_sigma"][part]
+        assert low < value[part] < high
+        assert value[part] == pytest.approx(expected, rel=0.15)
     assert finding.numbers["settles_sooner_by"]["network"][1] > 0
     assert "Controls settle first with the denoised image as well (shuffled spectrum)" in finding.found
     # a path that began at other noise settles at the same scale
@@ -194,7 +210,7 @@ def _settles_where_the_closed_form_says(setting, record, finding) -> None:
     kept = {part: rows[:, far] for part, rows in record.own["network"].items()}
     later = dataclasses.replace(record, sigma=record.sigma[far], own={"network": kept})
     for part in d04_denoised_first.PARTS:
-        assert d04_denoised_first._settled(later, kept[part]) == finding.numbers["settled_sigma"][part][0]
+        assert d04_denoised_first._settled(later, kept[part]) == pytest.approx(value[part], rel=1e-9)
 
 
 def test_a_curve_settles_where_it_crosses_its_bound_for_good():
@@ -275,9 +291,14 @@ def test_grids_of_a_network_that_is_the_gaussian_are_the_gaussian_s(setting, exa
     assert mixed.found.endswith(" Holds: a closed form's grid. Does not hold: the network's own grid.")
 
 
+@pytest.fixture(scope="module")
+def few_calls_record(setting):
+    return d11_few_calls.measure(setting)
+
+
 @pytest.mark.slow
-def test_few_calls_on_a_gaussian_are_known_from_gains(setting, exact_apart):
-    record = d11_few_calls.measure(setting)
+def test_few_calls_on_a_gaussian_are_known_from_gains(few_calls_record, setting, exact_apart):
+    record = few_calls_record
     for sampler, rows in zip(d11_few_calls.SAMPLERS.values(), record.apart, strict=True):
         np.testing.assert_allclose(rows[1], exact_apart(sampler, gd.grids.karras(5)), rtol=1e-5)
     for k, n in enumerate((5, 8, 10)):
@@ -306,11 +327,10 @@ def test_few_calls_on_a_gaussian_are_known_from_gains(setting, exact_apart):
 
 
 @pytest.mark.slow
-def test_the_isotropic_control_of_few_calls_is_the_error_in_one_mode_for_all(setting):
-    record = d11_few_calls.measure(setting)
+def test_the_isotropic_control_of_few_calls_is_the_error_in_one_mode_for_all(few_calls_record, setting):
     samples = setting.data.train
     law = gd.Gaussian.isotropic(samples.mean(0), float(((samples - samples.mean(0)) ** 2).mean()))
-    for sampler, w2 in zip(d11_few_calls.SAMPLERS.values(), record.w2_isotropic, strict=True):
+    for sampler, w2 in zip(d11_few_calls.SAMPLERS.values(), few_calls_record.w2_isotropic, strict=True):
         assert w2[1] == pytest.approx(float(gd.wasserstein2(sampler, gd.grids.karras(5), law)), rel=1e-3)
 
 
@@ -423,10 +443,12 @@ def test_grids_of_least_w2_are_near_those_of_optimal_grid_also_after_a_closed_fo
 
 
 @pytest.mark.slow
-def test_accelerate_writes_a_recipe_that_sampling_follows(tmp_path, capsys):
-    run, out, samples = tmp_path / "run", tmp_path / "out", tmp_path / "samples.npz"
-    train = ["train", "--data", "toy-ring", "--steps", "30", "--channels", "8", "--blocks", "1", "--out", str(run)]
-    assert program.main(train) == 0
+def test_accelerate_writes_a_recipe_that_sampling_follows(trained, tmp_path, monkeypatch):
+    """With one solver beside Heun's and one closed-form start: more would be compiled one by one."""
+    monkeypatch.setattr(candidates, "SOLVERS", {"iPNDM-4": candidates.SOLVERS["iPNDM-4"]})
+    monkeypatch.setattr(candidates, "KNOWN", {name: candidates.KNOWN[name] for name in ("iPNDM-4", "Heun")})
+    monkeypatch.setattr(candidates, "SWITCHES", (None, 5.0))
+    run, out, samples = trained, tmp_path / "out", tmp_path / "samples.npz"
     search = ["--calls", "4", "6", "--starts", "16", "--tried", "1", "--points", "100"]
     assert commands.main(["accelerate", "--run", str(run), "--out", str(out), *search]) == 0
     record = json.loads((out / "accelerate.json").read_text())

@@ -20,6 +20,7 @@ from analysis.experiments import (
 )
 from analysis.harness.controls import shuffled
 from analysis.harness.experiment import NotMeasuredError, run
+from analysis.harness.finding import LEARNING, SCALE
 from analysis.measures import patches, probes
 from analysis.measures.bootstrap import Interval
 from analysis.measures.crossing import exponent, half_way
@@ -37,6 +38,18 @@ def with_network(setting, network):
     other = dataclasses.replace(setting, models={**setting.models, "network": network})
     other.__dict__.update(more=setting.more, local=None)
     return other
+
+
+@pytest.fixture(scope="module")
+def by_mixture(setting):
+    """A5 of a network that is the mixture."""
+    return run(a05_closed_form.CLOSED_FORM, with_network(setting, setting.models["mixture"]))
+
+
+@pytest.fixture(scope="module")
+def explanation(setting):
+    """A6 of a network that is the Gaussian."""
+    return run(a06_explained.EXPLAINED, setting)
 
 
 def part(record, name):
@@ -85,11 +98,13 @@ def test_distances_are_those_of_the_solver_s_gains(setting):
 
 
 @pytest.mark.slow
-def test_a_network_that_is_a_finer_model_is_seen_as_such(setting):
-    finding = run(a05_closed_form.CLOSED_FORM, with_network(setting, setting.models["mixture"])).finding
+def test_a_network_that_is_a_finer_model_is_seen_as_such(by_mixture, setting):
+    finding = by_mixture.finding
     assert set(finding.numbers) == documented("A5")
     assert finding.numbers["nearest_finer_model"] == "mixture"
     assert finding.numbers["nearer_than_gaussian_by"][1] > 0
+    assert list(finding.criteria[1].measured) == finding.numbers["nearer_than_gaussian_by"]
+    assert finding.criteria[1].note == "The finer model is the mixture."
     early = finding.numbers["early_denoised_error_over_data_variance"]
     assert early["nearest"] == [0, 0, 0]
     assert early["beyond"] == early["gaussian"]
@@ -98,9 +113,9 @@ def test_a_network_that_is_a_finer_model_is_seen_as_such(setting):
 
 
 @pytest.mark.slow
-def test_what_no_twin_shares_is_no_fault_of_the_gaussian_s(setting):
+def test_what_no_twin_shares_is_no_fault_of_the_gaussian_s(by_mixture):
     """Made records: a network that is off alike from all twins, and one that a twin knows and the Gaussian does not."""
-    record = a05_closed_form.measure(with_network(setting, setting.models["mixture"]))
+    record = by_mixture.record
 
     def judged(gaussian, others):
         apart = {
@@ -109,39 +124,43 @@ def test_what_no_twin_shares_is_no_fault_of_the_gaussian_s(setting):
         }
         return a05_closed_form.find(dataclasses.replace(record, denoised=apart))
 
-    assert judged(0.09, 0.08).verdict == "agrees"
-    assert judged(0.09, 0.01).verdict == "agrees in part"
-    assert judged(0.2, 0.2).verdict == "agrees in part"
+    findings = near, shared, far = [judged(*distances) for distances in ((0.09, 0.08), (0.09, 0.01), (0.2, 0.2))]
+    assert [finding.verdict for finding in findings] == ["agrees", "agrees in part", "agrees in part"]
+    early = [finding.criteria[0] for finding in findings]
+    assert [criterion.holds for criterion in early] == [True, False, False]
+    assert [criterion.measured.value for criterion in early] == pytest.approx([0.01, 0.08, 0])
+    assert "by at most 0.09 variances of the data" in near.sentence
+    assert "by as much as 0.09" in shared.sentence
+    assert "by as much as 0.2" in far.sentence
     # what knows less than the Gaussian, where it is as near
-    assert (
-        "Controls stay as near there as well (isotropic): it takes no more of the data than their mean and scale."
-        in judged(0.09, 0.08).found
-    )
-    assert "Controls" not in judged(0.2, 0.2).found
+    assert [criterion.controls for criterion in early] == [("isotropic",), (), ()]
+    assert early[0].takes == SCALE
 
 
-def test_controls_that_stay_as_near_are_named(setting):
-    record = a05_closed_form.measure(with_network(setting, setting.models["mixture"]))
+@pytest.mark.slow
+def test_controls_that_stay_as_near_are_named(by_mixture):
+    record = by_mixture.record
     far = {**record.denoised, "isotropic": np.full_like(record.denoised["gaussian"], record.unit)}
     nearest = {"untrained": record.denoised["gaussian"], "shuffled_weights": far["isotropic"]}
-    found = a05_closed_form.find(dataclasses.replace(record, denoised=far, controls=nearest)).found
-    assert "Controls stay as near there as well (untrained): it takes no learning." in found
+    early = a05_closed_form.find(dataclasses.replace(record, denoised=far, controls=nearest)).criteria[0]
+    assert (early.controls, early.takes) == (("untrained",), LEARNING)
 
 
+@pytest.mark.slow
 def test_a_grid_that_starts_within_the_data_is_not_measured(setting):
     low = dataclasses.replace(setting, levels=gd.grids.karras(8, 0.01, 1.0))
-    finding = run(a05_closed_form.CLOSED_FORM, low).finding
-    assert finding.verdict == "not measured"
-    assert "--sigma-max" in finding.found
+    result = run(a05_closed_form.CLOSED_FORM, low)
+    assert result.verdict == "not measured"
+    assert result.reason.endswith("Raise --sigma-max.")
 
 
 # A6
 
 
 @pytest.mark.slow
-def test_the_isotropic_gaussian_explains_what_its_expectation_says(setting):
+def test_the_isotropic_gaussian_explains_what_its_expectation_says(explanation, setting):
     """Network = exact Gaussian. E|D|^2 per mode lam^2 / (lam + s^2), of the residual (w - w0)^2 (lam + s^2)."""
-    record = a06_explained.measure(setting)
+    record, finding = explanation.record, explanation.finding
     lam = np.asarray(setting.gaussian.variances)
     shift = np.asarray(setting.data.train.mean(0) - setting.gaussian.mean)
     base = float(((setting.data.train - setting.data.train.mean(0)) ** 2).mean())
@@ -154,11 +173,12 @@ def test_the_isotropic_gaussian_explains_what_its_expectation_says(setting):
     for name in ("denoiser", "score"):
         np.testing.assert_allclose(part(record, name)["gaussian"], 1)
     np.testing.assert_allclose(record.modes, 1)
-    finding = run(a06_explained.EXPLAINED, setting).finding
-    assert "Does not hold: (3), some finer model at small noise." in finding.found
+    assert [criterion.holds for criterion in finding.criteria] == [True, True, False]
     assert finding.numbers["finest_beyond_gaussian_at_small_noise"][2] < 0
+    assert list(finding.criteria[2].measured) == finding.numbers["finest_beyond_gaussian_at_small_noise"]
 
 
+@pytest.mark.slow
 def test_shares_of_sums_are_the_one_definition(setting):
     """Explained variances from each sample's squares, as they are resampled, equal training.evaluation.explain's."""
     held_out = setting.held_out
@@ -172,8 +192,8 @@ def test_shares_of_sums_are_the_one_definition(setting):
 
 
 @pytest.mark.slow
-def test_the_gain_is_one_number_for_scores_and_denoised_samples(setting):
-    record = a06_explained.measure(setting)
+def test_the_gain_is_one_number_for_scores_and_denoised_samples(explanation):
+    record = explanation.record
     for name in ("denoiser", "score"):
         curves = part(record, name)
         gain = 1 - (1 - curves["data_set"]) / (1 - curves["isotropic"])
@@ -192,28 +212,30 @@ def test_a_data_set_is_no_gaussian(setting):
     assert set(found.finding.numbers) == documented("A6")
     held_out, far = found.record.parts["held_out"], np.flatnonzero(a06_explained.large(found.record))
     value, low, high = found.finding.numbers["least_at_large_noise"]
+    assert found.finding.criteria[0].measured == (value, low, high)
     assert value == pytest.approx(held_out.explained["score"]["gaussian"][far].min(), rel=1e-6)
     i = far[held_out.explained["score"]["gaussian"][far].argmin()]
-    left, whole = held_out.left["gaussian"][i], held_out.whole["score"][i]
+    left, whole = held_out.residuals["gaussian"][i], held_out.whole["score"][i]
     picks = np.random.default_rng(3).integers(len(left), size=(4000, len(left)))
     drawn = np.quantile(left[picks].sum(1) / whole[picks].sum(1), [0.975, 0.025])
     np.testing.assert_allclose([1 - low, 1 - high], drawn, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_data_beyond_all_noise_scales_have_no_large_noise(setting):
     """A deviation of 41: twice that is above 80, the largest scale."""
     wide = gd.Gaussian.isotropic(setting.gaussian.mean, 41.0**2)
-    finding = run(
-        a06_explained.EXPLAINED, dataclasses.replace(setting, models={**setting.models, "gaussian": wide})
-    ).finding
-    assert finding.verdict == "not measured"
-    assert "deviation of at most 40, half of the largest noise scale that is measured, got 41. Divide" in finding.found
+    result = run(a06_explained.EXPLAINED, dataclasses.replace(setting, models={**setting.models, "gaussian": wide}))
+    assert result.verdict == "not measured"
+    assert "deviation of at most 40, half of the largest noise scale that is measured, got 41. Divide" in result.reason
 
 
-def test_patches_that_are_too_dear_are_said_to_be_left_out():
+def test_patches_that_are_too_expensive_are_not_measured_and_it_is_said():
     """N H W (H + W) products: 100 images of 40 x 40 take 12.8 million, of 20 x 20 an eighth of that."""
-    assert patches.too_dear(np.zeros((100, 20, 20, 3))) == ""
-    assert "takes 12,800,000 products, of 5,000,000" in patches.too_dear(np.zeros((100, 40, 40, 3)))
+    assert patches.too_expensive(np.zeros((100, 20, 20, 3))) == ""
+    assert "an answer takes 12,800,000 products, and 5,000,000 are allowed." in patches.too_expensive(
+        np.zeros((100, 40, 40, 3))
+    )
 
 
 @pytest.mark.slow
@@ -236,41 +258,47 @@ def test_published_scales_and_the_untrained_control_are_what_expectations_say(se
         assert record.untrained is not None
         left = 1 - record.untrained.explained["score"]["gaussian"][i]
         assert left == pytest.approx(expected(0.2, record.sigma[i]), rel=0.2)
-    assert "untrained network's" in a06_explained.find(record).found
+    fraction = record.untrained.explained["score"]["gaussian"][a06_explained.large(record)].min()
+    note = a06_explained.find(record).criteria[0].note
+    assert note.endswith(f"Of an untrained network's score the Gaussian explains at least {fraction:.3f}.")
 
 
 @pytest.mark.slow
-def test_scales_that_no_twin_explains_are_not_held_against_the_gaussian(setting):
+def test_scales_that_no_twin_explains_are_not_held_against_the_gaussian(explanation):
     """Made records: an error of the network's own, as large as what the isotropic Gaussian leaves, at some scales."""
-    record = a06_explained.measure(setting)
+    record = explanation.record
     part = record.parts["held_out"]
     far = np.flatnonzero(a06_explained.large(record))
     small = int(np.argmin(np.abs(np.log(record.sigma / (record.deviation / 5)))))
     assert record.deviation / 5 < 0.1
 
     def judged(scales, name, finer=0.9):
-        left = {twin: one.copy() for twin, one in part.left.items()}
+        left = {twin: one.copy() for twin, one in part.residuals.items()}
         left["gaussian"][small] = 0.1 * part.whole["score"][small]
         for i, twin in enumerate(a06_explained.FINER):
             left[twin][small] = (finer + 0.3 * i) * left["gaussian"][small]
         for twin in left if name == "all" else [name]:
             left[twin][scales] = left["isotropic"][scales][:, : left[twin].shape[1]]
-        parts = {**record.parts, "held_out": dataclasses.replace(part, left=left)}
+        parts = {**record.parts, "held_out": dataclasses.replace(part, residuals=left)}
         return a06_explained.find(dataclasses.replace(record, parts=parts))
 
     one = judged(far[-1:], "all")
     assert one.verdict == "agrees"
-    assert "At the other 1 no twin does" in one.found
+    assert one.criteria[1].note.endswith("at which some twin explains half; at the other 1 none does.")
     assert one.numbers["finest_beyond_gaussian_at_small_noise"] == pytest.approx([0.01] * 3)
     assert one.numbers["finest_at_small_noise"] == a06_explained.FINER[0]
     coarse = judged(far[-1:], "all", finer=1.1)
     assert coarse.numbers["finest_beyond_gaussian_at_small_noise"] == pytest.approx([-0.01] * 3)
     assert coarse.verdict == "agrees in part"
+    assert [criterion.holds for criterion in coarse.criteria] == [True, True, False]
     assert judged(far, "all").verdict == "agrees in part"
+    beyond = judged(far, "all").criteria[1]
+    assert (beyond.measured, beyond.holds) == ("no twin explains half of it", False)
     assert (
         max(one[far[0]] for name, one in a06_explained.gains(part).items() if name != "gaussian") >= a06_explained.HALF
     )
     assert judged(far[:1], "gaussian").verdict == "agrees in part"
+    assert [criterion.holds for criterion in judged(far[:1], "gaussian").criteria] == [True, False, True]
 
 
 @pytest.mark.slow
@@ -289,6 +317,7 @@ def test_patches_of_the_size_that_the_network_sees_are_found(setting):
 # A8
 
 
+@pytest.mark.slow
 def test_truncated_gaussians_leave_what_real_ones_do(setting):
     """The running sum over components against Gaussians that are truncated in earnest, on a mixture as network."""
     network = setting.models["mixture"]
@@ -301,23 +330,24 @@ def test_truncated_gaussians_leave_what_real_ones_do(setting):
         np.testing.assert_allclose(left[..., kept], expected, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_rank_needed_is_the_closed_form_s(setting):
     record = a08_rank.measure(setting)
-    found = [a08_rank.needed(*pair) for pair in zip(record.left, record.whole["denoiser"], strict=True)]
+    found = [a08_rank.needed(*pair) for pair in zip(record.residuals, record.whole["denoiser"], strict=True)]
     assert np.all(np.abs(found - record.expected) <= np.maximum(2, 0.15 * record.expected))
     # by simulation of modes, without gaussdiff
     rng, lam, i = np.random.default_rng(0), np.asarray(setting.gaussian.eigvals), 8
     noisy = rng.normal(size=(200_000, 64)) * np.sqrt(lam + record.sigma[i] ** 2)
     power = (noisy * lam / (lam + record.sigma[i] ** 2)).var(0)
     kept = np.cumsum(power) / power.sum()
-    assert abs(int((kept >= 1 - a08_rank.NEAR).argmax()) + 1 - record.expected[i]) <= 1
+    assert abs(int((kept >= 1 - a08_rank.CLOSE).argmax()) + 1 - record.expected[i]) <= 1
     assert a08_rank.find(record).verdict == "agrees"
     numbers = a08_rank.find(record).numbers
     assert set(numbers) == documented("A8")
     # each draw's ranks from plain sums over copied rows, the judged scales chosen once
     judged = np.isin(record.sigma, numbers["scales_judged"])
-    picks = np.random.default_rng(4).integers(record.left.shape[1], size=(200, record.left.shape[1]))
-    left, whole = record.left[judged], record.whole["denoiser"][judged]
+    picks = np.random.default_rng(4).integers(record.residuals.shape[1], size=(200, record.residuals.shape[1]))
+    left, whole = record.residuals[judged], record.whole["denoiser"][judged]
     draws = [[a08_rank.needed(a[pick], b[pick]) for a, b in zip(left, whole, strict=True)] for pick in picks]
     ordered = np.quantile([rank_correlation(-record.sigma[judged], np.array(one)) for one in draws], [0.025, 0.975])
     np.testing.assert_allclose(numbers["order_correlation"][1:], ordered, atol=0.02)
@@ -330,9 +360,17 @@ def test_the_rank_needed_is_the_closed_form_s(setting):
     wrong[i] = found[i] // 3
     finding = a08_rank.find(dataclasses.replace(record, expected=wrong))
     assert finding.verdict == "agrees in part"
-    assert f"differ most at σ = {record.sigma[i]:.2g}" in finding.found
+    assert [criterion.holds for criterion in finding.criteria] == [True, False]
+    assert finding.criteria[1].measured.value == numbers["rank_needed"]["denoiser"][i] / wrong[i]
+    assert finding.criteria[1].note == f"They differ most at σ = {record.sigma[i]:.2g}."
+    # two noise levels at which the Gaussian explains half are too few to judge an order
+    unexplained = record.residuals + np.where(np.arange(16) < 2, 0, 1e9)[:, None, None]
+    too_few = a08_rank.find(dataclasses.replace(record, residuals=unexplained))
+    assert [(one.measured, one.holds) for one in too_few.criteria] == [(2, False)]
+    assert (too_few.verdict, set(too_few.numbers)) == ("differs", documented("A8"))
 
 
+@pytest.mark.slow
 def test_a_network_of_one_component_needs_one(setting):
     g = setting.gaussian
     network = gd.Gaussian(g.mean, g.eigvals[:1], g.eigvecs[:, :1])
@@ -350,12 +388,19 @@ def with_history(setting, models):
     return dataclasses.replace(setting, history={step: lambda m=model: m for step, model in models.items()})
 
 
-def blend(first: gd.Denoiser, second: gd.Denoiser, weight: float) -> gd.Denoiser:
-    class Blend(gd.Denoiser):
-        def denoise(self, x, level):
-            return (1 - weight) * first.denoise(x, level) + weight * second.denoise(x, level)
+class Blend(gd.Denoiser):
+    """On the way from one denoiser to another; the weight is an array, so that all weights are one program."""
 
-    return Blend()
+    first: gd.Denoiser
+    second: gd.Denoiser
+    weight: jax.Array
+
+    def denoise(self, x, level):
+        return (1 - self.weight) * self.first.denoise(x, level) + self.weight * self.second.denoise(x, level)
+
+
+def blend(first: gd.Denoiser, second: gd.Denoiser, weight: float) -> gd.Denoiser:
+    return Blend(first, second, jnp.asarray(weight))
 
 
 @pytest.mark.slow
@@ -392,8 +437,15 @@ def test_the_step_of_the_least_is_chosen_on_all_samples():
     numbers = finding.numbers
     assert set(numbers) == documented("A7")
     assert finding.verdict == "agrees in part"
-    said = " Holds: the Gaussian's residue grows again. Does not hold: the data set's falls to its least."
-    assert finding.found.endswith(said)
+    assert [criterion.holds for criterion in finding.criteria] == [True, False]
+    assert list(finding.criteria[0].measured) == numbers["gaussian_last_over_least"]
+    assert "is nearest to its Gaussian at step 1" in finding.sentence
+    for factors, said in (((1, 2, 3, 4, 5), "leaves its Gaussian from the first"), ((5, 4, 3, 2, 1), "not clearly")):
+        curve = left[:1] * np.array(factors)[:, None, None]
+        other = a07_order_of_learning.find(
+            dataclasses.replace(record, residuals={"gaussian": curve, "data_set": curve})
+        )
+        assert (other.criteria[0].holds, said in other.sentence) == (False, True)
     grown = Interval(*numbers["gaussian_last_over_least"])
     resampled = np.random.default_rng(1).integers(40, size=(20_000, 40))
     curves = left[:, 0][:, resampled].mean(2)
@@ -416,14 +468,23 @@ def test_a_dip_that_the_total_variance_makes_is_told_from_the_gaussian_s(setting
     assert set(a07_order_of_learning.controls(record)) == {"shuffled_spectrum"}
     finding = a07_order_of_learning.find(record)
     assert finding.numbers["controls_last_over_least"]["shuffled_spectrum"][0] > 2
-    assert "Controls dip" not in finding.found  # for the network does not
-    both = dataclasses.replace(record, left={**record.left, "gaussian": record.left["shuffled_spectrum"]})
-    assert "Controls dip and grow as well (shuffled spectrum)" in a07_order_of_learning.find(both).found
+    assert finding.criteria[0].holds is False
+    assert finding.criteria[0].controls == ()  # for the network does not dip
+    least = int(a07_order_of_learning.residual(record.residuals["gaussian"], record.whole["score"]).argmin())
+    assert least == 0 or finding.criteria[0].measured.low < a07_order_of_learning.GROWN
+    assert "and then leaves it" not in finding.sentence
+    both = dataclasses.replace(
+        record, residuals={**record.residuals, "gaussian": record.residuals["shuffled_spectrum"]}
+    )
+    dips = a07_order_of_learning.find(both)
+    assert (dips.criteria[0].controls, dips.criteria[1].controls) == (("shuffled_spectrum",), ())
+    assert "and then leaves it" in dips.sentence
     alone = {1: start, 4: blend(start, setting.gaussian, 0.5), 16: setting.gaussian, 64: setting.gaussian}
     finding = run(a07_order_of_learning.ORDER_OF_LEARNING, with_history(setting, alone)).finding
-    assert "dip and grow as well" not in finding.found
+    assert finding.criteria[0].controls == ()
 
 
+@pytest.mark.slow
 def test_checkpoints_of_shuffled_weights_are_asked_what_the_checkpoints_are(setting):
     """White networks have one weight, and shuffling it changes nothing: the control's record is the record."""
     models = {step: gd.Gaussian.isotropic(jnp.zeros((8, 8, 1)), 0.1 * step) for step in (1, 2, 4, 8)}
@@ -431,25 +492,27 @@ def test_checkpoints_of_shuffled_weights_are_asked_what_the_checkpoints_are(sett
     record = a07_order_of_learning.measure(asked)
     assert record.shuffled is not None
     for name in a07_order_of_learning.TWINS:
-        np.testing.assert_allclose(record.shuffled.left[name], record.left[name])
+        np.testing.assert_allclose(record.shuffled.residuals[name], record.residuals[name])
     models = {step: shuffled(setting.gaussian, jax.random.key(step)) for step in (1, 2, 4, 8)}
     record = a07_order_of_learning.measure(dataclasses.replace(asked, history=with_history(setting, models).history))
     assert record.shuffled is not None
-    assert np.abs(record.shuffled.left["gaussian"] / record.left["gaussian"] - 1).max() > 0.1
+    assert np.abs(record.shuffled.residuals["gaussian"] / record.residuals["gaussian"] - 1).max() > 0.1
 
 
+@pytest.mark.slow
 def test_a_network_that_only_nears_the_gaussian_differs(setting):
     start = explain.isotropic(setting.data.train)
     models = {step: blend(start, setting.gaussian, w) for step, w in ((1, 0.0), (4, 0.5), (16, 0.9), (64, 1.0))}
     assert run(a07_order_of_learning.ORDER_OF_LEARNING, with_history(setting, models)).finding.verdict != "agrees"
 
 
+@pytest.mark.slow
 def test_too_few_checkpoints_say_how_to_get_more(setting):
     few = with_history(setting, {0: setting.gaussian, 5: setting.gaussian})
     for one in (a07_order_of_learning.ORDER_OF_LEARNING, c02_learning_speed.LEARNING_SPEED):
-        finding = run(one, few).finding
-        assert finding.verdict == "not measured"
-        assert "--keep-powers" in finding.found
+        result = run(one, few)
+        assert result.verdict == "not measured"
+        assert "--keep-powers" in result.reason
 
 
 def test_checkpoints_are_chosen_evenly_in_log():
@@ -484,12 +547,11 @@ def test_descent_follows_the_closed_form(linear):
 
 
 @pytest.mark.slow
-def test_exponents_of_linear_learning(setting):
-    result = run(c01_linear_learning.LINEAR_LEARNING, setting)
-    finding = result.finding
+def test_exponents_of_linear_learning(linear):
+    finding = c01_linear_learning.find(linear)
     assert finding.verdict == "agrees", finding.found
-    off = {name: weights + 1 for name, weights in result.record.weights.items()}
-    partly = c01_linear_learning.find(dataclasses.replace(result.record, weights=off))
+    off = {name: weights + 1 for name, weights in linear.weights.items()}
+    partly = c01_linear_learning.find(dataclasses.replace(linear, weights=off))
     assert partly.verdict == "agrees in part"
     assert partly.found.endswith(" Holds: exponents. Does not hold: weights.")
     assert finding.numbers["exponent"]["two_layers"][0] == pytest.approx(-1, abs=0.2)
@@ -578,6 +640,7 @@ def test_the_times_to_learn_are_those_of_the_closed_form(setting):
     assert finding.numbers["exponent"]
 
 
+@pytest.mark.slow
 def test_modes_that_are_learned_together_have_no_exponent(setting):
     _, models = learners(setting, alike=True)
     finding = run(c02_learning_speed.LEARNING_SPEED, with_history(setting, models)).finding
@@ -612,6 +675,7 @@ def test_rising_and_falling_components_are_judged_apart():
     assert "falling are too few" in alone.found
 
 
+@pytest.mark.slow
 def test_the_components_of_patches_are_those_of_all_their_places(setting):
     images = np.random.default_rng(0).normal(size=(30, 6, 5, 2)) * np.linspace(1, 2, 5)[:, None]
     rows = [image[i : i + 3, j : j + 3].ravel() for image in images for i in range(4) for j in range(3)]

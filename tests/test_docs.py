@@ -1,5 +1,6 @@
 """What the documents say is so: their code runs, their links lead somewhere, their commands exist."""
 
+import ast
 import os
 import re
 import shutil
@@ -89,6 +90,39 @@ def test_the_workflow_runs_make_targets_on_the_oldest_python():
     assert "permissions:\n  contents: read" in workflow
 
 
+def test_what_a_push_leaves_out_runs_nightly():
+    workflow = (ROOT / ".github" / "workflows" / "nightly.yml").read_text()
+    assert "run: make ${{ matrix.target }}" in workflow
+    assert "target: [test-all, test-newest, test-colab]" in workflow
+    assert re.search(r"schedule:\n +- cron:", workflow)
+    assert "permissions:\n  contents: read" in workflow
+
+
+@pytest.mark.parametrize("target", ["test-newest", "test-colab"])
+@pytest.mark.parametrize("command", ["no-such-python", "false"])
+def test_without_python_3_13_make_says_what_to_do(copy, target, command):
+    shutil.copy(ROOT / "Makefile", copy)
+    done = subprocess.run(
+        ["make", target, f"PYTHON313={command}"], cwd=copy, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode != 0
+    assert "expected a command that is Python 3.13" in done.stderr
+    assert f"make {target} PYTHON313=/path/to/python3.13" in done.stderr
+
+
+def test_the_constraints_of_colab_are_within_what_is_promised():
+    """A pin below a floor of pyproject.toml could not be installed, one that nothing requires would try nothing."""
+    floors = re.findall(r'"([\w-]+)>=([\d.]+)"', (ROOT / "pyproject.toml").read_text())
+    pins = dict(re.findall(r"(?m)^([\w-]+)==([\d.]+)$", (ROOT / "constraints" / "colab.txt").read_text()))
+
+    def number(version: str) -> tuple[int, ...]:
+        return tuple(map(int, version.split(".")))
+
+    required = {package: floor for package, floor in floors if package in pins}
+    assert pins.keys() - required.keys() == {"jaxlib"}  # which jax requires
+    assert all(number(pins[package]) >= number(floor) for package, floor in required.items())
+
+
 def test_the_address_is_in_step_everywhere():
     done = subprocess.run([*ADDRESS, "--check"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -99,6 +133,26 @@ def test_the_list_of_public_names_is_in_step():
         [sys.executable, str(ROOT / "tools" / "api.py"), "--check"], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def functions_of_many_arguments() -> dict[str, tuple[list[str], str]]:
+    """Arguments and docstring of the engine's public functions and methods of nine arguments or more."""
+    functions = {}
+    for path in sorted((ROOT / "gaussdiff").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name[0] != "_":
+                arguments = [a.arg for a in (*node.args.args, *node.args.kwonlyargs) if a.arg not in ("self", "cls")]
+                if len(arguments) >= 9:
+                    functions[f"{name(path)}:{node.name}"] = arguments, ast.get_docstring(node) or ""
+    return functions
+
+
+def test_functions_of_many_arguments_explain_each_in_a_line_of_its_own():
+    functions = functions_of_many_arguments()
+    assert {"optimal_grid", "sample_batch"} <= {key.split(":")[1] for key in functions}
+    for function, (arguments, text) in functions.items():
+        lines = re.findall(r"^ {4}(\w+): ", text.partition("Args:\n")[2], re.MULTILINE)
+        assert lines == arguments, function
 
 
 @pytest.fixture

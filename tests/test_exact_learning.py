@@ -99,6 +99,14 @@ def test_weights_of_the_preconditioned_layer_are_those_of_the_gradient_flow(time
     np.testing.assert_allclose(np.diag(end), got, atol=1e-9)
 
 
+# one program for all times and parameters of a kind
+log_gain = jax.jit(lambda learning, *arguments: learning.log_gain(*arguments))
+weight = jax.jit(lambda learning, *arguments: learning.weight(*arguments))
+weights_of = jax.jit(
+    lambda learning, levels, time: jax.vmap(lambda level: learning.weight(VARIANCES, level, time))(levels)
+)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("time", [0.0, 1e-9, 0.4, 30.0, 1e5])
 @zoo.over(LEARNING, "learning")
@@ -109,13 +117,11 @@ def test_generated_variance_is_that_of_the_flow(learning, time):
     edges = np.linspace(np.log(bottom), np.log(top), 101)
     half = np.diff(edges) / 2
     logs = ((edges[1:] + edges[:-1]) / 2)[:, None] + half[:, None] * nodes
-    levels = gd.NoiseLevel(1.0, jnp.exp(jnp.asarray(logs.ravel())))
-    w = jax.vmap(lambda level: learning.weight(VARIANCES, level, time))(levels)
-    log_gain = -((1 - np.asarray(w)) * (half[:, None] * weights).ravel()[:, None]).sum(0)
-    got = learning.log_gain(VARIANCES, top, bottom, time)
-    np.testing.assert_allclose(got, log_gain, rtol=1e-9, atol=1e-9)
+    w = weights_of(learning, gd.NoiseLevel(1.0, jnp.exp(jnp.asarray(logs.ravel()))), time)
+    expected = -((1 - np.asarray(w)) * (half[:, None] * weights).ravel()[:, None]).sum(0)
+    np.testing.assert_allclose(log_gain(learning, VARIANCES, top, bottom, time), expected, rtol=1e-9, atol=1e-9)
     variance = gd.exact.generated_variance(learning, VARIANCES, top, bottom, time)
-    np.testing.assert_allclose(variance, 400 * np.exp(2 * log_gain), rtol=1e-8)
+    np.testing.assert_allclose(variance, 400 * np.exp(2 * expected), rtol=1e-8)
 
 
 def test_the_published_lemma_has_the_wrong_sign():
@@ -130,9 +136,9 @@ def test_in_the_end_the_true_flow_is_learned(learning):
     """tau to infinity: S'/S of each mode, and the optimal weight."""
     lam = VARIANCES[:3]
     expected = np.sqrt((lam + 0.01) / (lam + 400))
-    np.testing.assert_allclose(jnp.exp(learning.log_gain(lam, 20.0, 0.1, 1e9)), expected, rtol=1e-7)
+    np.testing.assert_allclose(jnp.exp(log_gain(learning, lam, 20.0, 0.1, 1e9)), expected, rtol=1e-7)
     level = gd.NoiseLevel(0.8, 0.6)
-    np.testing.assert_allclose(learning.weight(lam, level, 1e9), 0.8 * lam / (0.64 * lam + 0.36), rtol=1e-12)
+    np.testing.assert_allclose(weight(learning, lam, level, 1e9), 0.8 * lam / (0.64 * lam + 0.36), rtol=1e-12)
 
 
 @pytest.mark.slow
@@ -143,7 +149,7 @@ def test_nothing_is_nan_at_the_limits(learning, dtype):
     for time in (0.0, 1e-30, 1.0, 1e12):
         for end in (0.0, 1e-4):
             args = zoo.cast((learning, VARIANCES, *map(jnp.array, (80.0, end, time))), dtype)
-            gain = args[0].log_gain(*args[1:])
+            gain = log_gain(*args)
             assert gain.dtype == dtype
             assert not np.isnan(gain).any(), (time, end)
             assert end == 0 or np.isfinite(gain).all()
@@ -154,8 +160,8 @@ def test_time_to_learn_is_when_the_weight_has_gone_its_way(learning):
     level, lam = gd.NoiseLevel(1.0, 0.5), VARIANCES[:3]
     for fraction in (0.2, 0.5, 0.9):
         times = learning.time_to_learn(lam, level, fraction)
-        reached = jnp.stack([learning.weight(v, level, t) for v, t in zip(lam, times, strict=True)])
-        first, last = (learning.weight(lam, level, t) for t in (0.0, 1e12))
+        reached = jnp.stack([weight(learning, v, level, t) for v, t in zip(lam, times, strict=True)])
+        first, last = (weight(learning, lam, level, t) for t in (0.0, 1e12))
         goal = fraction * last if isinstance(learning, gd.TwoLayers) else first + fraction * (last - first)
         np.testing.assert_allclose(reached, goal, rtol=1e-10)
 

@@ -117,38 +117,45 @@ def test_the_flow_is_the_solution_of_the_probability_flow_equation(case):
     schedule, times = gd.VarianceExploding(), [3.0, 1.0, 0.2]
     x = 2 * jnp.asarray(np.random.default_rng(1).normal(size=shape))
     path = gd.probability_flow(model, schedule, x, times, rtol=1e-12, atol=1e-12)
+
+    @jax.jit
+    def place_and_derivative(t):
+        return jax.jvp(lambda t: flow(model, x, path.levels[0], schedule(t)), (t,), (jnp.ones(()),))
+
     for place, level in zip(path.x[1:], path.levels[1:], strict=True):
-        np.testing.assert_allclose(flow(model, x, path.levels[0], level), place, rtol=1e-9, atol=1e-9)
-    moving = lambda t: flow(model, x, path.levels[0], schedule(t))  # noqa: E731
-    place, derivative = jax.jvp(moving, (jnp.array(0.5),), (jnp.array(1.0),))
-    np.testing.assert_allclose(derivative, gd.velocity(model, schedule, place, 0.5), rtol=1e-10)
+        moved, derivative = place_and_derivative(level.sigma)  # in this schedule t is sigma
+        np.testing.assert_allclose(moved, place, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(derivative, gd.velocity(model, schedule, moved, level.sigma), rtol=1e-10)
 
 
 @pytest.mark.slow
 def test_the_derivative_in_x_is_the_quotient_of_the_densities():
     """dx'/dx = p(x) / p'(x'), forward and backward; and its own derivative by differences."""
     model, (start, end) = scalar_mixture(), STEPS["within_a_frame"]
-    slope = jax.jit(lambda x: jax.grad(lambda x: gd.scalar_flow(model, x[None], start, end)[0])(x))
+    slope = jax.grad(lambda x: gd.scalar_flow(model, x[None], start, end)[0])
+    slope_and_bend = jax.jit(jax.value_and_grad(slope))
+    log_prob = jax.jit(lambda x, level: model.log_prob(x, level))
     for x in (-4.0, 0.2, 1.7):
-        y = gd.scalar_flow(model, jnp.array([x]), start, end)
-        density = jnp.exp(model.log_prob(jnp.array([x]), start) - model.log_prob(y, end))
-        assert slope(x) == pytest.approx(float(density), rel=1e-11)
-        bend = (slope(x + 1e-5) - slope(x - 1e-5)) / 2e-5
-        assert jax.grad(slope)(x) == pytest.approx(float(bend), rel=1e-6)
+        (y,) = scalar_flow(model, jnp.array([[x]]), start, end)
+        density = jnp.exp(log_prob(jnp.array([x]), start) - log_prob(y, end))
+        value, bend = slope_and_bend(x)
+        assert value == pytest.approx(float(density), rel=1e-11)
+        difference = (slope_and_bend(x + 1e-5)[0] - slope_and_bend(x - 1e-5)[0]) / 2e-5
+        assert bend == pytest.approx(float(difference), rel=1e-6)
 
 
 @pytest.mark.slow
 def test_gradients_in_the_parameters_are_those_of_differences():
     model, (start, end), x = scalar_mixture(PARTS[:2]), STEPS["down"], jnp.array([0.4])
-    flow = jax.jit(lambda *args: gd.scalar_flow(*args)[0])
-    gradients = jax.grad(flow, (0, 2, 3))(model, x, start, end)
+    value_and_gradients = jax.jit(jax.value_and_grad(lambda *args: gd.scalar_flow(*args)[0], (0, 2, 3)))
+    _, gradients = value_and_gradients(model, x, start, end)
     leaves, tree = jax.tree.flatten((model, start, end))
     for i, gradient in enumerate(jax.tree.leaves(gradients)):
         for index in np.ndindex(leaves[i].shape):
 
             def at(step, i=i, index=index):
                 moved = [leaf.at[index].add(step) if i == j else leaf for j, leaf in enumerate(leaves)]
-                return flow(tree.unflatten(moved)[0], x, *tree.unflatten(moved)[1:])
+                return value_and_gradients(tree.unflatten(moved)[0], x, *tree.unflatten(moved)[1:])[0]
 
             assert gradient[index] == pytest.approx(float(at(1e-6) - at(-1e-6)) / 2e-6, rel=1e-6, abs=1e-8)
 
@@ -183,7 +190,7 @@ def test_in_the_far_tail_the_nearest_component_leads():
         widths = [(mean, np.hypot(np.sqrt(v), 3.0), np.hypot(np.sqrt(v), 0.1)) for _, mean, v in parts]
         z = min(abs(x - mean) / width for mean, width, _ in widths)
         expected = max(np.sign(x) * mean + width * z for mean, _, width in widths) * np.sign(x)
-        assert gd.scalar_flow(model, jnp.array([x]), start, end)[0] == pytest.approx(expected, rel=1e-8)
+        assert scalar_flow(model, jnp.array([[x]]), start, end)[0, 0] == pytest.approx(expected, rel=1e-8)
 
 
 @pytest.mark.slow

@@ -28,10 +28,11 @@ def test_what_is_saved_is_loaded(law, tmp_path):
         assert a.tobytes() == b.tobytes()
 
 
-def test_no_pickle_is_needed_to_read_it(tmp_path):
+def test_the_file_holds_the_law_alone_and_no_pickle_is_needed_to_read_it(tmp_path):
     gd.save(tmp_path / "law.npz", LAWS["mixture"])
     with np.load(tmp_path / "law.npz", allow_pickle=False) as file:
         assert all(file[name].dtype != object for name in file.files)
+        assert len(file.files) == 1 + len(jax.tree.leaves(LAWS["mixture"]))  # beside the arrays, their description
 
 
 def test_other_files_are_refused(tmp_path):

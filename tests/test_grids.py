@@ -1,5 +1,8 @@
 """Grids: ends exactly as asked, strictly falling for every n, and the published spacings."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import mpmath
@@ -17,10 +20,10 @@ def ratios(levels):
 
 
 @pytest.mark.slow
-@zoo.over(zoo.GRIDS, "grid")
-def test_grids_have_n_steps_and_strictly_lose_noise(grid):
-    for n in (1, 2, 3, 10, 40):
-        levels = grid(n)
+@zoo.over({name: name for name in zoo.GRIDS}, "name")
+def test_grids_have_n_steps_and_strictly_lose_noise(name):
+    lengths = 1, 2, 3, 10, 40
+    for n, levels in zip(lengths, zoo.grids(*lengths)[name], strict=True):
         assert levels.alpha.shape == levels.sigma.shape == (n + 1,)
         values = ratios(levels)
         assert (values[1:] < values[:-1]).all(), n
@@ -51,6 +54,18 @@ def test_uniform_angles_ends_exactly_as_asked():
         assert (zero.sigma[0], zero.sigma[-1], kept.sigma[0], kept.sigma[-1]) == (high, 0, high, low)
         assert zero.sigma.dtype == kept.sigma.dtype == jnp.float32
         np.testing.assert_allclose(np.diff(np.arctan(kept.sigma / np.sqrt(0.3)), 2), 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("variance", [1e-16, 1e-8, 0.3, 1e8])
+def test_uniform_angles_is_even_however_small_or_large_the_variance(variance):
+    """In float32, against tangents in 50 digits: where the angles themselves round to a right angle too."""
+    low, high, variance = jnp.float32(0.7), jnp.float32(3.1), jnp.float32(variance)
+    sigma = gd.grids.uniform_angles(7, variance, low, high, final_zero=False).sigma
+    with mpmath.workdps(50):
+        std = mpmath.sqrt(mpmath.mpf(float(variance)))
+        first, last = (mpmath.atan(mpmath.mpf(float(value)) / std) for value in (high, low))
+        expected = [float(std * mpmath.tan(first + i * (last - first) / 7)) for i in range(8)]
+    np.testing.assert_allclose(sigma, expected, rtol=1e-6)
 
 
 def test_rows_of_a_table_are_the_published_ones():
@@ -142,3 +157,37 @@ def test_a_grid_is_differentiable_in_its_ends_and_its_exponent():
     for i, slope in enumerate(jax.grad(middle, (0, 1, 2))(*point)):
         up, down = (middle(*(value + sign * h * (i == j) for j, value in enumerate(point))) for sign in (1, -1))
         assert slope == pytest.approx(float(up - down) / 2 / h, rel=1e-6)
+
+
+AS_USERS = """
+import jax
+import numpy as np
+import gaussdiff as gd
+
+schedules = [
+    gd.VariancePreserving(), gd.SubVariancePreserving(), gd.DiscreteBetas(np.linspace(1e-4, 0.02, 1000)),
+    gd.Cosine(), gd.RectifiedFlow(), gd.VarianceExploding(),
+]
+for n in (1, 2, 18, 40):
+    times = [gd.grids.uniform_time(schedule, n) for schedule in schedules]
+    grids = [gd.grids.karras(n), gd.grids.uniform_angles(n, 0.3), *times]
+    for schedule in schedules:
+        # those that start no higher, but for the ends of VP and sub-VP, which float32 hardly tells from each other
+        most = 1.0001 * np.exp(-schedule(schedule.end).log_snr / 2)
+        most = np.finfo(np.float32).max if isinstance(schedule, gd.VarianceExploding) else most
+        reached = [grid for grid in grids if np.exp(-grid.log_snr[0] / 2) <= most]
+        levels = jax.tree.map(lambda *leaves: np.concatenate(leaves), *reached)
+        for framed in (gd.reframe(levels, schedule), jax.jit(gd.reframe)(levels, schedule)):
+            assert framed.sigma.dtype == np.float32
+            angles = [np.arctan2(lv.sigma.astype(float), lv.alpha.astype(float)) for lv in (framed, levels)]
+            np.testing.assert_allclose(*angles, rtol=2e-6, err_msg=str((n, schedule)))
+        print(len(reached), end=" ")
+"""
+
+
+@pytest.mark.slow
+def test_every_frame_in_a_process_without_x64_as_users_run_it():
+    """Natively float32, where times and grids are computed with its roundings too; how many grids each frame has."""
+    done = subprocess.run([sys.executable, "-c", AS_USERS], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["5", "5", "6", "8", "8", "6"] * 4

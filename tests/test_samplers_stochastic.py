@@ -20,6 +20,7 @@ DIAGONAL = gd.Diagonal(jnp.asarray(MEAN), jnp.asarray(VARIANCES))
 X = np.array([1.0, -2.0, 0.7, 0.3])
 KEY = jax.random.key(5)
 COSINE = gd.grids.uniform_time(gd.Cosine(), 7)
+QUADRATURE = np.polynomial.legendre.leggauss(80)
 
 
 # Independent NumPy references: one path of x through the levels a, s with the noise z (n, draws, D).
@@ -77,7 +78,7 @@ def pp_sde(x, a, s, a2, s2, z, r, eta, s_noise):
 
     def covariance(u, v):
         """of int_0^u e^(-k (u - l)) eta sqrt(2) s(l) dW_l, and the same to v >= u."""
-        nodes, mass = np.polynomial.legendre.leggauss(80)
+        nodes, mass = QUADRATURE
         at = (nodes + 1) / 2 * u
         decay = np.exp(-(1 + eta**2) * (u + v - 2 * at))
         return u / 2 * mass @ (decay * 2 * eta**2 * (start * np.exp(-at)) ** 2)
@@ -202,17 +203,18 @@ def draws(sampler, n, size=4):
 
 
 @functools.cache
-def every_frame() -> list[gd.NoiseLevel]:
-    return [grid(n) for grid in GRIDS.values() for n in zoo.LENGTHS]
+def every_frame(lengths) -> list[gd.NoiseLevel]:
+    return jax.jit(lambda: [grid(n) for grid in GRIDS.values() for n in lengths])()
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("lengths", [zoo.LENGTHS, zoo.exhaustive(zoo.SWEEP)], ids=["few", "many"])
 @zoo.over(REFERENCES, "pair")
-def test_the_name_is_the_algorithm(pair):
+def test_the_name_is_the_algorithm(pair, lengths):
     """Equal to an independent NumPy loop for n from 1 to 40, in four frames."""
     sampler, reference = pair
     # EDM's churn is shared out over the steps of the grid, of which zoo.along shows 40
-    grids = [grid(40) for grid in GRIDS.values()] if isinstance(sampler, gd.EDMStochastic) else every_frame()
+    grids = every_frame((40,) if isinstance(sampler, gd.EDMStochastic) else lengths)
     starts, noise = [float(levels.sigma[0]) * X for levels in grids], draws(sampler, 40)
     got, _ = zoo.along(sampler, DIAGONAL, np.stack(starts), grids, noise)
     for end, x, levels in zip(np.asarray(got), starts, grids, strict=True):
@@ -332,6 +334,7 @@ def spectrum(sampler, levels):
     return gd.transfer(sampler, levels, LAM), gd.design.injected_variance(sampler, levels, LAM)
 
 
+@functools.cache
 def fine(n):
     return gd.grids.uniform_log_snr(n, 0.1, 5.0, final_zero=False)
 
@@ -423,7 +426,14 @@ STRONG = {
 def brownian(n):
     """The noise of n steps for 200 samples, two draws of each."""
     keys = jax.random.split(jax.random.key(0), 200)
-    return jax.vmap(lambda key: step_noise(key, fine(n), (2, 3), jnp.float64))(keys)
+    return jax.jit(jax.vmap(lambda key, levels: step_noise(key, levels, (2, 3), jnp.float64), (0, None)))(keys, fine(n))
+
+
+@jax.jit
+def batch(sampler, model, starts, levels, noise):
+    """The ends of paths with noise (count, n, draws or more, *event)."""
+    end = lambda x, noise: follow(sampler, model, x, levels, noise[:, : sampler.draws()]).x[-1]  # noqa: E731
+    return jax.vmap(end)(starts, noise)
 
 
 @pytest.mark.slow
@@ -431,11 +441,7 @@ def brownian(n):
 def test_more_steps_refine_the_same_sample(sampler):
     """Strong convergence on a mixture: mean square distances of the ends at n and 2n steps, of order 1 within 0.3."""
     starts = 5 * jax.random.normal(jax.random.key(1), (200, 3))
-    batch = jax.vmap(run, (None, None, 0, None, 0))
-    ends = [
-        batch(sampler, zoo.MIXTURE.model, starts, fine(n), brownian(n)[:, :, : sampler.draws()])[:, -1]
-        for n in (32, 64, 128)
-    ]
+    ends = [batch(sampler, zoo.MIXTURE.model, starts, fine(n), brownian(n)) for n in (32, 64, 128)]
     coarse, better = (float(jnp.sqrt(jnp.mean((a - b) ** 2))) for a, b in itertools.pairwise(ends))
     assert np.log2(coarse / better) == pytest.approx(1, abs=0.3)
 

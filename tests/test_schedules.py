@@ -1,5 +1,8 @@
 """Schedules: inverses, rates, published definitions, and the digits of float32 near the clean end."""
 
+import functools
+import re
+
 import jax
 import jax.numpy as jnp
 import mpmath
@@ -31,6 +34,24 @@ def discrete_pair(i):
     betas = np.linspace(1e-4, 0.02, 1000)
     product = mpmath.fprod(1 - mpmath.mpf(float(beta)) for beta in betas[:i])
     return mpmath.sqrt(product), mpmath.sqrt(1 - product)
+
+
+@functools.cache
+def table_log_alphas():
+    """log alpha at the rows 0 to 1000, from the products in high precision."""
+    with mpmath.workdps(50):
+        rows, product = [mpmath.mpf(0)], mpmath.mpf(1)
+        for beta in np.linspace(1e-4, 0.02, 1000):
+            product *= 1 - mpmath.mpf(float(beta))
+            rows.append(mpmath.log(product) / 2)
+        return rows
+
+
+def table_pair(t):
+    """The table between its rows, log alpha linear in t."""
+    rows, row = table_log_alphas(), min(int(1000 * t), 999)
+    log_alpha = rows[row] + (1000 * t - row) * (rows[row + 1] - rows[row])
+    return mpmath.exp(log_alpha), mpmath.sqrt(-mpmath.expm1(2 * log_alpha))
 
 
 # the published definitions, (alpha, sigma) at t
@@ -84,6 +105,82 @@ def test_time_at_inverts_the_schedule(case):
 def test_time_at_holds_at_both_ends(case):
     assert case.time_at(jnp.inf) == pytest.approx(0, abs=1e-12)
     assert case.time_at(case(case.end).log_snr) == pytest.approx(float(case.end), rel=1e-9)
+
+
+def ratio_at(name, t):
+    """sigma / alpha by the published definition."""
+    alpha, sigma = (DEFINITIONS | {"discrete_betas": table_pair})[name](t)
+    return sigma / alpha
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", zoo.SCHEDULES)
+def test_time_at_is_the_inverse_of_the_published_definition(name, dtype):
+    """In 50 digits sigma / alpha passes what is asked within 5 eps of the time: from tiny noise to nearly the end."""
+    log_snr = jnp.array([20, 8, 2, 0, -3, -8], dtype)
+    times = zoo.cast(zoo.SCHEDULES[name], dtype).time_at(log_snr)
+    assert times.dtype == dtype
+    eps = mpmath.mpf(float(jnp.finfo(dtype).eps))
+    with mpmath.workdps(50):
+        for asked, t in zip(log_snr, times, strict=True):
+            t, ratio = mpmath.mpf(float(t)), mpmath.exp(-mpmath.mpf(float(asked)) / 2)
+            assert ratio_at(name, t * (1 - 5 * eps)) < ratio < ratio_at(name, t * (1 + 5 * eps)), float(asked)
+
+
+@zoo.over(zoo.SCHEDULES)
+def test_the_slope_of_time_at_is_one_over_that_of_log_snr(case):
+    log_snr = jnp.array([6.0, 0.0, -2.5, -7.0])
+    slopes = jax.vmap(jax.grad(case.time_at))(log_snr)
+    level, rate = rates(case, case.time_at(log_snr))
+    np.testing.assert_allclose(slopes * 2 * (rate.alpha / level.alpha - rate.sigma / level.sigma), 1, rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
+@zoo.over(zoo.SCHEDULES)
+def test_a_level_at_an_end_but_for_rounding_is_at_the_end(case, dtype):
+    """Within 8 roundings of the log-SNR of the end, and at the log-SNR of sigma = 0, eager and under jit."""
+    schedule, eps = zoo.cast(case, dtype), jnp.finfo(dtype).eps
+    end = jnp.asarray(schedule.end, dtype)
+    log_snr = schedule(end).log_snr * (1 + eps * jnp.arange(-8, 9, dtype=dtype))
+    for time_at in (schedule.time_at, lambda log_snr: jax.jit(lambda s, v: s.time_at(v))(schedule, log_snr)):
+        times = time_at(log_snr)
+        np.testing.assert_allclose(times, end, rtol=40 * eps)
+        assert isinstance(schedule, gd.VarianceExploding) or (times <= end).all()
+        assert np.isfinite(schedule(times).sigma).all()
+        assert time_at(jnp.asarray(jnp.inf, dtype)) == 0
+    assert np.isnan(time_at(jnp.asarray(jnp.nan, dtype)))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", ["variance_preserving", "sub_variance_preserving", "discrete_betas"])
+def test_more_noise_than_a_schedule_has_is_an_error_and_never_another_level(name, dtype):
+    """The error names the largest sigma / alpha, from which a grid can start. Under jit the level is right, or NaN."""
+    schedule, largest = zoo.cast(zoo.SCHEDULES[name], dtype), float(ratio_at(name, mpmath.mpf(1)))
+    level_of = jax.jit(lambda schedule, log_snr: schedule(schedule.time_at(log_snr)))
+    for ratio in (1.001 * largest, 400.0, 1e30, np.inf):
+        log_snr = jnp.asarray(-2 * np.log(ratio), dtype)
+        with pytest.raises(ValueError, match=f"^log_snr: expected levels that {type(schedule).__name__} has") as error:
+            schedule.time_at(jnp.stack([jnp.zeros_like(log_snr), log_snr]))
+        limit, got = map(float, re.search(r"sigma / alpha <= (\S+), got (\S+)\. Start", str(error.value)).groups())
+        assert limit == pytest.approx(largest, rel=2e-6 if dtype == jnp.float32 else 1e-8)
+        assert got == pytest.approx(ratio, rel=1e-5)
+        level = level_of(schedule, log_snr)
+        if name == "discrete_betas":
+            assert np.isnan(level.alpha)
+            assert np.isnan(level.sigma)
+        else:
+            # -log alpha is half of the log-SNR, and so is its rounding in alpha
+            np.testing.assert_allclose(level.alpha / level.sigma, 1 / ratio, rtol=200 * jnp.finfo(dtype).eps)
+        framed = gd.reframe(gd.grids.karras(4, sigma_max=jnp.asarray(limit, dtype)), schedule)
+        assert framed.sigma[0] == pytest.approx(float(schedule(1.0).sigma), rel=1e-6)
+
+
+def test_variance_exploding_has_every_sigma_but_no_level_of_noise_alone():
+    schedule = zoo.cast(gd.VarianceExploding())
+    assert schedule.time_at(jnp.float32(-2 * np.log(1e30))) == pytest.approx(1e30, rel=1e-5)
+    with pytest.raises(ValueError, match=r"^log_snr: expected levels that VarianceExploding has.*got inf\. Start"):
+        gd.reframe(gd.NoiseLevel(0.0, 1.0), schedule)
+    assert jax.jit(lambda schedule, v: schedule.time_at(v))(schedule, -jnp.inf) == jnp.inf
 
 
 @zoo.over(zoo.SCHEDULES)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import equinox as eqx
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import gaussdiff as gd
-import training
+from training import Config
 from training.commands import main
 from training.data import dataset
 from training.data.dataset import Dataset, images, load
@@ -20,15 +21,24 @@ from training.evaluation import features, likelihoods
 from training.evaluation import samples as quality
 
 RNG = np.random.default_rng(3)
-TINY = training.Config(
-    data="toy-gaussian", channels=8, blocks=1, channel_mult=(1,), attention=(), batch=16, steps=2, checkpoint_every=6
-)
+TINY = Config(data="toy-gaussian", channels=8, blocks=1, channel_mult=(1,), attention=(), batch=16)
 LAW = gd.Gaussian.from_moments(jnp.array([0.5, -0.2]), jnp.array([[0.9, 0.3], [0.3, 0.4]]))
 
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
     return load("digits")
+
+
+@pytest.fixture(scope="module")
+def classifier(digits) -> features.Classifier:
+    return features.learn_classifier(digits)
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """The small run, in a folder that may be written to; its noise begins at sigma = 60."""
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 def score(scores: list[quality.Score], name: str) -> quality.Score:
@@ -263,8 +273,7 @@ def test_only_a_run_that_was_told_labels_is_asked_for_them(labels):
 
 
 @pytest.mark.slow
-def test_held_out_data_are_recognised_as_well_as_held_out_data(digits):
-    classifier = features.learn_classifier(digits)
+def test_held_out_data_are_recognised_as_well_as_held_out_data(digits, classifier):
     found = quality.recognised(digits.held_out, digits.held_out_labels, digits, classifier)
     assert found.share > 0.85
     assert abs(found.accuracy - found.share) < 0.01  # of classes of nearly the same size
@@ -341,9 +350,7 @@ def test_unseen_samples_are_the_other_half_also_of_a_part_that_lies_among_others
 
 
 @pytest.mark.slow
-def test_the_command_prints_and_writes_every_number_with_its_floor(tmp_path, capsys):
-    run = tmp_path / "run"
-    training.train(dataclasses.replace(TINY, sigma_max=60.0), run)
+def test_the_command_prints_and_writes_every_number_with_its_floor(run, tmp_path, capsys):
     file = tmp_path / "mine.py"
     file.write_text("def first(x):\n    return x[:, :1]\n")
     small = ["--samples", "40", "--likelihoods", "3", "--chain", "4", "--features", f"{file}:first"]
@@ -372,10 +379,9 @@ def test_the_command_prints_and_writes_every_number_with_its_floor(tmp_path, cap
 
 
 @pytest.mark.slow
-def test_what_was_measured_stays_whatever_fails_later(tmp_path, capsys, monkeypatch):
+def test_what_was_measured_stays_whatever_fails_later(run, tmp_path, capsys, monkeypatch):
     """A flow that no tolerance lets through, features that fail on many samples, and Ctrl-C in the last table."""
-    run, file = tmp_path / "run", tmp_path / "mine.py"
-    training.train(TINY, run)
+    file = tmp_path / "mine.py"
     file.write_text(
         "def none(x): return x[:1]\n"
         "def few(x): return x if len(x) < 9 else x[:, 0]\n"

@@ -1,5 +1,6 @@
 """Runs: continued to the bit, stopped cleanly, refused without a trace, and the commands around them."""
 
+import contextlib
 import dataclasses
 import errno
 import fcntl
@@ -23,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import rich.console
+from settings import TRAINED
 
 import gaussdiff as gd
 import training
@@ -79,13 +81,20 @@ def newest_step(run: Path) -> int:
     return max(saved_steps(run), default=0)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """The run of TINY that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    training.train(TINY, folder)
+    return folder
+
+
 @pytest.mark.slow
-def test_two_parts_equal_one_whole(tmp_path, capsys):
-    training.train(TINY, tmp_path / "whole")
+def test_two_parts_equal_one_whole(whole, tmp_path, capsys):
     training.train(dataclasses.replace(TINY, steps=7), tmp_path / "parts")
     training.train(dataclasses.replace(TINY, checkpoint_every=100, keep_powers=True), tmp_path / "parts")
     assert "from step 7" in capsys.readouterr().out
-    assert_same_bits(tmp_path / "whole", tmp_path / "parts")
+    assert_same_bits(whole, tmp_path / "parts")
     steps = [json.loads(line)["step"] for line in (tmp_path / "parts" / "train.jsonl").read_text().splitlines()]
     assert steps == sorted(set(steps))
     assert steps[-1] == 20
@@ -94,91 +103,117 @@ def test_two_parts_equal_one_whole(tmp_path, capsys):
     assert int(checkpoint.read(tmp_path / "parts" / "checkpoints" / "step-00000008").arrays[".step"]) == 8
 
 
-@pytest.mark.slow
-def test_killed_at_any_moment_a_run_continues_to_the_same_bits_in_a_new_process(tmp_path):
-    """`python -m benchmarks.kills` does this a hundred times."""
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    compiled = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
-    env = os.environ | compiled | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    for i in range(5):
-        begin = newest_step(killed)
-        line = ["train", *FLAGS, "--steps", "1000000", "--checkpoint-every", "1", "--log-every", "7", "--out", killed]
-        process = command(*line, env=env)
-        wait_for(lambda begin=begin: newest_step(killed) > begin, process)
-        time.sleep(0.037 * i)
+LONG = ["train", *FLAGS, "--steps", "1000000"]
+BOTH = """
+import sys
+from training.commands import main
+codes = [main([*sys.argv[3:], "--out", run]) for run in sys.argv[1:3]]
+sys.exit(max(codes))
+"""
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory) -> tuple[Path, dict[str, str], str]:
+    """A run that was killed three times, each time in a new process and later after its first save.
+
+    And the variables of these processes, which share what they compile, and the refusal of a second training there.
+    """
+    folder = tmp_path_factory.mktemp("killed")
+    compiled = {
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    run, env, refusal = folder / "run", os.environ | compiled, io.StringIO()
+    for i in range(3):
+        begin = newest_step(run)
+        process = command(*LONG, "--checkpoint-every", "1", "--log-every", "7", "--out", run, env=env)
+        wait_for(lambda begin=begin: newest_step(run) > begin, process)
+        if i == 0:
+            with contextlib.redirect_stderr(refusal):
+                assert main([*LONG, "--out", str(run)]) == 2
+            assert process.poll() is None
+            holder = process.pid
+        time.sleep(0.07 * i)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        training.load(killed)
-    steps = str(newest_step(killed) + 12)
-    for run in (killed, whole):
-        process = command("train", *FLAGS, "--steps", steps, "--out", run, env=env)
-        out, errors = process.communicate(timeout=900)
-        assert process.returncode == 0, errors
-        assert ("continuing" in out) == (run == killed)
-    assert int(arrays(killed)[".step"]) == int(steps)
-    assert_same_bits(killed, whole)
-    assert not list(killed.glob("checkpoints/.writing*"))
-    journal = [json.loads(line)["step"] for line in (killed / "train.jsonl").read_text().splitlines()]
-    assert journal == sorted(set(journal))
+        training.load(run)
+    return run, env, refusal.getvalue().replace(f"process {holder} ", "the first process ")
 
 
 @pytest.mark.slow
-def test_a_second_training_in_the_folder_stops_at_once_and_the_death_of_the_first_frees_it(tmp_path, capsys):
-    line = ["train", *FLAGS, "--out", str(tmp_path), "--steps"]
-    process = command(*line, "1000000", "--log-every", "1")
-    wait_for((tmp_path / "train.jsonl").exists, process)
-    assert main([*line, "1000000"]) == 2
-    said = capsys.readouterr().err
-    assert f"no other training writes to, got {tmp_path}, held by process {process.pid} on " in said
-    assert process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert main([*line, "1"]) == 0
+def test_a_second_training_in_the_folder_stops_at_once_and_the_death_of_the_first_frees_it(killed, capsys):
+    run, _, refusal = killed
+    assert f"no other training writes to, got {run}, locked by the first process on " in refusal
+    assert main(["train", *FLAGS, "--steps", "1", "--out", str(run)]) == 0
     assert "reused" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_a_run_continues_to_the_same_bits_in_a_new_process(killed):
+    """`python -m benchmarks.kills` does this a hundred times."""
+    (run, env, _), whole = killed, killed[0].parent / "whole"
+    steps = newest_step(run) + 12
+    words = [sys.executable, "-c", BOTH, run, whole, "train", *FLAGS, "--steps", str(steps)]
+    done = subprocess.run([*map(str, words)], cwd=ROOT, env=env, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("continuing") == 1
+    assert f"continuing {run} from step " in done.stdout
+    assert int(arrays(run)[".step"]) == steps
+    assert_same_bits(run, whole)
+    assert not list(run.glob("checkpoints/.writing*"))
+    journal = [json.loads(line)["step"] for line in (run / "train.jsonl").read_text().splitlines()]
+    assert journal == sorted(set(journal))
 
 
 def test_a_folder_is_held_by_one_until_the_end_of_its_block(tmp_path):
     run = tmp_path / "run"
     with (
-        lock.held(run),
-        pytest.raises(ValueError, match=f"got {run}, held by process {os.getpid()} on "),
-        lock.held(run),
+        lock.exclusive(run),
+        pytest.raises(ValueError, match=f"got {run}, locked by process {os.getpid()} on "),
+        lock.exclusive(run),
     ):
         pass
     assert not run.exists()
     run.mkdir()
-    with lock.held(run):
+    with lock.exclusive(run):
         pass
     assert run.exists(), "a folder that was there is not ours to remove"
     (run / "checkpoints").mkdir()
-    with pytest.raises(KeyError), lock.held(run):
+    with pytest.raises(KeyError), lock.exclusive(run):
         raise KeyError
-    with lock.held(run):
+    with lock.exclusive(run):
         assert (run / "checkpoints").exists()
 
 
 def test_a_disk_that_knows_no_locks_or_cannot_be_written_is_trained_on_all_the_same(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the place of a folder")
-    with lock.held(tmp_path / "file"), lock.held(tmp_path / "file" / "run"):
+    with lock.exclusive(tmp_path / "file"), lock.exclusive(tmp_path / "file" / "run"):
         pass
 
     def refuse(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with lock.held(tmp_path), lock.held(tmp_path):
+    with lock.exclusive(tmp_path), lock.exclusive(tmp_path):
         pass
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_and_says_how_to_continue(tmp_path):
-    process = command("train", *FLAGS, "--steps", "1000000", "--log-every", "1", "--out", tmp_path)
-    wait_for((tmp_path / "train.jsonl").exists, process)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=600)
-    assert process.returncode == 130
-    assert "the same command continues it" in errors
-    assert "Traceback" not in errors
+def test_ctrl_c_saves_and_says_how_to_continue(tmp_path, monkeypatch, capfd):
+    """In this process, which sends itself what Ctrl-C sends as soon as it has written down a step."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which processes in the background may inherit as ignored
+    note = journal.Journal.note
+
+    def press(book, step, *seen, **named):
+        note(book, step, *seen, **named)
+        if step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(journal.Journal, "note", press)
+    assert main([*LONG, "--log-every", "1", "--out", str(tmp_path)]) == 130
+    errors = capfd.readouterr().err
+    assert f"saved in {tmp_path}; the same command continues it" in errors
+    assert f"stopped at step {newest_step(tmp_path)}, " in errors
     assert newest_step(tmp_path) > 0
 
 
@@ -294,33 +329,30 @@ def test_no_steps_make_an_untrained_run(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_reused_at_once_and_untouched(tmp_path, capsys):
-    model = training.train(dataclasses.replace(TINY, steps=2), tmp_path)
-    before = contents(tmp_path)
-    again = training.train(dataclasses.replace(TINY, steps=1), tmp_path)
+def test_a_finished_run_is_reused_at_once_and_untouched(trained, capsys):
+    before = contents(trained)
+    again = training.train(dataclasses.replace(TRAINED, steps=1), trained)
     assert "already trained to step 2; reused (more than the 1 asked for)" in capsys.readouterr().out
-    assert contents(tmp_path) == before
-    jax.tree.map(np.testing.assert_array_equal, model, again)
+    assert contents(trained) == before
+    jax.tree.map(np.testing.assert_array_equal, training.load(trained), again)
 
 
 @pytest.mark.slow
-def test_changed_settings_are_listed_and_nothing_is_touched(tmp_path):
-    training.train(dataclasses.replace(TINY, steps=1), tmp_path)
-    before = contents(tmp_path)
+def test_changed_settings_are_listed_and_nothing_is_touched(trained):
+    before = contents(trained)
     with pytest.raises(ValueError, match=r"channels: 8 -> 16\n  seed: 0 -> 3\n") as error:
-        training.train(dataclasses.replace(TINY, channels=16, seed=3, steps=50), tmp_path)
+        training.train(dataclasses.replace(TRAINED, channels=16, seed=3, steps=50), trained)
     assert "steps" not in str(error.value)
-    assert contents(tmp_path) == before
+    assert contents(trained) == before
 
 
 @pytest.mark.slow
-def test_damage_is_passed_over_and_the_run_goes_on(tmp_path):
+def test_damage_is_passed_over_and_the_run_goes_on(whole, tmp_path):
     training.train(dataclasses.replace(TINY, steps=12), tmp_path)
     (tmp_path / "checkpoints" / "step-00000012" / "state.npz").write_bytes(b"harm")
     with pytest.warns(UserWarning, match="step-00000012"):
         training.train(TINY, tmp_path)
-    training.train(TINY, tmp_path / "whole")
-    assert_same_bits(tmp_path, tmp_path / "whole")
+    assert_same_bits(tmp_path, whole)
 
 
 @pytest.mark.slow
@@ -375,7 +407,9 @@ def test_a_last_update_that_leaves_the_floats_is_not_saved(tmp_path):
 
 @pytest.mark.slow
 def test_the_loss_of_the_digits_falls(tmp_path):
-    config = Config(channels=16, batch=32, steps=150, warmup=20, evaluate_every=50)
+    config = Config(
+        channels=16, channel_mult=(1,), attention=(), blocks=1, batch=32, steps=60, warmup=20, evaluate_every=20
+    )
     training.train(config, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
     held_out = [line["held_out_loss"] for line in lines if "held_out_loss" in line]
@@ -385,16 +419,18 @@ def test_the_loss_of_the_digits_falls(tmp_path):
 
 
 @pytest.mark.slow
-def test_commands_sample_and_evaluate(tmp_path, capsys):
-    training.train(dataclasses.replace(TINY, steps=2), tmp_path / "run")
-    run, out = str(tmp_path / "run"), tmp_path / "some" / "x.npz"
+def test_commands_sample_and_evaluate(trained, tmp_path, capsys):
+    run, out = str(trained), tmp_path / "some" / "x.npz"
     assert main(["sample", "--run", run, "--n", "5", "--steps", "4", "--out", str(out)]) == 0
     with np.load(out) as file:
         x = file["samples"]
     assert x.shape == (5, 2)
     # Sample i does not depend on how many are drawn.
     np.testing.assert_allclose(
-        sampling.samples(training.load(run), 2, gd.Heun(), gd.grids.karras(4), 0), x[:2], rtol=1e-4, atol=1e-5
+        sampling.samples(training.load(run), 2, gd.Heun(), gd.grids.karras(4, sigma_max=60.0), 0),
+        x[:2],
+        rtol=1e-4,
+        atol=1e-5,
     )
     found = tmp_path / "new" / "folder" / "found.json"
     assert main(["evaluate", "--run", run, "--samples", "0", "--likelihoods", "0", "--out", str(found)]) == 0
@@ -405,8 +441,9 @@ def test_commands_sample_and_evaluate(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_samples_are_asked_for_with_all_that_the_network_learned_with_or_nothing(tmp_path, capsys):
+    """Of a network that is not trained: what it answers is not asked for here."""
     run, small = str(tmp_path / "run"), tmp_path / "small.npy"
-    tiny = "--channels 8 --channel-mult 1 --attention 8 --blocks 1 --batch 8 --steps 1 --labels --super-resolution 2"
+    tiny = "--network dit --channels 8 --blocks 1 --steps 0 --labels --super-resolution 2"
     assert main(["train", *tiny.split(), "--condition-dropout", "0", "--out", run]) == 0
     np.save(small, np.zeros((1, 4, 4, 1)))
     sample = ["sample", "--run", run, "--steps", "2", "--out", str(tmp_path / "x.npz")]
@@ -436,11 +473,10 @@ def test_guided_samples_are_those_of_the_guided_denoiser(tmp_path, capsys):
     model, levels = training.load(run), gd.grids.karras(2)
     guided = gd.Guided(model.given(4), model, 3.0)
     with np.load(out) as file:
-        expected = sampling.samples(model, 2, gd.Heun(), levels, 0, told=guided)
+        expected = sampling.samples(model, 2, gd.Heun(), levels, 0, conditioned=guided)
         np.testing.assert_allclose(file["samples"], expected, rtol=1e-4, atol=1e-5)
-        assert (
-            np.abs(file["samples"] - sampling.samples(model, 2, gd.Heun(), levels, 0, told=model.given(4))).max() > 1e-4
-        )
+        unguided = sampling.samples(model, 2, gd.Heun(), levels, 0, conditioned=model.given(4))
+        assert np.abs(file["samples"] - unguided).max() > 1e-4
 
 
 @pytest.mark.slow
@@ -519,9 +555,9 @@ def test_data_on_a_scale_that_no_noise_level_is_made_for_are_refused(tmp_path):
 @pytest.mark.slow
 def test_a_run_is_not_continued_on_other_data_nor_asked_in_few_digits(tmp_path):
     law = gd.Gaussian.isotropic(np.zeros(3, np.float32), 1.0)
-    coarse = dataclasses.replace(TINY, steps=2, dtype="bfloat16")
+    coarse = dataclasses.replace(TINY, steps=0, dtype="bfloat16")
     training.train(coarse, tmp_path / "run", law)
-    more = dataclasses.replace(coarse, steps=4)
+    more = dataclasses.replace(coarse, steps=1)
     with pytest.raises(ValueError, match=r"data: this run was started on samples of shape \(3,\) .* got \(2,\)"):
         training.train(more, tmp_path / "run")
     with pytest.raises(ValueError, match=r"started on 8\d\d\d training and \d+ held-out .*, got \d\d training and \d+"):

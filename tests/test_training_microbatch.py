@@ -33,9 +33,9 @@ def test_parts_are_near_what_a_cache_holds_and_devices_share_them_evenly(
 ):
     monkeypatch.setattr(jax, "device_count", lambda: devices)
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
-    assert microbatch.of(Config(**{**vars(PLAIN), **changes}), shape) == expected
+    assert microbatch.count(Config(**{**vars(PLAIN), **changes}), shape) == expected
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert microbatch.of(Config(**{**vars(PLAIN), **changes}), shape) == changes.get("accumulate", 1)
+    assert microbatch.count(Config(**{**vars(PLAIN), **changes}), shape) == changes.get("accumulate", 1)
 
 
 @pytest.mark.parametrize("accumulate", [0, 1, 3])
@@ -44,6 +44,6 @@ def test_a_part_that_cannot_be_shared_out_is_named(monkeypatch, accumulate):
     with pytest.raises(
         ValueError, match=r"^batch: expected a multiple of the 5 devices .* set --batch to (\d+)"
     ) as said:
-        microbatch.of(Config(accumulate=accumulate), (8, 8, 1))
+        microbatch.count(Config(accumulate=accumulate), (8, 8, 1))
     cure = int(str(said.value).split()[-1])
-    assert microbatch.of(Config(accumulate=accumulate, batch=cure), (2,)) == max(1, accumulate)
+    assert microbatch.count(Config(accumulate=accumulate, batch=cure), (2,)) == max(1, accumulate)

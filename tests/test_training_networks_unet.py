@@ -1,6 +1,7 @@
 """The networks: shapes, one sample = one of a batch, gradients everywhere, what they are told, errors of size."""
 
 import dataclasses
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -24,14 +25,12 @@ CASES = [
 ]
 
 
+@cache
 def random_model(config, shape, classes=3):
     """A model whose weights are all away from zero, as after some training."""
-    trainer = Trainer.create(config, shape, classes)
-    params = skeleton(config, shape, classes)[1]
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(0), len(leaves))
-    drawn = [0.2 * jax.random.normal(k, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)]
-    return trainer.model(jax.tree.unflatten(tree, drawn))
+    params, draws = skeleton(config, shape, classes)[1], np.random.default_rng(0)
+    drawn = jax.tree.map(lambda leaf: jnp.asarray(0.2 * draws.normal(size=leaf.shape), leaf.dtype), params)
+    return Trainer.create(config, shape, classes).model(drawn)
 
 
 @pytest.mark.slow

@@ -133,6 +133,15 @@ def test_levels_are_where_they_are_said_to_be(schedule):
     assert np.ptp(np.diff(times)) < 1e-3 * np.ptp(times) + 1e-5
 
 
+def test_log_normal_levels_beyond_a_table_are_its_last_row():
+    """Under jit as in training; a level of four standard deviations is beyond it, the median is not."""
+    config, u = Config(schedule="betas", level_std=1.9), jnp.array([0.5, 1 - 3e-5])
+    frame, level = levels.schedule(config), jax.jit(lambda u: levels.at(config, u))(u)
+    assert level.log_snr[0] == pytest.approx(2.4, rel=1e-5)
+    np.testing.assert_allclose(level[1].sigma, frame(1.0).sigma, rtol=1e-6)
+    assert np.exp(-1.2 + 1.9 * 4) > np.exp(-frame(1.0).log_snr / 2)
+
+
 def test_a_schedule_takes_parameters_of_its_own():
     def log_alpha(name, *given, t=1.0):
         config = Config(schedule=name, schedule_parameters=given, levels="uniform-time")
@@ -214,10 +223,10 @@ def test_parts_of_a_batch_add_up_to_the_whole(uncertainty, labels):
     order = jax.random.permutation(key, 12)
     examples = Examples(x, labels)
     shuffled = jax.tree.map(lambda rows: rows[jnp.argsort(order)], examples)
-    results = []
+    initial = Trainer.create(tiny(**settings), (2,), 3).initial().params
+    params, results = jax.tree.map(lambda leaf: leaf + 0.1, initial), []
     for parts, given in ((1, (examples, None)), (2, (examples, None)), (3, (shuffled, order)), (12, (examples, None))):
         trainer = Trainer.create(tiny(accumulate=parts, **settings), (2,), 3)
-        params = jax.tree.map(lambda leaf: leaf + 0.1, trainer.initial().params)
         one = jax.jit(lambda p, part, t=trainer, g=given: gradient(t, p, *g, key, part))
         totals = [one(params, part) for part in range(parts)]
         results.append(jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *totals))

@@ -24,6 +24,11 @@ def over(table: dict, name: str = "case"):
     return pytest.mark.parametrize(name, list(table.values()), ids=list(table), scope="module")
 
 
+def exhaustive(*values):
+    """A parameter that only `make test-all` runs."""
+    return pytest.param(*values, marks=(pytest.mark.exhaustive, pytest.mark.slow))
+
+
 def cast(tree, dtype=jnp.float32):
     """Every floating leaf in another dtype: what a user gets without x64."""
     return jax.tree.map(lambda leaf: leaf.astype(dtype) if eqx.is_inexact_array(leaf) else leaf, tree)
@@ -50,16 +55,25 @@ def answers(model: gd.Distribution, x, level: gd.NoiseLevel) -> dict:
 
 
 def answers_and_derivatives(model: gd.Distribution, x, level: gd.NoiseLevel) -> dict:
-    """The same with the score by three roads, and the gradients in x and in every parameter as one vector."""
-    power = lambda model, x: jnp.sum(model.denoise(x, level) ** 2)  # noqa: E731
-    log_prob = lambda model, x: model.log_prob(x, level)  # noqa: E731
-    gradients = [jax.grad(scalar, (0, 1))(model, x) for scalar in (power, log_prob)]
-    return answers(model, x, level) | {
+    """The same with the score by three roads, and the gradients in x, in the level and in every parameter."""
+
+    def power(model, x):
+        x0 = model.denoise(x, level)
+        return jnp.sum(x0**2), x0
+
+    of_power, x0 = jax.grad(power, (0, 1), has_aux=True)(model, x)
+    log_prob, (of_model, of_x, of_level) = jax.value_and_grad(
+        lambda model, x, level: model.log_prob(x, level), (0, 1, 2)
+    )(model, x, level)
+    return {
+        "denoise": x0,
+        "log_prob": log_prob,
         "score": level.sigma * model.score(x, level),
-        "tweedie": level.sigma * score_from_x0(model.denoise(x, level), x, level),
-        "gradient": level.sigma * gradients[1][1],
+        "tweedie": level.sigma * score_from_x0(x0, x, level),
+        "gradient": level.sigma * of_x,
+        "rate": level.sigma * of_level.sigma,
         "jacobian": jax.jacfwd(model.denoise)(x, level),
-        "gradients": jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(gradients)]),
+        "gradients": jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves((of_power, of_model, of_x))]),
     }
 
 
@@ -215,12 +229,21 @@ def _separable(shape, weights) -> Case:
 
 
 def along(sampler: gd.Sampler, model, starts, grids: list[gd.NoiseLevel], noise) -> tuple[jax.Array, jax.Array]:
-    """Ends (grids, *event) and denoised values (grids, 40, *event) of one path on each grid of up to 40 steps.
+    """Ends (grids, *event) and denoised values (grids, most, *event) of one path on each grid.
 
-    noise: (40, draws, *event), of which a grid takes the first. One compilation for all: grids are filled up with their
-    last level, and a path that is done stands still. A sampler that asks for the grid's length sees 40 steps.
+    noise: (most, draws or more, *event) for the longest grid that is allowed, of which a grid takes the first. One
+    compilation for all: grids are filled up with their last level, and a path that is done stands still. A sampler that
+    asks for the grid's length sees `most` steps.
     """
-    fill = lambda *leaves: np.stack([np.pad(leaf, (0, 41 - len(leaf)), "edge") for leaf in leaves])  # noqa: E731
+    most = len(noise)
+    fill = lambda *leaves: np.stack([np.pad(leaf, (0, most + 1 - len(leaf)), "edge") for leaf in leaves])  # noqa: E731
+    levels, steps = jax.tree.map(fill, *grids), jnp.array([len(levels) - 1 for levels in grids])
+    return _along(sampler, model, jnp.asarray(starts), levels, steps, jnp.asarray(noise))
+
+
+@jax.jit
+def _along(sampler, model, starts, levels, steps, noise):
+    noise = noise[:, : sampler.draws()]
 
     @jax.vmap
     def path(x, levels, steps):
@@ -231,11 +254,11 @@ def along(sampler: gd.Sampler, model, starts, grids: list[gd.NoiseLevel], noise)
             return carry, jnp.where(i < steps, step.denoised, 0)
 
         (end, _), denoised = jax.lax.scan(
-            body, (x, sampler.init(x, levels)), (jnp.arange(40), levels[:-1], levels[1:], noise)
+            body, (x, sampler.init(x, levels)), (jnp.arange(len(noise)), levels[:-1], levels[1:], noise)
         )
         return end, denoised
 
-    return jax.jit(path)(starts, jax.tree.map(fill, *grids), jnp.array([len(levels) - 1 for levels in grids]))
+    return path(starts, levels, steps)
 
 
 GAUSSIANS = {
@@ -291,8 +314,9 @@ BOTH = {name: level for name, level in NOISY.items() if level.alpha > 0}
 BETAS = gd.DiscreteBetas(np.linspace(1e-4, 0.02, 1000))
 SPACINGS = gd.grids.leading, gd.grids.trailing, gd.grids.linspace
 
-# steps; all n from 1 to 40 pass too, but making their grids takes minutes
-LENGTHS = 1, 2, 3, 4, 5, 7, 10, 18, 27, 40
+# steps: a few for `make test`, more for `make test-all`
+LENGTHS = 1, 2, 3, 5, 18, 40
+SWEEP = *LENGTHS, 4, 6, 7, 8, 9, 10, 13, 27, 33, 39
 
 GRIDS = {
     "karras": gd.grids.karras,
@@ -308,6 +332,13 @@ GRIDS = {
     **{f"time_{name}": lambda n, s=s: gd.grids.uniform_time(s, n) for name, s in SCHEDULES.items()},
     **{f"karras_in_{name}": lambda n, s=s: gd.reframe(gd.grids.karras(n), s) for name, s in SCHEDULES.items()},
 }
+
+
+@functools.cache
+def grids(*lengths: int) -> dict[str, list[gd.NoiseLevel]]:
+    """Every grid of the table in each of these numbers of steps, made by one program."""
+    return jax.jit(lambda: {name: [levels_of(n) for n in lengths] for name, levels_of in GRIDS.items()})()
+
 
 # the law that samplers are tried on
 GAUSSIAN, MIXTURE = DISTRIBUTIONS["gaussian_full"], DISTRIBUTIONS["mixture_full"]

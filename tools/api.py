@@ -1,49 +1,101 @@
-"""Write docs/api.md from the docstrings, which are read, not imported; with --check only compare (exit 1)."""
+"""Write docs/api.md and CONTRIBUTING.md's map from the docstrings, which are read, not imported; --check only compares.
+
+With --check the exit status is 1 where either is not in step.
+"""
 
 import ast
 import re
 import sys
 from pathlib import Path
 
+from packages import PACKAGES
+
 ROOT = Path(__file__).parent.parent
 HEAD = """# Public names
 
-In reading order, with the first sentence of their docstrings; `help(gd.Gaussian)` shows all. Written by `make api`.
+By package in reading order, with the first sentence of their docstrings; `help(gd.Gaussian)` shows all. Written by
+`make api`.
 """
+Node = ast.ClassDef | ast.FunctionDef
 
 
-def named(nodes: list) -> dict[str, ast.ClassDef | ast.FunctionDef]:
-    return {node.name: node for node in nodes if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
 
 
-def entry(node: ast.ClassDef | ast.FunctionDef, name: str, around: dict, indent: str = "") -> str:
-    """A list item for a class, function or method, and for what a class has, itself or from a private base."""
-    sentence = re.sub(r"(?<=\S[.])\s.*", "", " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split()))
-    bases = [around.get(ast.unparse(base)) for base in node.bases] if isinstance(node, ast.ClassDef) else []
-    inside = [part for owner in (*bases, node) if isinstance(owner, ast.ClassDef) for part in owner.body]
-    methods = {key: part for key, part in named(inside).items() if key[0] != "_" and ast.get_docstring(part)}
-    item = f"{indent}- `{name}`: " + re.sub(r"([*<])", r"\\\1", sentence) + "\n"
-    return item + "".join(entry(part, f".{key}", {}, "  ") for key, part in methods.items())
+def files(package: str) -> list[Path]:
+    """The files of a package, its __init__ first, or the one file of a module."""
+    path = ROOT / package.replace(".", "/")
+    return sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
 
 
-def page() -> str:
-    order = re.findall(r"in this reading order: (.*?)\.\n", (ROOT / "CONTRIBUTING.md").read_text(), re.S)[0]
-    imports = [n for n in ast.parse((ROOT / "gaussdiff/__init__.py").read_text()).body if isinstance(n, ast.ImportFrom)]
-    modules, *rest = ({alias.name for alias in node.names} for node in imports)  # the first import is of modules
-    names, text = set().union(*rest), HEAD
-    for module in re.split(r",\s+", order):
-        files = [ROOT / f"gaussdiff/{module}.py", *sorted((ROOT / "gaussdiff" / module).glob("*.py"))]
-        nodes = named([node for file in files if file.exists() for node in ast.parse(file.read_text()).body])
-        public = {key: f"gd.{module}.{key}" for key in nodes if module in modules and key[0] != "_"}
-        public |= {key: f"gd.{key}" for key in nodes if key in names}
-        around = {key: node for key, node in nodes.items() if key not in public}
-        text += f"\n## {module}\n\n" * bool(public) + "".join(entry(nodes[key], public[key], around) for key in public)
-    missing = [name for name in sorted(names) if f"\n- `gd.{name}`: " not in text] + re.findall(r"`(.*)`: \n", text)
-    return text if not missing else sys.exit(f"outside CONTRIBUTING.md's reading order, or undocumented: {missing}")
+def first_sentence(node: ast.Module | Node) -> str:
+    paragraph = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
+    return re.sub(r"([*<])", r"\\\1", re.sub(r"(?<=\S[.])\s.*", "", paragraph))
+
+
+def definitions(nodes: list[ast.stmt]) -> dict[str, Node]:
+    return {node.name: node for node in nodes if isinstance(node, Node)}
+
+
+def item(node: Node, name: str, others: dict[str, Node], indent: str = "") -> str:
+    """A list item for a class, function or method, and for a class's methods, its own or from a base in `others`."""
+    bases = [others.get(ast.unparse(base)) for base in node.bases] if isinstance(node, ast.ClassDef) else []
+    body = [part for owner in (*bases, node) if isinstance(owner, ast.ClassDef) for part in owner.body]
+    methods = {key: part for key, part in definitions(body).items() if key[0] != "_" and ast.get_docstring(part)}
+    text = f"{indent}- `{name}`: {first_sentence(node)}\n"
+    return text + "".join(item(part, f".{key}", {}, "  ") for key, part in methods.items())
+
+
+def front_door() -> tuple[set[str], set[str]]:
+    """What gaussdiff/__init__.py imports: the namespaces, and the names that stand at `gd.` themselves."""
+    imports = [node for node in tree(ROOT / "gaussdiff/__init__.py").body if isinstance(node, ast.ImportFrom)]
+    modules = {alias.name for node in imports if node.module == "gaussdiff" for alias in node.names}
+    return modules, {alias.name for node in imports if node.module != "gaussdiff" for alias in node.names}
+
+
+def exported(package: str, nodes: dict[str, Node]) -> set[str]:
+    """A package's __all__, or the names of a module that start with no underscore."""
+    path = ROOT / package.replace(".", "/") / "__init__.py"
+    if not path.exists():
+        return {name for name in nodes if name[0] != "_"}
+    lists = [node.value for node in tree(path).body if isinstance(node, ast.Assign) and "__all__" in ast.unparse(node)]
+    return set(ast.literal_eval(lists[0]))
+
+
+def api() -> str:
+    """The text of docs/api.md; the program ends where a public name is in no package or has no docstring."""
+    namespaces, flat = front_door()
+    text, promised = HEAD, {f"gd.{name}" for name in flat}
+    for package in PACKAGES:
+        top, _, name = package.partition(".")
+        if top != "gaussdiff" or not name:
+            continue
+        nodes = definitions([node for file in files(package) for node in tree(file).body])
+        inside = exported(package, nodes) if name in namespaces else set()
+        promised |= {f"gd.{name}.{key}" for key in inside - flat}
+        public = {key: f"gd.{key}" if key in flat else f"gd.{name}.{key}" for key in nodes if key in inside | flat}
+        others = {key: node for key, node in nodes.items() if key not in public}
+        if public:
+            text += f"\n## {package}\n\n" + "".join(item(nodes[key], public[key], others) for key in public)
+    missing = [name for name in sorted(promised) if f"\n- `{name}`: " not in text] + re.findall(r"`(.*)`: \n", text)
+    return text if not missing else sys.exit(f"in no package of tools/packages.py, or undocumented: {missing}")
+
+
+def contributing() -> str:
+    """CONTRIBUTING.md with the map between its marks: each package and the first sentence of its docstring."""
+    lines = [f"- `{package}`: {first_sentence(tree(files(package)[0]))}\n" for package in PACKAGES]
+    pattern = r"(<!-- map -->\n).*?(<!-- /map -->\n)"
+    return re.sub(
+        pattern, lambda marks: marks[1] + "".join(lines) + marks[2], (ROOT / "CONTRIBUTING.md").read_text(), flags=re.S
+    )
 
 
 if __name__ == "__main__":
-    target, new = ROOT / "docs/api.md", page()
-    if "--check" not in sys.argv:
-        target.write_text(new)
-    sys.exit(None if target.exists() and target.read_text() == new else "docs/api.md: not in step, run make api")
+    late = []
+    for target, new in ((ROOT / "docs/api.md", api()), (ROOT / "CONTRIBUTING.md", contributing())):
+        if not target.exists() or target.read_text() != new:
+            late.append(str(target.relative_to(ROOT)))
+            if "--check" not in sys.argv:
+                target.write_text(new)
+    sys.exit(f"{', '.join(late)}: not in step, run make api" if late and "--check" in sys.argv else None)

@@ -1,78 +1,76 @@
-"""The training loop: steps, looks at the run now and then, saved states, and a clean stop."""
+"""The training loop: advance step by step, evaluate now and then, save checkpoints, and stop without loss."""
 
 import dataclasses
-import math
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-import gaussdiff as gd
 from training import devices, interrupts, runs
 from training.config import Config
 from training.data import batches
-from training.data import dataset as data
+from training.data.dataset import Dataset, spread
 from training.data.fingerprint import Contents
 from training.networks.denoiser import LearnedDenoiser
 from training.page import journal, monitor
-from training.start import Save, begin, check_data, check_hosts, examples_of, is_trained, newest, scale
+from training.start import Data, Save, begin, check_hosts, dataset_of, fingerprint, is_trained, newest, sigma_data
 from training.step import Trainer, TrainState
 from training.storage import checkpoint, lock
 
-JUDGED = 512  # held-out samples at most that a look judges
+EVALUATED = 512  # held-out samples at most of an evaluation
 
 
-def train(config: Config, out: str | Path, dataset: data.Dataset | gd.Distribution | None = None) -> LearnedDenoiser:
+def train(config: Config, out: str | Path, dataset: Data = None) -> LearnedDenoiser:
     """Train to `config.steps` in the folder `out`, from its newest whole checkpoint where there is one.
 
     dataset: what to train on (of a distribution, samples) instead of loading `config.data`, which then is only a name.
-    Returns the model of the averaged weights. A run that is far enough is reused, after a look at the data where they
-    are given or a file of arrays. ValueError, with nothing touched, where `out` holds a run with other settings (all
-    but config.CADENCE) or on other data, and where another process trains in it. FloatingPointError where the loss is
-    no longer finite and OSError where the state cannot be saved: the last good checkpoint stays. KeyboardInterrupt
-    after Ctrl-C or SIGTERM: the state is saved first. Of several hosts all raise where one does, but for one that
-    cannot read a batch in the middle: the others end when jax misses it.
+    Returns the model of the averaged weights. A run with as many steps is reused, after a check of the data where they
+    are given or a file of arrays. ValueError, with nothing touched, where `out` is a run with other settings (all but
+    config.CADENCE) or on other data, and where another process trains in it. FloatingPointError where the loss is no
+    longer finite and OSError where a checkpoint cannot be saved: the last good one stays. KeyboardInterrupt after
+    Ctrl-C or SIGTERM: a checkpoint is saved first. Of several hosts all raise where one does, but for one that cannot
+    read a batch in the middle: the others end when jax misses it.
     """
     out = Path(out).expanduser().resolve()
     check_hosts(config)
     if is_trained(config, out, newest(config, out), dataset):  # to be used, not written to: by as many as like
         return runs.load(out)
-    with lock.held(out):
+    with lock.exclusive(out):
         return _train(config, out, dataset)
 
 
-def _train(config: Config, out: Path, dataset: data.Dataset | gd.Distribution | None) -> LearnedDenoiser:
-    found = newest(config, out)
-    if is_trained(config, out, found, dataset):
+def _train(config: Config, out: Path, data: Data) -> LearnedDenoiser:
+    start = newest(config, out)
+    if is_trained(config, out, start, data):
         return runs.load(out)
-    examples = devices.together(lambda: examples_of(config, dataset), "read the data")
+    dataset = devices.together(lambda: dataset_of(config, data), "read the data")
     if config.sigma_data is None:
-        sigma_data = devices.together(lambda: scale(found, examples), "measure the data")
-        config = dataclasses.replace(config, sigma_data=sigma_data)
-    trainer = devices.together(lambda: Trainer.create(config, examples.shape, examples.classes), "build the network")
-    contents = devices.together(lambda: Contents.of(examples, config.labels), "read the data")
-    if not all(devices.agree(int(digest[:7], 16)) for digest in (contents.fingerprint, contents.labels or "0")):
-        raise ValueError(f"data: expected the same data on all hosts, got {contents} on this one; copy them from one")
-    if found is not None:
-        devices.together(partial(check_data, config, found, examples, contents), "continue the run")
-    save = partial(_save, trainer, contents, out)
-    state = begin(trainer, out, found, save)
-    del found  # as large as the state
-    if config.steps:
-        _advance(trainer, state, examples, out, save)
+        measured = devices.together(lambda: sigma_data(start, dataset), "measure the data")
+        config = dataclasses.replace(config, sigma_data=measured)
+    trainer = devices.together(lambda: Trainer.create(config, dataset.shape, dataset.classes), "build the network")
+    save = partial(_save, trainer, fingerprint(config, start, dataset), out)
+    if config.steps == 0:
+        begin(trainer, out, start, save)
+        return runs.load(out)
+    first = 0 if start is None else start.step
+    with batches.feed(config, dataset) as fetch, ThreadPoolExecutor(1, "compile") as thread:
+        compiling = thread.submit(lambda: trainer.compiled_step(trainer.abstract(), *fetch(first)))
+        state = begin(trainer, out, start, save)  # which compiles as well, for a new run
+        del start  # as large as the state
+        _advance(trainer, state, dataset, fetch, compiling, out, save)
     return runs.load(out)
 
 
 def _save(trainer: Trainer, contents: Contents, out: Path, state: TrainState, step: int) -> None:
-    """Save the state; of several hosts each writes its own pieces, where it is cut, or the first one what all hold."""
+    """Save the state; of several hosts each writes its own shards, or the first one all where they have copies."""
     config, settings = trainer.config, runs.settings(trainer, contents)
     keep = checkpoint.Keep(config.keep_last, config.keep_every, config.keep_powers)
     if config.sharding == "full" and not devices.one_host():
-        checkpoint.save_pieces(out, step, state, settings, keep)
+        checkpoint.save_shards(out, step, state, settings, keep)
         return
     arrays = devices.fetch(state)
     devices.on_first_host(lambda: checkpoint.save(out, step, arrays, settings, keep), "save the state")
@@ -93,17 +91,24 @@ def _stopping(stop: Event, state: TrainState, due: bool) -> bool:
     return devices.any_host(stop.is_set())
 
 
-def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Path, save: Save) -> None:
+def _advance(
+    trainer: Trainer,
+    state: TrainState,
+    dataset: Dataset,
+    fetch: batches.Fetch,
+    compiling: Future[Callable],
+    out: Path,
+    save: Save,
+) -> None:
     config, start = trainer.config, int(state.step)
-    places, labels = data.spread(len(dataset.held_out_rows), JUDGED), dataset.held_out_labels
-    judged = batches.on_device(dataset.held_out_rows[places], None if labels is None else labels[places])
+    places, labels = spread(len(dataset.held_out_rows), EVALUATED), dataset.held_out_labels
+    held_out = batches.on_device(dataset.held_out_rows[places], None if labels is None else labels[places])
     with (
         interrupts.noted() as stop,
         journal.opened(out / "train.jsonl", start, config.steps, config.batch) as book,
-        batches.feed(config, dataset) as fetch,
-        monitor.opened(trainer, state, dataset, judged, out) as watcher,
+        monitor.opened(trainer, state, dataset, held_out, out) as watcher,
     ):
-        step = trainer.compiled_step(state, *fetch(start))
+        step = compiling.result()
         book.start_clock()
         losses = []
         for done in range(start + 1, config.steps + 1):
@@ -112,30 +117,30 @@ def _advance(trainer: Trainer, state: TrainState, dataset: data.Dataset, out: Pa
             stopping = _stopping(stop, state, done % config.log_every == 0)
             last = stopping or done == config.steps
             saving = last or _saving(config, done)
-            looking = watcher.judging(done, last) or watcher.drawing(done)
-            if not (saving or looking or done % config.log_every == 0):
+            watching = watcher.evaluating(done, last) or watcher.drawing(done)
+            if not (saving or watching or done % config.log_every == 0):
                 # Losses are fetched a few at a time: waiting for each would leave the device idle between steps.
                 continue
             mean, rate = _mean(losses, done, out), book.rate(done)
-            if saving or looking:
+            if saving or watching:
                 _check_finite(state, done, out)
             if saving:
-                # Before anything else: a look takes seconds, which a host that is to be stopped may not have.
+                # Before anything else: an evaluation takes seconds, which a host that is to be stopped may not have.
                 save(state, done)
-            seen = watcher.look(done, state.ema[0], last)
+            measured = watcher.watch(done, state.ema[0], last)
             jax.block_until_ready(state)  # as in _stopping
-            devices.on_first_host(partial(_write_down, book, watcher, done, mean, rate, seen), "write down a look")
+            devices.on_first_host(partial(_record, book, watcher, done, mean, rate, measured), "write the journal")
             if stopping and done < config.steps:
                 raise KeyboardInterrupt(f"stopped at step {done}, saved in {out}; the same command continues it")
             losses = []
             book.resume_clock(done)
 
 
-def _write_down(
-    book: journal.Journal, watcher: monitor.Watcher, done: int, mean: float, rate: float, seen: monitor.Seen
+def _record(
+    book: journal.Journal, watcher: monitor.Watcher, done: int, mean: float, rate: float, measured: monitor.Measured
 ) -> None:
-    book.note(done, mean, rate, *seen)
-    watcher.tell()
+    book.note(done, mean, rate, *measured)
+    watcher.write_page()
 
 
 def _mean(losses: list[jax.Array], done: int, out: Path) -> float:
@@ -148,13 +153,11 @@ def _mean(losses: list[jax.Array], done: int, out: Path) -> float:
 
 def _check_finite(state: TrainState, done: int, out: Path) -> None:
     # The loss of a step is that of the weights before it: the last update shows in the weights alone.
-    total = jax.jit(_total, out_shardings=devices.everywhere())((state.params, state.ema))
-    if not math.isfinite(float(total)):
+    jax.block_until_ready(state)  # as in _stopping
+    leaves = jax.tree.leaves((state.params, state.ema))
+    shards = (shard for leaf in leaves for shard in leaf.addressable_shards if shard.replica_id == 0)
+    if devices.any_host(not all(np.isfinite(np.asarray(shard.data)).all() for shard in shards)):
         raise _diverged("weights: expected finite numbers, got NaN or infinity", done, out)
-
-
-def _total(tree: Any) -> jax.Array:
-    return sum((jnp.abs(leaf).sum() for leaf in jax.tree.leaves(tree)), jnp.zeros(()))
 
 
 def _diverged(what: str, step: int, out: Path) -> FloatingPointError:

@@ -1,4 +1,4 @@
-"""In how many parts a batch is computed, one after the other: they need less memory, and may fit a CPU's cache."""
+"""In how many microbatches a batch is computed, one after the other: they need less memory, and may fit a cache."""
 
 import math
 
@@ -6,26 +6,26 @@ import jax
 
 from training.config import Config
 
-# Numbers of samples at full resolution and width (256 KiB) that a part is to have on a CPU. With half or twice as many
+# Numbers of samples at full resolution and width (256 KiB) that suit a microbatch on a CPU. With half or twice as many
 # steps took about as long; whole batches took up to twice as long. Transformers were faster or slower by as much.
-CACHED = 2**16
+CPU_CACHE_NUMBERS = 2**16
 
 
-def of(config: Config, shape: tuple[int, ...]) -> int:
-    """Return the number of parts; ValueError where the devices cannot share a part evenly.
+def count(config: Config, shape: tuple[int, ...]) -> int:
+    """The number of microbatches; ValueError where the devices cannot divide one evenly.
 
-    `accumulate`, or where it is 0: one, but on a CPU, for all but transformers, as many as bring a part on each device
-    nearest to CACHED numbers, in at least two samples, since each part also costs a sum over the weights.
+    `accumulate`, or where it is 0: one, but on a CPU, for all but transformers, as many as bring a microbatch on each
+    device nearest to CPU_CACHE_NUMBERS numbers, in at least two samples, since each also costs a sum over the weights.
     """
-    devices, asked = jax.device_count(), config.accumulate or 1
-    if config.batch // asked % devices:
+    devices, wanted = jax.device_count(), config.accumulate or 1
+    if config.batch // wanted % devices:
         raise ValueError(
-            f"batch: expected a multiple of the {devices} devices for each of the {asked} parts, got "
-            f"{config.batch // asked} images a part; set --batch to "
-            f"{asked * devices * max(1, round(config.batch / asked / devices))}"
+            f"batch: expected a multiple of the {devices} devices for each of the {wanted} microbatches, got "
+            f"{config.batch // wanted} images a microbatch; set --batch to "
+            f"{wanted * devices * max(1, round(config.batch / wanted / devices))}"
         )
     if config.accumulate or jax.default_backend() != "cpu" or config.network == "dit":
-        return asked
-    share, fitting = config.batch // devices, CACHED / (math.prod(shape[:-1]) * config.channels)
-    even = [parts for parts in range(1, share // 2 + 1) if share % parts == 0] or [1]
-    return min(even, key=lambda parts: abs(math.log(share / parts / fitting)))
+        return wanted
+    images, fitting = config.batch // devices, CPU_CACHE_NUMBERS / (math.prod(shape[:-1]) * config.channels)
+    divisors = [n for n in range(1, images // 2 + 1) if images % n == 0] or [1]
+    return min(divisors, key=lambda n: abs(math.log(images / n / fitting)))

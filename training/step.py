@@ -6,12 +6,13 @@
 What step n computes depends on the state, the data and (seed, n) alone: which images is training/data/batches.py, and
 their levels and noise come from fold_in(key(seed), n), so a restored run goes on with the batches it would have seen.
 
-It is three programs: an empty total; the gradient of one part of the batch added to it, called once for each part
-(training/microbatch.py); and the weights moved by the total. A loop over the parts inside a program made a step 20
+It is three programs: a total of zero; the gradient of one microbatch added to it, called once for each
+(training/microbatch.py); and the weights moved by the total. A loop over microbatches inside a program made a step 20
 times slower on a CPU, where XLA is slow at the weight gradients of a loop's convolutions; unrolled, it compiles long.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ import numpy as np
 import optax
 from flax import nnx
 from jax import Array
+from jax.sharding import NamedSharding
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray
 
@@ -34,7 +36,7 @@ from training.networks.params import Params, once
 from training.objective import levels, loss
 from training.optimizer import average, decay_of, optimizer
 
-Total = tuple[Float[Array, ""], dict[str, Params]]  # the weighted error and the gradient, summed over parts of a batch
+Total = tuple[Float[Array, ""], dict[str, Params]]  # the weighted error and the gradient, summed over microbatches
 
 
 class TrainState(NamedTuple):
@@ -60,7 +62,7 @@ class Trainer(NamedTuple):
 
     @classmethod
     def create(cls, config: Config, shape: tuple[int, ...], classes: int | None) -> "Trainer":
-        """Return the trainer of `config` on samples of `shape`; ValueError where the two do not fit."""
+        """The trainer of `config` on samples of `shape`; ValueError where the two do not fit."""
         _check(config, shape)
         return cls(config, skeleton(config, shape, classes)[0], shape, classes)
 
@@ -71,7 +73,7 @@ class Trainer(NamedTuple):
         key: PRNGKeyArray | None = None,
         precision: str | None = "highest",
     ) -> LearnedDenoiser:
-        """Return the network's weights as a denoiser, of one condition where given, otherwise averaging over all."""
+        """The network's weights as a denoiser, of one condition where given, otherwise averaging over all."""
         config, classes = self.config, self.known_classes
         network = FlaxNetwork(self.graphdef, params, condition or self.unconditional(), key)
         return LearnedDenoiser(
@@ -80,36 +82,42 @@ class Trainer(NamedTuple):
 
     @property
     def known_classes(self) -> int | None:
-        """The number of labels that the network knows; None where it was made without."""
+        """The number of labels that the network is conditioned on; None where it was made without."""
         return self.classes if self.config.labels else None
 
     def unconditional(self) -> Condition:
-        """Return what the network is told where label and image are hidden; None for what it does not take."""
+        """The condition of the unconditional network: label and image hidden; None for what it does not take."""
         label = None if self.known_classes is None else jnp.asarray(self.known_classes, jnp.int32)
         return Condition(label, jnp.zeros(self.shape, jnp.float32) if self.config.super_resolution > 1 else None)
 
     def condition(self, x0: Array, label: Array | None) -> Condition:
-        """Return what the network is told of one example; None for what it does not take."""
+        """The condition that one example gives: its label and small image; None for what the network does not take."""
         factor = self.config.super_resolution
         image = large(small(x0, factor), factor) if factor > 1 else None
         return Condition(None if self.known_classes is None else label, image)
 
     def initial(self) -> TrainState:
-        """Return the state at step 0, where the averaged weights equal the weights."""
-        # Every device computes its own pieces: cut weights need not fit into one.
-        return once(self.traced_initial, out_shardings=self.placement())(jax.random.key(self.config.seed))
+        """The state at step 0, where the averaged weights equal the weights."""
+
+        def draw(key: PRNGKeyArray) -> TrainState:
+            return self._fresh(initial_params(self.config, self.shape, self.classes, key))
+
+        # Every device computes its own shards: weights that are cut need not fit into one.
+        return once(draw, out_shardings=self.placement())(jax.random.key(self.config.seed))
 
     def placement(self) -> TrainState:
-        """Return where each array of a state lives."""
-        return devices.of_state(self.abstract(), self.config.sharding)
+        """Where each array of a state lives."""
+        return devices.of_state(self._shapes(), self.config.sharding)
 
     def abstract(self) -> TrainState:
-        """Return the shapes and dtypes of a state."""
-        return jax.eval_shape(self.traced_initial, jax.random.key(0))
+        """The shapes, dtypes and places of a state, from which programs are compiled before there is one."""
+        return _placed(self._shapes(), self.placement())
 
-    def traced_initial(self, key: PRNGKeyArray) -> TrainState:
-        """Return the state at step 0 for weights drawn with `key`."""
-        network = initial_params(self.config, self.shape, self.classes, key)
+    def _shapes(self) -> TrainState:
+        return jax.eval_shape(self._fresh, skeleton(self.config, self.shape, self.classes)[1])
+
+    def _fresh(self, network: Params) -> TrainState:
+        """The state at step 0 of a network's weights."""
         params = {"network": network}
         if self.config.uncertainty:
             params["uncertainty"] = loss.initial_uncertainty()
@@ -118,36 +126,40 @@ class Trainer(NamedTuple):
         return TrainState(params, optimizer(self.config).init(params), ema, jnp.zeros((), jnp.int32))
 
     @property
-    def parts(self) -> int:
-        """The number of parts that a batch is computed in, one after the other."""
-        return microbatch.of(self.config, self.shape)
+    def microbatches(self) -> int:
+        """The number of microbatches that a batch is computed in, one after the other."""
+        return microbatch.count(self.config, self.shape)
 
     def compiled_step(self, state: TrainState, examples: Examples, indices: Array | None) -> Callable:
-        """Return step(state, examples, indices) -> (state, loss); it consumes the state it is given.
+        """step(state, examples, indices) -> (state, loss), which consumes the state that it is given.
 
-        Without indices the examples are the batch.
+        Without indices the examples are the batch. Of `state`, which may be abstract, shapes and places count alone.
         """
         whole, places = devices.everywhere(), jax.tree.map(lambda leaf: leaf.sharding, state)
         sums = whole, places.params
-        add = jax.jit(partial(add_part, self), donate_argnums=0, out_shardings=sums)
+        zero = jax.jit(_zero, out_shardings=sums)
+        add = jax.jit(partial(add_microbatch, self), donate_argnums=0, out_shardings=sums)
         update = jax.jit(partial(update_by, self), donate_argnums=0, out_shardings=(places, whole))
-        numbers = [devices.place(np.int32(part), whole) for part in range(self.parts)]
-        nothing = jax.jit(_nothing, out_shardings=sums).lower(state.params).compile()
-        total = nothing(state.params)
-        add = add.lower(total, state.params, state.step, examples, indices, numbers[0]).compile()
-        update = update.lower(state, total).compile()
+        numbers = [devices.place(np.int32(number), whole) for number in range(self.microbatches)]
+        total = _placed(jax.eval_shape(_zero, state.params), sums)
+        # Tracing is Python, one program at a time; meanwhile those that were traced compile in threads of their own.
+        with ThreadPoolExecutor(3, "compile") as threads:
+            adding = threads.submit(add.lower(total, state.params, state.step, examples, indices, numbers[0]).compile)
+            updating = threads.submit(update.lower(state, total).compile)
+            zeroing = threads.submit(zero.lower(state.params).compile)
+        add, update, zero = adding.result(), updating.result(), zeroing.result()
 
         def step(state: TrainState, examples: Examples, indices: Array | None) -> tuple[TrainState, Array]:
-            total = nothing(state.params)
-            for part in numbers:
-                total = add(total, state.params, state.step, examples, indices, part)
+            total = zero(state.params)
+            for number in numbers:
+                total = add(total, state.params, state.step, examples, indices, number)
             return update(state, total)
 
         return step
 
 
 def _check(config: Config, shape: tuple[int, ...]) -> None:
-    microbatch.of(config, shape)
+    microbatch.count(config, shape)
     levels.check_reach(config)
     levels.warn_of_schedule(config)
     if config.flip and len(shape) != 3:
@@ -160,23 +172,34 @@ def _check(config: Config, shape: tuple[int, ...]) -> None:
         )
 
 
-def add_part(
+def _placed(shapes: Any, places: Any) -> Any:
+    def one(leaf: jax.ShapeDtypeStruct, place: NamedSharding) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
+
+    return jax.tree.map(one, shapes, places)
+
+
+def _zero(params: dict[str, Params]) -> Total:
+    return jnp.zeros((), jnp.float32), jax.tree.map(jnp.zeros_like, params)
+
+
+def add_microbatch(
     trainer: Trainer,
     total: Total,
     params: dict[str, Params],
     step: Int[Array, ""],
     examples: Examples,
     indices: Int[Array, " batch"] | None,
-    part: Int[Array, ""],
+    number: Int[Array, ""],
 ) -> Total:
-    """Return the total of a batch, the examples at `indices` or all, with one more of its parts after `step` steps."""
+    """The total of a batch, the examples at `indices` or all, with one more microbatch of it after `step` steps."""
     key = jax.random.fold_in(jax.random.key(trainer.config.seed), step + 1)
-    return jax.tree.map(jnp.add, total, gradient(trainer, params, examples, indices, key, part))
+    return jax.tree.map(jnp.add, total, gradient(trainer, params, examples, indices, key, number))
 
 
 def update_by(trainer: Trainer, state: TrainState, total: Total) -> tuple[TrainState, Float[Array, ""]]:
-    """Return the state after a step by the total of a whole batch, and its weighted error before the step."""
-    error, grads = jax.tree.map(lambda leaf: leaf / trainer.parts, total)
+    """The state after a step by the total of a whole batch, and its weighted error before the step."""
+    error, grads = jax.tree.map(lambda leaf: leaf / trainer.microbatches, total)
     updates, opt_state = optimizer(trainer.config).update(grads, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
     ema = tuple(
@@ -186,28 +209,26 @@ def update_by(trainer: Trainer, state: TrainState, total: Total) -> tuple[TrainS
     return TrainState(params, opt_state, ema, state.step + 1), error
 
 
-def _nothing(params: dict[str, Params]) -> Total:
-    return jnp.zeros((), jnp.float32), jax.tree.map(jnp.zeros_like, params)
-
-
 def gradient(
     trainer: Trainer,
     params: dict[str, Params],
     examples: Examples,
     indices: Int[Array, " batch"] | None,
     key: PRNGKeyArray,
-    part: ArrayLike,
+    number: ArrayLike,
 ) -> Total:
-    """Return the weighted error of one part of a batch, the examples at `indices` or all, and its loss's gradient.
+    """The weighted error of microbatch `number` of a batch, the examples at `indices` or all, and its loss's gradient.
 
-    Every image's draws depend on its place in the batch alone, so the mean over the parts is that of the whole.
+    Every image's draws depend on its place in the batch alone, so the mean over microbatches is that of the whole.
     """
     k_level, k_image = jax.random.split(key)
     count = trainer.config.batch
     draws = levels.quantiles(trainer.config, k_level, count), jax.random.split(k_image, count)
-    # Images i, i + parts, ... go together: where the batch is spread over devices, every part is as well.
+    # Images i, i + microbatches, ... go together: where the batch is spread over devices, every microbatch is as well.
     whole = devices.constrain((examples if indices is None else indices, *draws))
-    x, u, keys = devices.constrain(jax.tree.map(lambda a: a.reshape(-1, trainer.parts, *a.shape[1:])[:, part], whole))
+    x, u, keys = devices.constrain(
+        jax.tree.map(lambda a: a.reshape(-1, trainer.microbatches, *a.shape[1:])[:, number], whole)
+    )
     batch = x if indices is None else jax.tree.map(lambda rows: rows[x], examples)
     slope = jax.value_and_grad(partial(mean_loss, trainer), has_aux=True)
     (_, error), grads = slope(params, batch, u, keys)
@@ -217,7 +238,10 @@ def gradient(
 def mean_loss(
     trainer: Trainer, params: dict[str, Params], batch: Examples, u: Array, keys: Array
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Return the mean over images of what is minimised, and of the weighted error, which it is without uncertainty."""
+    """The means over images of what is minimised and of the weighted error; without uncertainty the two are one.
+
+    With it, s = uncertainty(u), a level's log error, is learned:  minimised = error e^(-s) + s.
+    """
     errors = jax.vmap(partial(_error_of, trainer, params["network"]))(batch, u, keys)
     if not trainer.config.uncertainty:
         return errors.mean(), errors.mean()
@@ -235,21 +259,21 @@ def _error_of(trainer: Trainer, params: Params, one: Examples, u: Array, key: PR
 
 
 def mirrored(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
-    """Return the image, in half of all draws with left and right exchanged."""
+    """The image, in half of all draws with left and right exchanged."""
     return jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
 
 
 def sometimes_hidden(trainer: Trainer, key: PRNGKeyArray, condition: Condition) -> Condition:
-    """Return the condition, in a share `condition_dropout` of all draws that of the unconditional model instead."""
+    """The condition, in a fraction `condition_dropout` of all draws that of the unconditional model instead."""
     hidden = jax.random.bernoulli(key, trainer.config.condition_dropout)
     return jax.tree.map(partial(jnp.where, hidden), trainer.unconditional(), condition)
 
 
 def held_out_loss(trainer: Trainer, params: Params, examples: Examples) -> Float[Array, ""]:
-    """Return the mean weighted error of `examples` with noise and levels that never change, so that two looks compare.
+    """The mean weighted error of `examples`, with the same noise and levels in every evaluation of a run.
 
-    The levels are the middles of 16 equal shares of the training levels, dealt out in turn; labels and small images,
-    where the network takes them, are shown.
+    The levels are the midpoints of 16 equal probabilities of the training levels, taken in turn; where the network
+    takes labels or small images, it is conditioned on each example's own.
     """
     count = len(examples.x)
 

@@ -27,6 +27,34 @@ from analysis.experiments.d09_time_grids import TIME_GRIDS
 from analysis.experiments.d11_few_calls import FEW_CALLS
 from analysis.harness.experiment import Experiment
 
+__all__ = [
+    "BOOMERANG",
+    "CLOSED_FORM",
+    "DENOISED_FIRST",
+    "DIMENSION",
+    "DISTANCES",
+    "EMERGENCE",
+    "EXPLAINED",
+    "FEW_CALLS",
+    "INTERPOLATION",
+    "LEARNING_SPEED",
+    "LINEAR_LEARNING",
+    "MANIFOLD",
+    "MEAN_SHIFT",
+    "NORMS",
+    "ORDER_OF_LEARNING",
+    "PERTURBATION",
+    "RANK",
+    "RETRIEVAL",
+    "ROTATION",
+    "SCORE_DEVIATION",
+    "SHAPE",
+    "STANDARD",
+    "TELEPORTATION",
+    "TIME_GRIDS",
+    "named",
+]
+
 STANDARD: tuple[Experiment[Any], ...] = (
     DIMENSION,
     ROTATION,

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 import gaussdiff as gd
+from analysis.measures.crossing import crossing
+from analysis.measures.stepwise import denoised, steps
 from training.evaluation import explain
 
 Models = Mapping[str, gd.Denoiser]
@@ -38,14 +39,12 @@ def follow(
     models: Models, sampler: gd.Sampler, starts: Float[Array, "batch *event"], levels: gd.NoiseLevel
 ) -> dict[str, Paths]:
     """Carry the same starts down the same grid with the same sampler (alpha = 1): Paths for each model."""
-    paths = {name: _follow(sampler, model, starts, levels) for name, model in models.items()}
-    sigma = np.asarray(levels.sigma)
-    return {name: Paths(sigma, np.asarray(path.x), np.asarray(path.denoised)) for name, path in paths.items()}
+    return {name: _followed(sampler, model, starts, levels) for name, model in models.items()}
 
 
-@eqx.filter_jit
-def _follow(sampler: gd.Sampler, model: gd.Denoiser, starts: Array, levels: gd.NoiseLevel) -> gd.Trajectory:
-    return jax.vmap(gd.sample, in_axes=(None, None, 0, None))(sampler, model, starts, levels)
+def _followed(sampler: gd.Sampler, model: gd.Denoiser, starts: Array, levels: gd.NoiseLevel) -> Paths:
+    states, beliefs = zip(*steps(sampler, model, starts, levels), strict=True)
+    return Paths(np.asarray(levels.sigma), np.stack([np.asarray(starts), *states], 1), np.stack(beliefs, 1))
 
 
 def explained_variance(models: Models, images: np.ndarray, sigmas: np.ndarray, key: PRNGKeyArray) -> dict[str, Curves]:
@@ -61,8 +60,8 @@ def explained_variance(models: Models, images: np.ndarray, sigmas: np.ndarray, k
 def _compare_at(models: Models, images: np.ndarray, level: gd.NoiseLevel, key: PRNGKeyArray) -> explain.Parts:
     x0 = jnp.asarray(images)
     x = jax.vmap(gd.add_noise, in_axes=(0, 0, None))(jax.random.split(key, len(images)), x0, level)
-    denoised = {name: explain.denoise(model, x, level) for name, model in models.items()}
-    return explain.compare(x0, x, float(level.sigma), denoised)
+    answers = {name: denoised(model, np.asarray(x), level) for name, model in models.items()}
+    return explain.compare(x0, x, float(level.sigma), answers)
 
 
 def distance_to_network(paths: Mapping[str, Paths]) -> dict[str, Curves]:
@@ -115,21 +114,11 @@ def progress(products: np.ndarray, squares: np.ndarray) -> np.ndarray:
 def half_levels(progress: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     """The noise scale (modes,) after which each curve (n, modes) stays above one half; NaN where it never does."""
     log_sigma = np.log(sigma[: len(progress)].astype(np.float64))
-    return np.array([_last_crossing(curve, log_sigma) for curve in progress.T])
+    return np.array([np.exp(crossing(log_sigma, curve, last=True)) for curve in progress.T])
 
 
 def _coefficients(basis: np.ndarray, mean: np.ndarray, images: np.ndarray) -> np.ndarray:
     return (images - mean).reshape(*images.shape[: images.ndim - mean.ndim], -1) @ basis
-
-
-def _last_crossing(curve: np.ndarray, log_sigma: np.ndarray) -> float:
-    """The noise scale, interpolated in log sigma, after which the curve stays above one half."""
-    below = np.flatnonzero(curve < 0.5)
-    if not below.size or below[-1] + 1 == len(curve):
-        return float("nan")
-    i = below[-1]
-    weight = (0.5 - curve[i]) / (curve[i + 1] - curve[i])
-    return float(np.exp(log_sigma[i] + weight * (log_sigma[i + 1] - log_sigma[i])))
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -75,10 +75,10 @@ class Separable(Distribution):
 
     def _each(self, function, values: Array) -> Array:
         """function(one-dimensional mixture, value) at each of the D coordinates, in the order of values (D, ...)."""
-        return jax.vmap(lambda parts, value: function(_on_line(*parts), value))(self.by_coordinate(), values)
+        return jax.vmap(lambda parts, value: function(_on_line(*parts), value))(self.coordinates(), values)
 
-    def by_coordinate(self) -> tuple[Float[Array, "D K"], Float[Array, "D K"], Float[Array, "D K"]]:
-        """log weights, means and variances, one row for each coordinate."""
+    def coordinates(self) -> tuple[Float[Array, "D K"], Float[Array, "D K"], Float[Array, "D K"]]:
+        """Log weights, means and variances of the D one-dimensional mixtures, one row for each coordinate."""
         log_weights, means, variances = (
             leaf.reshape(-1, leaf.shape[-1]) for leaf in (self.log_weights, self.means, self.variances)
         )

@@ -263,7 +263,7 @@ def ein(z) -> Float[Array, "..."]:
     for k in range(1, 20):
         term = -term * small / k
         series = series + term / k
-    large = jnp.maximum(z, 1)
+    large = jnp.maximum(z, 1).astype(z.dtype)  # not weakly typed, as a Python number is: exp1 of jax 0.7 fails at that
     return jnp.where(z < 1, series, exp1(large) + jnp.log(large) + np.euler_gamma)
 
 

@@ -68,7 +68,7 @@ def separable_flow(model: Separable, x, level: NoiseLevel, next_level: NoiseLeve
     check_level(level)
     check_level(next_level, "next_level")
     x = check_sample(x, model.shape)
-    moved = jax.vmap(lambda x, parts: _line_flow(x, *parts, level, next_level))(x.reshape(-1), model.by_coordinate())
+    moved = jax.vmap(lambda x, parts: _line_flow(x, *parts, level, next_level))(x.reshape(-1), model.coordinates())
     return moved.reshape(x.shape).astype(x.dtype)
 
 

@@ -9,7 +9,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gaussdiff.samplers._multistep import (
+from gaussdiff.samplers._singlestep import log_step
+from gaussdiff.samplers.multistep import (
     History,
     NoiseMultistep,
     by_order,
@@ -17,7 +18,6 @@ from gaussdiff.samplers._multistep import (
     gauss_legendre,
     polynomial_weights,
 )
-from gaussdiff.samplers._singlestep import log_step
 from gaussdiff.schedules import NoiseLevel, Schedule, VariancePreserving, check_schedule
 
 

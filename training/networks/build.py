@@ -6,6 +6,8 @@ checkpoints and optimizers agree on under every version of flax. Every network h
     network(x, c_noise, condition, key) -> array of x's shape        key: of the dropout; None leaves it out
 """
 
+from functools import lru_cache
+
 from flax import nnx
 from jax import Array
 
@@ -17,7 +19,7 @@ from training.networks.unet import UNet
 
 
 def build(config: Config, shape: tuple[int, ...], classes: int | None, rngs: nnx.Rngs) -> nnx.Module:
-    """Return the module of `config`; "auto" is a U-Net for images (H, W, C) and an MLP for vectors (D,)."""
+    """The module of `config`; "auto" is a U-Net for images (H, W, C) and an MLP for vectors (D,)."""
     if config.labels and classes is None:
         raise ValueError(f"labels: expected a data set with labels, got {config.data!r}, which has none; drop --labels")
     classes = classes if config.labels else None
@@ -26,15 +28,17 @@ def build(config: Config, shape: tuple[int, ...], classes: int | None, rngs: nnx
     return network(shape, classes, config, rngs=rngs)
 
 
+@lru_cache(maxsize=16)
 def skeleton(config: Config, shape: tuple[int, ...], classes: int | None) -> tuple[nnx.GraphDef, Params]:
-    """Return the static part of the network and the shapes and dtypes of its weights; computes no weights.
+    """The static part of the network and the shapes and dtypes of its weights; computes no weights.
 
     Equal arguments give graph definitions that are equal and of equal hash, so models made from them share traces.
+    Tracing takes half a second, so both are remembered: for reading, not to be changed.
     """
     graphdef, state = nnx.split(nnx.eval_shape(lambda: build(config, shape, classes, nnx.Rngs(0))))
     return graphdef, nnx.to_pure_dict(state)
 
 
 def initial_params(config: Config, shape: tuple[int, ...], classes: int | None, key: Array) -> Params:
-    """Return fresh weights as nested dictionaries of float32 arrays."""
+    """Fresh weights as nested dictionaries of float32 arrays."""
     return nnx.to_pure_dict(nnx.split(build(config, shape, classes, nnx.Rngs(key)))[1])

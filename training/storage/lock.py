@@ -1,6 +1,6 @@
 """One training at a time in a run's folder: two would write over each other's states.
 
-The lock is the kernel's and goes with the process that holds it, however that ends; the file RUN/.lock only names it.
+The lock is the kernel's and ends with its process, however that ends; the file RUN/.lock only names the process.
 """
 
 import fcntl
@@ -17,19 +17,19 @@ NAME = ".lock"
 
 
 @contextmanager
-def held(run: Path) -> Iterator[None]:
-    """Hold the folder `run`, made where it is not there; of several hosts the first one does.
+def exclusive(run: Path) -> Iterator[None]:
+    """Lock the folder `run`, made where it is not there; of several hosts the first one does.
 
-    ValueError where another training holds it. Where the disk cannot be written or knows no locks, nothing is held. A
-    folder that was made for this and is empty in the end goes.
+    ValueError where another training has locked it. Where the disk cannot be written or knows no locks, nothing is
+    locked. A folder that was made for this and is empty in the end is removed.
     """
-    taken: list[int] = []
+    descriptors: list[int] = []
     made = not run.exists()
-    devices.on_first_host(lambda: taken.extend(_take(run)), "hold the folder of the run")
+    devices.on_first_host(lambda: descriptors.extend(_take(run)), "lock the folder of the run")
     try:
         yield
     finally:
-        for descriptor in taken:
+        for descriptor in descriptors:
             _give_back(run, descriptor, made)
 
 
@@ -45,7 +45,7 @@ def _take(run: Path) -> list[int]:
         holder = _note(descriptor)
         os.close(descriptor)
         raise ValueError(
-            f"out: expected a folder that no other training writes to, got {run}, held by {holder}; "
+            f"out: expected a folder that no other training writes to, got {run}, locked by {holder}; "
             "wait for it, stop it, or choose another --out"
         ) from error
     except OSError:  # some network file systems
