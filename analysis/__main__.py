@@ -12,9 +12,11 @@ from analysis import experiments
 from analysis.comparison import runs as side_by_side
 from analysis.harness import experiment
 from analysis.reporting import write
-from analysis.reporting.study import Settings, open_run, run
+from analysis.reporting.study import Settings, open_run, stages
 from analysis.solvers import accelerate, recipe, table
 from training import program
+
+FAILED = 1  # the exit code where an experiment met a fault of the program; all else was written
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,10 @@ class Report:
     experiments: tuple[str, ...] = ()  # measure these alone; by default all
     settings: tyro.conf.OmitArgPrefixes[Settings] = field(default_factory=Settings)
 
-    def __call__(self) -> None:
-        write.write(run(self.run, self.settings, self.experiments), _folder(self.out, self.run))
+    def __call__(self) -> int:
+        out = _folder(self.out, self.run)
+        growing = stages(self.run, self.settings, self.experiments, write.earlier(out))
+        return FAILED if write.write(growing, out, aside=True).failed else 0
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,11 @@ class One:
     out: Path | None = None  # folder to write to; by default "experiments" in the run's own
     settings: tyro.conf.OmitArgPrefixes[Settings] = field(default_factory=Settings)
 
-    def __call__(self) -> None:
+    def __call__(self) -> int:
         chosen = experiments.named(self.name)
         result = experiment.run(chosen, open_run(self.run, self.settings))
         write.write_one(result, _folder(self.out, self.run, "experiments"))
+        return FAILED if result.verdict == "failed" else 0
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,10 @@ class Compare:
     experiments: tuple[str, ...] = ()  # measure these on every run, or "standard"; by default reports are read
     settings: tyro.conf.OmitArgPrefixes[Settings] = field(default_factory=Settings)
 
-    def __call__(self) -> None:
-        side_by_side.write(side_by_side.run(list(self.runs), self.settings, self.experiments), self.out)
+    def __call__(self) -> int:
+        comparison = side_by_side.run(list(self.runs), self.settings, self.experiments)
+        side_by_side.write(comparison, self.out)
+        return FAILED if self.experiments and comparison.failed else 0
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,7 @@ def main(arguments: list[str]) -> int:
     )
 
 
-def _parse(arguments: list[str]) -> Callable[[], None]:
+def _parse(arguments: list[str]) -> Callable[[], int | None]:
     commands = {
         "report": Report,
         "experiment": One,

@@ -8,45 +8,65 @@ python -m benchmarks.findings --write    # the page again from docs/findings.jso
 
 import argparse
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from analysis.experiments import STANDARD
+from analysis.harness.finding import Entry, counted, details, sentence, table, without_learning
 from analysis.reporting import study, write
 from training.runs import open_run
 
 DOCS = Path(__file__).parents[1] / "docs"
+LEARNED = ("A1", "A3", "A6", "A7", "A9", "A11", "D4", "D7", "D11", "C1")  # whose sentences stand at the top
+
 HEAD = """# Findings
 
-Written by `python -m benchmarks.findings`. What [the experiments](experiments.md) showed on U-Nets trained on the
+{counts} Here are {learned} of them in one sentence each, {step}:
+
+{sentences}
+
+{controls}
+
+## How to read this page
+
+Written by `python -m benchmarks.findings` from what [the experiments](experiments.md) measured on U-Nets trained on the
 digits (8 x 8 pixels, {training} training and {held_out} held-out samples): one as in `make demo`, stopped while it
 still generalises, and one trained much longer, which begins to remember its training images. Published numbers are for
-other, larger data, mostly CIFAR-10: a number here is ours for these data, and where it contradicts a claim, it says
-so. Intervals (95 %, in brackets) are over paths and samples of one network; those of other seeds may differ by more.
-C1 takes nothing from a network but the data. Words: a *twin* is a model with an exact formula fitted to the same
-training images (Gaussian, mixture of Gaussians, the data set itself); a *closed form* is the Gaussian's exact answer,
-without a solver; the *fine solution* is the network's own path by many small steps; *controls* are models that have
-learned nothing of what a claim is about: the untrained network, the trained one with shuffled weights, the Gaussian
-with a shuffled spectrum, the data's variances given to other directions, and the isotropic Gaussian, which knows their
-mean and scale alone; σ is the standard deviation of the
-noise, pixels run from -1 to 1. Samples, calls and levels are as many as usual; `--full` would take more.
+other, larger data, mostly CIFAR-10. Intervals (95 %, in brackets) are over paths and samples of one network; those of
+networks from other seeds may differ by more. C1 uses nothing of a network but its data.
+
+✓ marks a criterion that holds, ✗ one that does not, · a number that is not judged. † after a verdict: some control
+meets a criterion of the claim as well, which then is no sign that the network has learned it; the folded text says
+which one.
+
+- A *twin* is a model with an exact formula fitted to the same training images: a Gaussian, a mixture of Gaussians, the
+  data set itself. A *closed form* is the Gaussian's exact answer, without a solver.
+- The *fine solution* is the network's own path by many small steps.
+- *Controls* have learned nothing of what a claim is about: the untrained network, the trained one with shuffled
+  weights, the Gaussian with a shuffled spectrum (the data's variances in other directions), and the isotropic Gaussian,
+  which has only their mean and scale.
+- σ is the standard deviation of the noise; pixels run from -1 to 1.
+- Samples, calls and levels are as many as usual; `--full` takes more.
 {stale}
 """
-MARK = (
-    "† Some control shows a part of it as well, which then is no sign of what the claim is about; the text says which."
-)
+
+Runs = Mapping[str, Mapping[str, Any]]  # what was measured, by run
 
 
 def measure(runs: list[Path]) -> dict[str, Any]:
     """Return the experiments' entries for each run, and leave each report in the run's folder.
 
-    Runs are told apart by the step that they have reached: ValueError for two at the same one, before anything is
-    measured, and for a run that goes on meanwhile.
+    Runs are named by the step that they have reached: ValueError for two at the same one, before anything is measured,
+    and for a run that goes on meanwhile; SystemExit where an experiment fails.
     """
     places = _by_step(runs)
     entries, data = {}, {}
     for step, place in places.items():
-        write.write(study.run(place, study.Settings()), place)
+        failed = write.write(study.stages(place, study.Settings()), place).failed
+        if failed:
+            raise SystemExit(f"{', '.join(one.experiment.name for one in failed)} failed on {place}: see above.")
         metrics = json.loads((place / "metrics.json").read_text())
         if metrics["step"] != step:
             raise ValueError(
@@ -70,66 +90,111 @@ def _by_step(runs: list[Path]) -> dict[int, Path]:
     return places
 
 
-def page(found: dict[str, Any]) -> str:
+def page(measured: Mapping[str, Any]) -> str:
     """Return the text of docs/findings.md."""
-    runs = found["runs"]
-    names = list(next(iter(runs.values()))["experiments"])
-    head = " | ".join(runs)
-    table = [f"| | claim | {head} |", f"|---|---|{'---|' * len(runs)}"]
-    for name in names:
-        verdicts = " | ".join(_verdict(run["experiments"][name]) for run in runs.values())
-        table.append(f"| [{name}](#{name.lower()}) | {_title(runs, name)} | {verdicts} |")
-    sections = [_section(runs, name) for name in names]
-    return HEAD.format(**found["data"], stale=_stale(runs)) + "\n".join([*table, "", MARK, "", *sections])
+    runs: Runs = measured["runs"]
+    names = list(_first(runs))
+    head = HEAD.format(**measured["data"], **_learned(runs), stale=_stale(runs))
+    rows = [[_link(runs, name), *map(_verdict, _of_claim(runs, name).values())] for name in names]
+    claims = _markdown(["claim", *runs], rows)
+    return "\n".join([head, *claims, "", *(_section(runs, name) for name in names)])
 
 
-def _verdict(entry: dict[str, Any]) -> str:
-    return f"{entry['verdict']} †" if "Controls " in entry["found"] else entry["verdict"]
+def _first(runs: Runs) -> Mapping[str, Entry]:
+    return next(iter(runs.values()))["experiments"]
 
 
-def _stale(runs: dict[str, Any]) -> str:
+def _of_claim(runs: Runs, name: str) -> dict[str, Entry]:
+    """The entries of one claim, by run."""
+    return {run: measured["experiments"][name] for run, measured in runs.items()}
+
+
+def _learned(runs: Runs) -> dict[str, Any]:
+    """The first screen: how many claims have each verdict, some of them in a sentence, and those that controls meet."""
+    last, measured = list(runs.items())[-1]
+    entries = measured["experiments"]
+    counts = "; ".join(f"after {run} {counted(one['experiments'].values())}" for run, one in runs.items())
+    alike = [name for name, entry in entries.items() if without_learning(entry)]
+    chosen = [name for name in LEARNED if entries.get(name, {}).get("numbers")]
+    return {
+        "counts": f"Of {len(entries)} claims of the literature on diffusion models, {counts}.",
+        "learned": len(chosen),
+        "step": f"after {last}",
+        "sentences": "\n".join(f"- {sentence(entries[name])} ([{name}](#{_address(runs, name)}))" for name in chosen),
+        "controls": f"Controls that have learned nothing of a claim meet some criterion of {', '.join(alike)} as well."
+        if alike
+        else "",
+    }
+
+
+def _link(runs: Runs, name: str) -> str:
+    return f"[{_title(runs, name)}](#{_address(runs, name)})"
+
+
+def _address(runs: Runs, name: str) -> str:
+    """Of a claim's section: GitHub makes it from the heading, without its punctuation."""
+    return re.sub(r"[^a-z0-9 -]", "", _title(runs, name).lower()).replace(" ", "-")
+
+
+def _title(runs: Runs, name: str) -> str:
+    return f"{name}: {_first(runs)[name]['title']}"
+
+
+def _verdict(entry: Entry) -> str:
+    return f"{entry['verdict']} †" if without_learning(entry) else entry["verdict"]
+
+
+def _stale(runs: Runs) -> str:
     """A line that names the experiments whose criterion is no longer the one that they were judged by; or none."""
-    entries = next(iter(runs.values()))["experiments"]
-    old = [one.name for one in STANDARD if entries[one.name]["criterion"] != one.criterion]
+    rules = {one.name: one.criterion for one in STANDARD}
+    old = [name for name, entry in _first(runs).items() if entry["criterion"] != rules.get(name)]
     return f"\n**To be measured anew**: {', '.join(old)} had other criteria than today's.\n" if old else ""
 
 
-def _title(runs: dict[str, Any], name: str) -> str:
-    return next(iter(runs.values()))["experiments"][name]["title"]
+def _section(runs: Runs, name: str) -> str:
+    """A claim: what was found on each run, the table, and all else folded."""
+    entries, about = _of_claim(runs, name), _first(runs)[name]
+    columns, rows = table(entries)
+    texts: dict[str, list[str]] = {}
+    for run, entry in entries.items():
+        texts.setdefault(f"{entry['verdict']}.** {sentence(entry)}", []).append(run)
+    lines = [f"## {_title(runs, name)}", "", *(f"- **{' and '.join(of)}: {text}" for text, of in texts.items()), ""]
+    lines += [*_markdown(columns, rows), ""] if rows else []
+    lines += ["<details><summary>The claim, what was published, the rule of the verdict, and more</summary>", ""]
+    lines += [f"Claim: {about['claim']}", "", f"Published: {about['published']}", "", f"Rule: {about['criterion']}", ""]
+    for run, entry in entries.items():
+        remarks = details(entry)
+        lines += [f"After {run}:", "", *(f"- {remark}" for remark in remarks), ""] if remarks else []
+    return "\n".join([*lines, "</details>", ""])
 
 
-def _section(runs: dict[str, Any], name: str) -> str:
-    about = next(iter(runs.values()))["experiments"][name]
-    lines = [f"## {name}", "", f"**{about['title']}.** {about['claim']}", "", f"Published: {about['published']}", ""]
-    lines += [f"Criterion: {about['criterion']}", ""]
-    told: dict[str, list[str]] = {}
-    for steps, run in runs.items():
-        entry = run["experiments"][name]
-        told.setdefault(f"{entry['verdict']}.** {entry['found']}", []).append(steps)
-    lines += [f"- **{' and '.join(steps)}: {said}" for said, steps in told.items()]
-    return "\n".join([*lines, ""])
+def _markdown(columns: list[str], rows: list[list[str]]) -> list[str]:
+    """The lines of a table."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return [f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines]
 
 
-def _rounded(found: Any) -> Any:
-    """The same with numbers of four digits, which is more than they are sure of."""
-    if isinstance(found, dict):
-        return {name: _rounded(value) for name, value in found.items()}
-    if isinstance(found, list):
-        return [_rounded(value) for value in found]
-    return float(f"{found:.4g}") if isinstance(found, float) else found
+def _rounded(stored: Any) -> Any:
+    """The same with numbers of four digits, which is more than are certain."""
+    if isinstance(stored, dict):
+        return {name: _rounded(value) for name, value in stored.items()}
+    if isinstance(stored, list):
+        return [_rounded(value) for value in stored]
+    return float(f"{stored:.4g}") if isinstance(stored, float) else stored
 
 
 def main() -> None:
+    """Measure, or read what was measured, and print the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.findings", description=__doc__)
     parser.add_argument("--runs", type=Path, nargs="*", default=[], help="folders of training runs to measure")
     parser.add_argument("--write", action="store_true", help="store docs/findings.md and docs/findings.json")
     options = parser.parse_args()
     stored = DOCS / "findings.json"
-    found = measure(options.runs) if options.runs else json.loads(stored.read_text())
-    text = page(found)
+    measured = measure(options.runs) if options.runs else json.loads(stored.read_text())
+    text = page(measured)
     print(text)
     if options.write:
-        stored.write_text(json.dumps(_rounded(found), indent=None, separators=(",", ":")) + "\n")
+        stored.write_text(json.dumps(_rounded(measured), indent=None, separators=(",", ":")) + "\n")
         (DOCS / "findings.md").write_text(text)
 
 

@@ -10,10 +10,13 @@ from settings import documented, exact_setting
 
 import gaussdiff as gd
 from analysis.experiments import STANDARD, a11_retrieval, c02_learning_speed, d06_score_deviation, named
-from analysis.experiments.a01_dimension import DIMENSION, shares
+from analysis.experiments.a01_dimension import DIMENSION, fractions
 from analysis.harness import experiment
+from analysis.harness.finding import Criterion, Finding
 from analysis.measures.bootstrap import Interval
 from analysis.measures.geometry import preserving
+
+HOLDS = Criterion("number", 1, "1", True)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def test_every_experiment_has_its_keys_in_the_documents_once():
 def test_a_gaussian_s_paths_have_the_spectrum_of_its_expected_gram_matrix(setting):
     """A path in 64 dimensions is near its expectation; the mean over paths nearer."""
     record = DIMENSION.measure(setting)
-    for part, one in record.shares["network"].items():
+    for part, one in record.fractions["network"].items():
         np.testing.assert_allclose(one.mean(0), record.expected[part], atol=0.01 if part == "states" else 0.02)
     # without a path, from Gram matrices: of states, of their differences, and of dx/dsigma, which is the noise
     states = gd.exact.gram_matrix(setting.gaussian, preserving(setting.levels))
@@ -61,34 +64,37 @@ def test_a_gaussian_s_paths_have_the_spectrum_of_its_expected_gram_matrix(settin
 
 
 @pytest.mark.slow
-def test_an_experiment_that_fails_or_finds_no_number_costs_no_other(setting):
+def test_an_experiment_that_fails_or_gives_no_number_costs_no_other(setting):
     def fails(_):
         raise RuntimeError("no answer")
 
     broken = dataclasses.replace(DIMENSION, measure=fails)
-    endless = dataclasses.replace(DIMENSION, find=lambda _: experiment.Finding("agrees", "", {"x": [float("nan")]}))
-    for one, reason in ((broken, "no answer"), (endless, "Out of range float values")):
+    endless = dataclasses.replace(DIMENSION, find=lambda _: Finding("", (HOLDS,), {"x": [float("nan")]}))
+    for one, reason in ((broken, "RuntimeError: no answer"), (endless, "ValueError: Out of range float values")):
         result = experiment.run(one, setting)
-        assert result.finding.verdict == "not measured"
-        assert "It failed here: " in result.finding.found
-        assert reason in result.finding.found
-        assert (result.record, result.figure, result.finding.numbers) == (None, None, {})
+        assert result.verdict == "failed"
+        assert reason in result.reason
+        assert reason in result.error
+        assert "Traceback" in result.error
+        assert (result.finding, result.record, result.figure) == (None, None, None)
+        assert result.to_json()["numbers"] == {}
 
 
 @pytest.mark.slow
 def test_an_interval_that_is_not_known_costs_no_experiment(setting):
     unknown = [0.5, float("nan"), float("nan")]
-    found = experiment.Finding("agrees", "It is so.", {"x": {"y": [unknown, [0.5, 0.4, 0.6]]}, "n": 3})
-    result = experiment.run(dataclasses.replace(DIMENSION, find=lambda _: found), setting)
-    assert (result.finding.verdict, result.finding.found) == ("agrees", "It is so.")
+    finding = Finding("It is so.", (HOLDS,), {"x": {"y": [unknown, [0.5, 0.4, 0.6]]}, "n": 3})
+    result = experiment.run(dataclasses.replace(DIMENSION, find=lambda _: finding), setting)
+    assert (result.verdict, result.error) == ("agrees", "")
+    assert result.to_json()["sentence"] == "It is so."
     assert result.to_json()["numbers"] == {"x": {"y": [[0.5, None, None], [0.5, 0.4, 0.6]]}, "n": 3}
 
 
-def test_shares_of_points_in_one_and_in_many_dimensions():
+def test_fractions_of_points_in_one_and_in_many_dimensions():
     line = np.linspace(0, 1, 30)[:, None] * np.ones(8)
     cloud = np.asarray(jax.random.normal(jax.random.key(0), (4000, 8)))
-    np.testing.assert_allclose(shares(line[None])[0], 1)
-    np.testing.assert_allclose(shares(cloud[None])[0], np.arange(1, 4) / 8, atol=0.03)
+    np.testing.assert_allclose(fractions(line[None])[0], 1)
+    np.testing.assert_allclose(fractions(cloud[None])[0], np.arange(1, 4) / 8, atol=0.03)
 
 
 def test_high_noise_is_where_the_own_deviation_is_to_be_a_quarter_of_its_largest():
@@ -100,11 +106,15 @@ def test_high_noise_is_where_the_own_deviation_is_to_be_a_quarter_of_its_largest
 
 
 def test_a_network_copies_little_only_where_the_whole_interval_says_so():
-    def verdict(copies):
+    def find(copies):
         ratios = {"network": np.where(np.arange(200) < copies, 0.0, 1.0), "data_set": np.zeros(200)}
-        return a11_retrieval.find(a11_retrieval.Record(np.ones(1), {}, {}, {}, 1.0, ratios, 0.8)).verdict
+        return a11_retrieval.find(a11_retrieval.Record(np.ones(1), {}, {}, {}, 1.0, ratios, 0.8))
 
-    assert [verdict(copies) for copies in (0, 2, 8)] == ["agrees", "agrees", "agrees in part"]  # 8 are 4 %, of 2 to 7
+    findings = [find(copies) for copies in (0, 2, 8)]
+    assert [one.verdict for one in findings] == ["agrees", "agrees", "agrees in part"]  # 8 are 4 %, of 2 to 7
+    assert [[one.holds for one in finding.criteria] for finding in findings] == [[True, True]] * 2 + [[True, False]]
+    assert [finding.criteria[1].measured.value for finding in findings] == [0, 0.01, 0.04]
+    assert findings[1].sentence == "1.0% of the network's samples are copies of training images."
 
 
 def test_patches_that_cannot_be_told_or_are_not_learned_in_order_are_said_to_be_so():

@@ -14,17 +14,22 @@ from analysis.experiments.a04_pushes import STEPS
 from analysis.experiments.d05_mean_shift import MEAN_SHIFT
 from analysis.experiments.d06_score_deviation import SCORE_DEVIATION
 from analysis.experiments.d07_interpolation import INTERPOLATION
-from analysis.harness import controls
-from analysis.harness.experiment import judged
-from analysis.reporting.study import LEAST, MEMORY, MODELS, Settings, noise_and_grid
+from analysis.harness import controls, twins
+from analysis.harness.finding import Finding
+from analysis.reporting.study import LEAST_STARTS, MEMORY, Settings, noise_and_grid, open_run, paths_held
 
 
 @pytest.fixture(scope="module")
 def setting():
     """Beside the Gaussian with a shuffled spectrum, a white one, which is what an untrained network is."""
-    found = exact_setting(starts=24, steps=40)
-    white = gd.Gaussian.isotropic(found.gaussian.mean, float(found.gaussian.eigvals.mean()))
-    return replace(found, controls={**found.controls, "untrained": white})
+    exact = exact_setting(starts=24, steps=40)
+    white = gd.Gaussian.isotropic(exact.gaussian.mean, float(exact.gaussian.eigvals.mean()))
+    return replace(exact, controls={**exact.controls, "untrained": white})
+
+
+def of_controls(finding: Finding) -> list[tuple[str, ...]]:
+    """The controls that meet each criterion."""
+    return [criterion.controls for criterion in finding.criteria]
 
 
 def test_shuffled_weights_are_the_same_numbers_in_other_places():
@@ -36,30 +41,6 @@ def test_shuffled_weights_are_the_same_numbers_in_other_places():
     assert any(not np.array_equal(own, other) for own, other in pairs)
     again = controls.shuffled(model, jax.random.key(0))
     jax.tree.map(np.testing.assert_array_equal, mixed, again)
-
-
-def test_the_sentence_says_that_the_shuffled_spectrum_alone_has_learned_the_variances():
-    told = controls.as_well("fall", ["shuffled_spectrum"])
-    assert told == " Controls fall as well (shuffled spectrum): it takes the data's variances, not their directions."
-    assert controls.as_well("fall", ["untrained", "shuffled_spectrum"]).endswith(": it takes no learning.")
-
-
-def test_parts_of_a_criterion_are_named_where_some_hold():
-    assert judged({"one": True, "other": True}, "Found.", {}).found == "Found."
-    assert judged({"one": False, "other": False}, "Found.", {}).verdict == "differs"
-    some = judged({"one": True, "other": np.bool_(False), "last": True}, "Found.", {})
-    assert some.verdict == "agrees in part"
-    assert some.found == "Found. Holds: one; last. Does not hold: other."
-
-
-def test_the_sentence_names_the_controls_and_is_empty_without_any():
-    told = controls.as_well("fall", ["untrained", "another"])
-    assert told == " Controls fall as well (untrained; another): it takes no learning."
-    assert controls.as_well("fall", []) == ""
-    assert controls.as_well("fall", ["untrained"], "order") == " Controls fall as well (untrained): it takes no order."
-    held = {"network": (True, True, False), "a": (True, False, True), "b": (True, False, False)}
-    told = controls.also(("rise", "fall", "stay"), held, ("a", "b"))  # what the network does not is none that others
-    assert told == " Controls rise as well (a; b): it takes no learning."
 
 
 @pytest.mark.slow
@@ -76,19 +57,16 @@ def test_pushes_of_controls_end_as_the_solver_s_gain_on_their_own_variance_says(
             np.testing.assert_allclose(gains, abs(gd.transfer(gd.Heun(), levels, variance[None])[0]), rtol=1e-5)
     # white: a random push keeps its direction, and its share of outline; only how two directions are weighed changes
     np.testing.assert_allclose(np.ptp(record.coarse["untrained"], axis=1), 0, atol=0.05)
-    found = PERTURBATION.find(record)
-    assert found.verdict == "agrees"
-    assert "outline when pushed late" not in found.found
-    # made: a control that does all that the network does is named at each part
+    finding = PERTURBATION.find(record)
+    assert finding.verdict == "agrees"
+    assert of_controls(finding)[2] == ()
+    # made: a control that does all that the network does is named at each criterion
     same = replace(
         record,
         changes={**record.changes, "untrained": record.changes["network"]},
         coarse={**record.coarse, "untrained": record.coarse["network"]},
     )
-    told = PERTURBATION.find(same).found
-    for part in ("rank as predicted", "change by as much", "change less of the outline when pushed late"):
-        assert f"Controls {part} as well (" in told
-        assert "untrained): it takes" in told
+    assert all("untrained" in names for names in of_controls(PERTURBATION.find(same)))
 
 
 @pytest.mark.slow
@@ -103,14 +81,14 @@ def test_controls_that_climb_are_named(setting):
 
     by_hand = log_density(path.denoised[5, i]) - log_density(path.x[5, i])
     assert record.gain["untrained"][5, 2, 3] == pytest.approx(by_hand, rel=1e-4)
-    assert "Controls climb as often as well (" in MEAN_SHIFT.find(record).found
+    assert of_controls(MEAN_SHIFT.find(record))[1] != ()
     never = {name: -np.abs(one) if name in record.controls else one for name, one in record.gain.items()}
-    assert "Controls" not in MEAN_SHIFT.find(replace(record, gain=never)).found
+    assert of_controls(MEAN_SHIFT.find(replace(record, gain=never))) == [(), ()]
 
 
 @pytest.mark.slow
 def test_controls_come_back_to_the_optimum_on_its_path_as_any_denoiser_does(setting):
-    """At small noise a white Gaussian returns what it sees, and on the optimal path that is a training image."""
+    """At small noise a white Gaussian returns its input, and on the optimal path that is a training image."""
     record = SCORE_DEVIATION.measure(setting)
     best, i = setting.paths["data_set"], 30
     x, level = jnp.asarray(best.x[3, i]), setting.levels[i]
@@ -118,12 +96,11 @@ def test_controls_come_back_to_the_optimum_on_its_path_as_any_denoiser_does(sett
     assert record.deviations["untrained"]["optimal"][3, i] == pytest.approx(
         float(jnp.linalg.norm(difference)), rel=1e-4
     )
-    told = SCORE_DEVIATION.find(record).found
-    assert "Controls come back on the optimal path as well (shuffled spectrum; untrained)" in told
-    assert "Controls stay away on their own path as well (shuffled spectrum; untrained)" in told
+    _, returns, stays, _ = of_controls(SCORE_DEVIATION.find(record))
+    assert returns == stays == ("shuffled_spectrum", "untrained")
     flat = {version: np.ones_like(one) for version, one in record.deviations["untrained"].items()}
     made = replace(record, deviations={**record.deviations, "untrained": flat})
-    assert "come back on the optimal path as well (shuffled spectrum):" in SCORE_DEVIATION.find(made).found
+    assert of_controls(SCORE_DEVIATION.find(made))[1] == ("shuffled_spectrum",)
 
 
 @pytest.mark.slow
@@ -133,20 +110,19 @@ def test_interpolation_of_controls_is_that_of_their_affine_maps(setting):
     white, mean = setting.controls["untrained"], np.asarray(setting.gaussian.mean)
     gain = float(gd.transfer(gd.DPMSolverPP2M(), thin(setting), white.residual[None])[0])
     ends, half = (mean + gain * (x - mean) for x in (first, (first + second) / 2))
-    away = [((x - ends.mean(0)) ** 2).sum((1, 2, 3)) for x in (half, ends)]
-    np.testing.assert_allclose(record.controls["untrained"]["linear"], away[0] / away[1].mean(), rtol=1e-5)
-    kept = {"ends": np.ones(4), "linear": np.full(4, 0.5), "spherical": np.ones(4), "rescaled": np.ones(4)}
-    lost = {**kept, "linear": np.ones(4)}
-    made = replace(record, power=kept, controls={"untrained": kept, "shuffled_weights": lost})
-    told = INTERPOLATION.find(made).found
-    assert "Controls fade on the straight line as well (untrained):" in told
-    assert "keep the variance on the other two as well (untrained; shuffled weights):" in told
-    short = INTERPOLATION.find(replace(made, power=lost))  # a network that does not fade: no control does as well
-    assert short.verdict == "agrees in part"
-    assert "fade on the straight line as well" not in short.found
-    assert short.found.endswith(" Holds: (2), the other two. Does not hold: (1), the straight line.")
-    gone = {**lost, "spherical": np.full(4, 0.2)}
-    assert [INTERPOLATION.find(replace(made, power=p)).verdict for p in (kept, gone)] == ["agrees", "differs"]
+    power = [((x - ends.mean(0)) ** 2).sum((1, 2, 3)) for x in (half, ends)]
+    np.testing.assert_allclose(record.controls["untrained"]["linear"], power[0] / power[1].mean(), rtol=1e-5)
+    halves = {"ends": np.ones(4), "linear": np.full(4, 0.5), "spherical": np.ones(4), "rescaled": np.ones(4)}
+    level = {**halves, "linear": np.ones(4)}
+    made = replace(record, power=halves, controls={"untrained": halves, "shuffled_weights": level})
+    assert of_controls(INTERPOLATION.find(made)) == [("untrained",), ("untrained", "shuffled_weights")]
+    # of a network that does not lose variance on the straight line no control counts as one that does so as well
+    partly = INTERPOLATION.find(replace(made, power=level))
+    assert partly.verdict == "agrees in part"
+    assert [criterion.holds for criterion in partly.criteria] == [False, True]
+    assert of_controls(partly)[0] == ()
+    neither = {**level, "spherical": np.full(4, 0.2)}
+    assert [INTERPOLATION.find(replace(made, power=p)).verdict for p in (halves, neither)] == ["agrees", "differs"]
 
 
 def thin(setting):
@@ -158,13 +134,21 @@ def test_large_images_have_fewer_paths():
     def count(shape, **settings):
         return jax.eval_shape(lambda: noise_and_grid(Settings(**settings), shape)[0]).shape[0]
 
-    def held(starts, size, steps=32):
+    def in_memory(starts, size, steps=32):
         """Bytes of float32 states and denoised images of all models."""
-        return MODELS * starts * (steps + 1 + steps) * size * 4
+        return paths_held() * starts * (steps + 1 + steps) * size * 4
 
     assert count((8, 8, 1)) == count((28, 28, 1)) == count((32, 32, 3)) == 256
     for shape, settings in (((64, 64, 3), {}), ((32, 32, 3), {"full": True})):
         fewer, size = count(shape, **settings), int(np.prod(shape))
-        assert held(fewer, size) <= MEMORY < held(fewer + 1, size)
-    assert count((512, 512, 3)) == LEAST
+        assert in_memory(fewer, size) <= MEMORY < in_memory(fewer + 1, size)
+    assert count((512, 512, 3)) == LEAST_STARTS
     assert count((64, 64, 3), starts=8) == 8
+
+
+def test_as_many_paths_are_counted_as_a_setting_can_have(setting, trained):
+    """The models and controls of a whole setting, the closed form, and the further twins."""
+    whole = open_run(trained, Settings(starts=2, steps=2, components=2))
+    assert tuple(whole.controls) == controls.USUAL
+    assert set(setting.more) == set(twins.MORE)
+    assert paths_held() == len(whole.models) + len(whole.controls) + 1 + len(setting.more) == 11

@@ -14,7 +14,7 @@ import pytest
 from settings import documented, exact_gaussian, exact_setting
 
 import gaussdiff as gd
-from analysis.experiments import a01_dimension, a02_rotation, a03_emergence, d01_norms, d02_boomerang, d03_distances
+from analysis.experiments import a01_dimension
 from analysis.experiments.a01_dimension import DIMENSION
 from analysis.experiments.a02_rotation import ROTATION
 from analysis.experiments.a03_emergence import EMERGENCE, slope
@@ -24,6 +24,7 @@ from analysis.experiments.d01_norms import NORMS, sampling_error
 from analysis.experiments.d02_boomerang import BOOMERANG
 from analysis.experiments.d03_distances import DISTANCES, cosines
 from analysis.harness import experiment
+from analysis.harness.finding import DIRECTIONS
 from analysis.harness.setting import Setting
 from analysis.measures import geometry
 from analysis.measures.paths import Paths
@@ -78,20 +79,13 @@ def spread(setting: Setting, sigma) -> np.ndarray:
 @pytest.mark.parametrize("about", ALL, ids=lambda about: about.name)
 def test_the_exact_gaussian_agrees_and_its_numbers_are_finite(about, measured, setting):
     result = experiment.run(dataclasses.replace(about, measure=lambda _: measured(about)), setting)
-    assert result.finding.verdict == "agrees", result.finding.found
+    assert result.finding.verdict == "agrees", result.finding.criteria
     assert set(result.finding.numbers) == documented(about.name)
     json.dumps(result.to_json(), allow_nan=False)
     assert result.figure is not None
 
 
-PASSED = {
-    DIMENSION: a01_dimension.PASSED,
-    ROTATION: a02_rotation.PASSED,
-    EMERGENCE: a03_emergence.PASSED,
-    NORMS: d01_norms.PASSED,
-    BOOMERANG: d02_boomerang.PASSED,
-    DISTANCES: d03_distances.PASSED,
-}
+CONTROLLED = (DIMENSION, ROTATION, EMERGENCE, NORMS, BOOMERANG, DISTANCES)  # by one control, at every criterion
 
 
 def with_control(record, of):
@@ -104,26 +98,28 @@ def with_control(record, of):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("about", PASSED, ids=lambda about: about.name)
-def test_a_control_that_passes_a_bound_of_the_network_s_is_named_at_that_part(about, measured):
-    """Made: a control that is the network, and one of noise, which passes no bound."""
+@pytest.mark.parametrize("about", CONTROLLED, ids=lambda about: about.name)
+def test_a_control_that_meets_a_criterion_of_the_network_s_is_named_there(about, measured):
+    """Made: a control that is the network, and one of noise, which meets no criterion."""
     record = measured(about)
-    told = about.find(with_control(record, lambda own: own)).found
-    for part in PASSED[about]:
-        said = f"Controls {part} as well (shuffled spectrum): it takes the data's variances, not their directions."
-        assert said in told
+    for criterion in about.find(with_control(record, lambda own: own)).criteria:
+        assert criterion.holds
+        assert criterion.controls == ("shuffled_spectrum",), criterion.name
+        assert criterion.to_json()["takes"] == DIRECTIONS
     rng = np.random.default_rng(0)
     noise = with_control(record, lambda own: jax.tree.map(lambda one: 10 * rng.normal(size=one.shape), own))
-    assert "Controls" not in about.find(noise).found
+    assert not any(criterion.controls for criterion in about.find(noise).criteria)
 
 
 @pytest.mark.slow
 def test_what_the_network_does_not_show_no_control_shows_as_well(measured):
     record = measured(DIMENSION)
-    bent = {part: 0.5 * values for part, values in record.shares["network"].items()}
-    changed = dataclasses.replace(record, shares={**record.shares, "network": bent})
-    assert record.shares["shuffled_spectrum"]["states"][:, 1].mean() >= a01_dimension.FLAT
-    assert "Controls" not in DIMENSION.find(changed).found
+    bent = {part: 0.5 * values for part, values in record.fractions["network"].items()}
+    changed = dataclasses.replace(record, fractions={**record.fractions, "network": bent})
+    assert record.fractions["shuffled_spectrum"]["states"][:, 1].mean() >= a01_dimension.FLAT
+    finding = DIMENSION.find(changed)
+    assert [(criterion.holds, criterion.controls) for criterion in finding.criteria] == [(False, ())] * 2
+    assert finding.sentence == "Two principal components hold only 50.0% of the variance of a path on average."
 
 
 @pytest.mark.slow
@@ -182,6 +178,8 @@ def test_a_white_law_turns_worst_where_signal_and_noise_are_equal(wrong):
     found = experiment.run(ROTATION, dataclasses.replace(wrong, models={**wrong.models, "network": centered}))
     worst = found.finding.numbers["worst_share_left_by_turn"]["network"][0]
     assert worst == pytest.approx((np.sqrt(2) - 1) ** 2, rel=0.02)
+    assert "but for as much as 17." in found.finding.sentence
+    assert found.finding.criteria[0].measured.value == worst
     assert found.finding.numbers["worst_share_left_by_best_plane"]["network"][0] < 1e-9
     assert found.finding.verdict == "differs"
 
@@ -211,7 +209,11 @@ def test_an_order_that_is_not_the_data_s_differs(setting):
     shuffled = setting.controls["shuffled_spectrum"]
     found = experiment.run(EMERGENCE, dataclasses.replace(setting, models={**setting.models, "network": shuffled}))
     assert found.finding.verdict == "differs"
-    assert abs(found.finding.numbers["rank_correlation"]["network"]) < 0.6
+    order = found.finding.criteria[0]
+    assert (order.essential, order.holds) == (True, False)
+    assert abs(order.measured.value) < 0.6
+    assert order.measured.value == found.finding.numbers["rank_correlation"]["network"]
+    assert "are not decided in the order of their variance" in found.finding.sentence
 
 
 @pytest.mark.slow
@@ -223,15 +225,17 @@ def test_components_that_never_settle_are_said_and_drawn(measured):
     few = dataclasses.replace(record, products={**record.products, "network": products})
     finding = EMERGENCE.find(few)
     assert finding.verdict == "differs"
-    assert "components 4 settle" in finding.found
+    (criterion,) = finding.criteria
+    assert (criterion.measured, criterion.expected, criterion.holds) == (4, "at least 5", False)
+    assert finding.sentence == "Of 40 principal components only 4 are decided within the grid."
     assert finding.numbers["settled"]["network"] == len(finding.numbers["measured_level_by_component"]["network"]) == 4
     assert EMERGENCE.draw(few).get_suptitle().startswith("Too few")
 
 
 def test_two_components_have_no_order():
-    found = experiment.run(EMERGENCE, vectors())
-    assert found.finding.verdict == "not measured"
-    assert "at least 5 principal components" in found.finding.found
+    result = experiment.run(EMERGENCE, vectors())
+    assert (result.verdict, result.finding, result.error) == ("not measured", None, "")
+    assert "at least 5 principal components" in result.reason
 
 
 @pytest.mark.slow
@@ -281,6 +285,8 @@ def test_a_model_that_passes_pushes_in_other_sizes_does_not_agree(wrong):
     finding = experiment.run(PERTURBATION, wrong).finding
     assert finding.verdict != "agrees"
     assert finding.numbers["measured_over_predicted"]["network"][0] > 2
+    assert list(finding.criteria[1].measured) == finding.numbers["measured_over_predicted"]["network"]
+    assert finding.criteria[1].holds is False
     assert finding.numbers["measured_over_predicted"]["gaussian"][0] == pytest.approx(1, abs=0.05)
 
 

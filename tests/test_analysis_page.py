@@ -3,12 +3,15 @@
 `.ci/run` installs Debian's chromium; elsewhere these tests skip where there is no browser.
 """
 
+import dataclasses
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,15 +21,18 @@ import training
 from analysis.comparison import verdicts
 from analysis.comparison.page import page
 from analysis.experiments import named
-from analysis.harness.experiment import Finding, Result
+from analysis.harness.experiment import Result, failed
+from analysis.harness.finding import Criterion, Finding
 from analysis.harness.style import NAMES, panels
+from analysis.harness.table import Table
 from analysis.measures import paths as compare
 from analysis.measures import quality
+from analysis.measures.bootstrap import Interval
 from analysis.measures.paths import Paths
-from analysis.reporting import figures, study, words, write
+from analysis.reporting import claims, drawing, figures, study, words
 from analysis.reporting.page import page as report_page
 from analysis.reporting.slider import BUDGET, slider
-from analysis.reporting.tables import Table, metrics
+from analysis.reporting.tables import metrics
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PROBE = """
@@ -138,7 +144,7 @@ def test_of_images_that_are_neither_grey_nor_in_colour_the_first_channel_is_show
     samples = {name: path.samples for name, path in paths.items()}
     drawn = figures.trajectories(paths), figures.samples(samples)
     for figure in drawn:
-        assert write.drawn(figure, "png").startswith(b"\x89PNG")
+        assert drawing.drawn(figure, "png").startswith(b"\x89PNG")
         assert figure.get_suptitle().endswith(f"(the first of {count} channels)")
     shown = drawn[1].axes[0].get_images()[0].get_array()
     np.testing.assert_allclose(shown, np.clip(paths["network"].samples[0, ..., 0] / 2 + 0.5, 0, 1))
@@ -151,7 +157,7 @@ def test_of_images_that_are_neither_grey_nor_in_colour_the_first_channel_is_show
 def test_samples_that_are_no_images_are_drawn_as_points():
     path = Paths(np.array([9.0, 1.0, 0.0]), np.ones((5, 3, 2, 3)), np.ones((5, 2, 2, 3)))
     figure = figures.trajectories({"network": path})
-    assert write.drawn(figure, "png").startswith(b"\x89PNG")
+    assert drawing.drawn(figure, "png").startswith(b"\x89PNG")
     assert '"kind": "plane"' in slider({"network": path})
     figure = figures.samples({"network": path.samples})
     np.testing.assert_array_equal(figure.axes[0].lines[0].get_xydata(), np.ones((5, 2)))
@@ -162,43 +168,74 @@ def test_a_page_stays_small_with_large_images():
     assert len(slider({"network": path, "gaussian": path, "mixture": path, "data_set": path})) < 2 * BUDGET
 
 
-def entry(verdict: str, **numbers) -> dict:
-    return {"verdict": verdict, "found": f"It {verdict} <here>.", "numbers": numbers}
+def entry(name: str, verdict: str, **numbers: Any) -> dict[str, Any]:
+    """An entry of metrics.json with one criterion where there are numbers."""
+    about = named(name)
+    criterion = Criterion(
+        "flatness", Interval(0.9, 0.8, 1.0), "at least 0.5", verdict == "agrees", controls=("untrained",)
+    )
+    return {
+        **{key: getattr(about, key) for key in ("title", "claim", "published", "criterion")},
+        "verdict": verdict,
+        "sentence": f"It {verdict} <here>.",
+        "criteria": [criterion.to_json()] if numbers else [],
+        "notes": ["A further <note>."],
+        "numbers": numbers,
+        "error": "",
+        "seconds": 1.0,
+    }
 
 
-TOLD = {
-    "short": verdicts.Told(
-        {"A1": entry("agrees", two_components={"network": [0.9, 0.8, 0.95]}), "A8": entry("agrees")}, "its report"
+def earlier_entry(name: str, verdict: str, **numbers: Any) -> dict[str, Any]:
+    """An entry as earlier versions wrote it: one text, no criteria."""
+    new = entry(name, verdict, **numbers)
+    old = {key: value for key, value in new.items() if key not in ("sentence", "criteria", "notes", "error")}
+    return {**old, "found": "It fell. Controls fall as well (untrained): it takes no learning."}
+
+
+JUDGED = {
+    "short": verdicts.Judgements(
+        {"A1": entry("A1", "agrees", two_components={"network": [0.9, 0.8, 0.95]}), "A8": entry("A8", "agrees")},
+        "its report",
     ),
-    "a run of a longer name": verdicts.Told(
-        {"A1": entry("differs", two_components={"network": [0.5, 0.4, 0.6]})}, "its report", "the run is at step 9 now"
+    "a run of a longer name": verdicts.Judgements(
+        {"A1": earlier_entry("A1", "differs", two_components={"network": [0.5, 0.4, 0.6]})},
+        "its report",
+        "the run is at step 9 now",
     ),
-    "third": verdicts.Told({"A1": entry("not measured")}, verdicts.UNKNOWN),
+    "third": verdicts.Judgements({"A1": entry("A1", "not measured")}, verdicts.UNKNOWN),
 }
 
 
 @pytest.mark.slow
 def test_runs_side_by_side_are_a_page_that_fits(tmp_path):
-    picture = write.drawn(panels(4)[0], "png")
-    text = page(Table("Runs", "A note.", ["run", "step"], [[name, "5"] for name in TOLD]), picture, picture, TOLD, True)
+    picture = drawing.drawn(panels(4)[0], "png")
+    text = page(
+        Table("Runs", "A note.", ["run", "step"], [[name, "5"] for name in JUDGED]), picture, picture, JUDGED, True
+    )
     assert "Stale: the run is at step 9 now" in text
-    assert text.count('<tr class="apart">') == 1, "the runs differ on A1, and on nothing else"
+    assert text.count('<tr class="different">') == 1, "the runs differ on A1, and on nothing else"
     assert "&lt;here&gt;" in text
+    assert "<here>" not in text
+    assert "It fell. Controls fall as well" in text
+    assert "<th>criterion</th><th>short</th><th>a run of a longer name</th><th>third</th><th>expected</th>" in text
     seen = [browse(text, tmp_path, width, dark) for width, dark in ((1000, False), (360, True))]
     for each in seen:
         check(each)
     assert seen[0]["colours"] != seen[1]["colours"]
 
 
-def test_verdicts_side_by_side_hold_the_number_of_each_run_and_say_where_they_part():
-    (first,), (second,), (third,) = ([row[i] for row in verdicts.table(TOLD).rows[:1]] for i in (1, 2, 3))
+def test_verdicts_side_by_side_give_the_headline_of_each_run_and_say_where_they_differ():
+    (first,), (second,), (third,) = ([row[i] for row in verdicts.table(JUDGED).rows[:1]] for i in (1, 2, 3))
     assert (first, second) == ("agrees 0.9 (0.8 to 0.95)", "differs 0.5 (0.4 to 0.6)")
     assert third == "not measured –"
-    assert verdicts.shown(TOLD) == ["A1", "A8"]
-    assert verdicts.sentence(TOLD) == "Of 1 claim measured on every run: the verdicts differ on A1."
-    most = verdicts.cell(entry("agrees", distance_share_of_edm={"GITS, network": [[3, 2, 4], [0.5, 0.4, 0.6]]}), "D9")
+    assert verdicts.shown(JUDGED) == ["A1", "A8"]
+    assert verdicts.sentence(JUDGED) == "Of 1 claim measured on every run: the verdicts differ on A1."
+    most = verdicts.cell(
+        entry("D9", "agrees", distance_share_of_edm={"GITS, network": [[3, 2, 4], [0.5, 0.4, 0.6]]}), "D9"
+    )
     assert most == ("agrees", "0.5 (0.4 to 0.6)")
-    assert verdicts.cell(entry("agrees", order_correlation=[0.5, None, None]), "A8") == ("agrees", "0.5")
+    assert verdicts.cell(entry("A8", "agrees", order_correlation=[0.5, None, None]), "A8") == ("agrees", "0.5")
 
 
 def bare_study(results: tuple[Result, ...] = ()) -> study.Study:
@@ -210,6 +247,7 @@ def bare_study(results: tuple[Result, ...] = ()) -> study.Study:
         config=training.Config(seed=11, objective="flow"),
         step=7,
         setting=setting,
+        experiments=tuple(result.experiment for result in results),
         results=results,
         distances=compare.distance_to_network(setting.paths),
         variances=np.ones(2),
@@ -222,23 +260,139 @@ def bare_study(results: tuple[Result, ...] = ()) -> study.Study:
 @pytest.mark.slow
 def test_every_place_of_a_report_s_page_is_filled_also_where_nothing_was_measured():
     bare = bare_study()
-    text = report_page(bare, {"trajectories": b"", "samples": b""})
-    assert "after 7 steps" in text
+    text = report_page(bare, {})
+    assert "after 7 training steps" in text
     assert "pixels run from" in text
     assert "$" not in re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
-    assert metrics(bare)["explained_variance"] == {}
+    assert "No claim was measured." in text
+    assert metrics(bare)["experiments"] == {}
 
 
-def found(numbers: dict) -> Result:
-    """A1, with these numbers."""
-    return Result(named("A1"), Finding("differs", "Something.", numbers), None, None, 2.5)
+CRITERIA = (
+    Criterion("fraction in two components", Interval(0.987, 0.98, 0.99), "at least 0.5", True, controls=("untrained",)),
+    Criterion("distance of <it>", 0.25, "at most 0.1", np.bool_(False), note="By hand it is 3."),
+    Criterion("paths", 1200, "any", None),
+)
+
+
+def result(numbers: dict[str, Any]) -> Result:
+    """A1, with these numbers and some criteria."""
+    return Result(named("A1"), Finding("Two hold 98.7% & more.", CRITERIA, numbers, ("A note.",)), None, None, 2.5)
+
+
+@pytest.mark.slow
+def test_a_claim_is_a_heading_a_sentence_a_table_and_a_figure_and_all_else_is_folded():
+    text = claims.section("A1", {"": result({"x": 1}).to_json()}, claims.picture("Flat", "What it shows.", b"png"))
+    folded = "".join(re.findall(r"<details>.*?</details>", text, re.DOTALL))
+    shown = re.sub(r"<details>.*?</details>", "", text, flags=re.DOTALL)
+    assert '<h2>One path is nearly flat <span class="verdict agrees-in-part">agrees in part</span></h2>' in shown
+    assert '<p class="finding">Two hold 98.7% &amp; more.</p>' in shown
+    rows = [re.findall(r"<t[dh]>(.*?)</t[dh]>", row) for row in re.findall(r"<tr>.*?</tr>", shown)]
+    assert rows == [
+        ["criterion", "measured", "expected"],
+        ["fraction in two components", "✓ 0.987 (0.98 to 0.99)", "at least 0.5"],
+        ["distance of &lt;it&gt;", "✗ 0.25", "at most 0.1"],
+        ["paths", "· 1,200", "any"],
+    ]
+    assert "What it shows." in shown
+    about = named("A1")
+    for part in (about.claim, about.published, about.criterion, "By hand it is 3.", "A note.", "takes no learning"):
+        assert html.escape(part) in folded
+        assert html.escape(part) not in shown
+
+
+@pytest.mark.slow
+def test_what_failed_and_what_was_not_measured_have_marks_and_reasons_of_their_own(capsys):
+    lacking = Result(named("A3"), None, None, None, 1.0, reason="Data of 2 dimensions have no order.")
+    faulty = failed(named("A8"), "Traceback (most recent call last):\n  ...\nTypeError: 3 < x", 1.0)
+    assert "A8 failed:\nTraceback" in capsys.readouterr().err
+    text = report_page(bare_study((lacking, faulty)), {})
+    assert text.count('<span class="verdict not-measured">not measured</span>') == 2
+    assert text.count('<span class="verdict failed">failed</span>') == 2
+    assert '<p class="finding">Data of 2 dimensions have no order.</p>' in text
+    assert "says nothing of the claim: TypeError: 3 &lt; x</p>" in text
+    assert "<summary>The error in full</summary>" in text
+    assert "Of 2 claims of the literature, measured on this run, 1 could not be measured, 1 failed." in text
+
+
+@pytest.mark.slow
+def test_a_page_of_a_report_that_goes_on_says_what_is_to_come(tmp_path):
+    growing = dataclasses.replace(bare_study((result({"x": 1}),)), experiments=tuple(map(named, ("A1", "A3", "D1"))))
+    text = report_page(growing, {})
+    assert "<strong>Still running.</strong> 1 of 3 experiments have run; still to come: A3, D1." in text
+    assert 'onclick="location.reload()"' in text
+    check_slider(browse(text, tmp_path, 360, dark=False))
+    stopped = report_page(growing, {}, interrupted=True)
+    assert "<strong>Interrupted.</strong> 1 of 3 experiments have run, not A3, D1." in stopped
+    finished = report_page(dataclasses.replace(growing, experiments=(named("A1"),)), {})
+    assert not re.search("Still running|Interrupted|location.reload", finished)
+
+
+def dots(x: np.ndarray):
+    """A figure of points."""
+    figure, (axis,) = panels(1)
+    axis.plot(x, x, "o")
+    return figure
+
+
+def no_figure(_):
+    raise ZeroDivisionError("no width")
+
+
+class Unsendable:
+    """What no other process can be sent."""
+
+    def __reduce__(self):
+        raise TypeError("stays here")
+
+    def __array__(self, *_, **__):
+        return np.arange(3.0)
+
+
+@pytest.mark.slow
+def test_figures_are_drawn_in_a_second_process_and_here_where_that_cannot_be(capsys):
+    drawn = {}
+    for aside in (True, False):
+        with drawing.Drawer(aside) as drawer:
+            drawer.begin("dots", dots, np.arange(3.0))
+            drawer.begin("fault", no_figure, np.arange(3.0))
+            if aside:
+                drawer.begin("unsendable", dots, Unsendable())
+            drawn[aside] = drawer.drawn("dots")
+            with pytest.raises(drawing.DrawingError, match=r"Traceback(.|\n)*ZeroDivisionError: no width"):
+                drawer.drawn("fault")
+            assert drawn[aside] == drawer.ready()["dots"]
+            assert "fault" not in drawer.ready()
+            if aside:
+                assert drawer.drawn("unsendable")["png"] == drawn[True]["png"]
+    assert drawn[True]["png"] == drawn[False]["png"]
+    assert drawn[True]["pdf"].startswith(b"%PDF")
+    errors = capsys.readouterr().err
+    assert errors.count("drawn without a second process") == 1
+    assert "figure unsendable: drawn without a second process (TypeError('stays here'))" in errors
+
+
+@pytest.mark.slow
+def test_figures_are_drawn_here_when_the_second_process_dies(capsys):
+    with drawing.Drawer(aside=True) as drawer:
+        drawer.begin("dies", dies, np.arange(3.0), os.getpid())
+        assert drawer.drawn("dies")["png"].startswith(b"\x89PNG")
+        drawer.begin("later", dots, np.arange(3.0))
+        assert drawer.drawn("later")["png"].startswith(b"\x89PNG")
+    assert capsys.readouterr().err.count("drawn without a second process") == 2
+
+
+def dies(x: np.ndarray, here: int):
+    if os.getpid() != here:
+        os._exit(3)
+    return dots(x)
 
 
 @pytest.mark.slow
 def test_a_page_holds_numbers_as_json_does_and_how_the_run_was_made(tmp_path):
     unknown, curves = [0.5, float("nan"), float("nan")], [[1.0, 0.123456], [2.0, 3.0]]
-    a1 = found({"two_components": {"network": unknown}, "curves": curves, "count": 3})
-    text = report_page(bare_study((a1,)), {"trajectories": drawing(), "samples": drawing()})
+    a1 = result({"two_components": {"network": unknown}, "curves": curves, "count": 3})
+    text = report_page(bare_study((a1,)), {"trajectories": files(), "samples": files()})
     cells = dict(re.findall(r"<tr><th>([^<]*)</th><td>([^<]*)</td></tr>", text))
     assert cells["two components, network"] == "[0.5, null, null]"
     assert cells["curves"] == "[[1, 0.1235],\n [2, 3]]"
@@ -258,12 +412,12 @@ def test_a_page_holds_numbers_as_json_does_and_how_the_run_was_made(tmp_path):
         check_slider(browse(opened, tmp_path, width, dark))
 
 
-def drawing() -> bytes:
-    return write.drawn(panels(4)[0], "png")
+def files() -> drawing.Drawing:
+    return drawing.files(panels(4)[0])
 
 
 @pytest.mark.parametrize("images", [True, False])
-def test_the_words_of_a_page_hold_every_model_that_figures_name(images):
+def test_the_terms_of_a_page_have_every_model_that_figures_name(images):
     text = words.words(images)
     terms = ", ".join(re.findall(r"<dt>([^<]*)</dt>", text))
     assert [name for key, name in NAMES.items() if key not in ("network", "real") and name not in terms] == []

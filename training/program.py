@@ -1,6 +1,7 @@
 """What the programs `python -m training` and `python -m analysis` share: options of both, and their error contract.
 
-exit code 0: done        2: an error that the user can mend, with a message        130: interrupted
+exit code 0: done        1: done, but for what the command says has failed
+          2: an error that the user can mend, with a message        130: interrupted
 """
 
 import sys
@@ -16,9 +17,13 @@ OPTIONS = f"With {NO_CACHE}, before or after the command, no compiled code is ke
 
 
 def run(
-    parse: Callable[[list[str]], Callable[[], None]], arguments: list[str], *, interrupted: str, memory_cure: str
+    parse: Callable[[list[str]], Callable[[], int | None]],
+    arguments: list[str],
+    *,
+    interrupted: str,
+    memory_cure: str,
 ) -> int:
-    """Run the command that `parse(arguments)` returns, and return the exit code.
+    """Run the command that `parse(arguments)` returns, and return the exit code, which is 0 where it returns none.
 
     interrupted: what to say of a Ctrl-C without a message of its own. memory_cure: what makes a command need less.
     """
@@ -26,7 +31,7 @@ def run(
     try:
         command = parse([argument for argument in arguments if argument != NO_CACHE])
         cache.enable(NO_CACHE not in arguments)
-        command()
+        code = command()
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -38,4 +43,4 @@ def run(
     except KeyboardInterrupt as error:
         print(str(error) or interrupted, file=sys.stderr)
         return 130
-    return 0
+    return code or 0

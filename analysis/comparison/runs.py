@@ -15,21 +15,23 @@ from analysis.comparison import verdicts
 from analysis.comparison.page import page
 from analysis.harness import twins
 from analysis.harness.style import COLORS, noise_axes, panels
+from analysis.harness.table import Table
 from analysis.measures import paths as compare
 from analysis.measures import quality
 from analysis.measures.probes import SIGMAS
 from analysis.reporting import figures
-from analysis.reporting import write as report
+from analysis.reporting.drawing import drawn
 from analysis.reporting.study import Settings, noise_and_grid
-from analysis.reporting.tables import Table
+from analysis.reporting.write import show
 from training import runs
 from training.data.dataset import spread
 from training.evaluation import explain
 from training.evaluation.features import learn_features
 from training.runs import open_run
+from training.storage import disk
 
 PALETTE = ("#111111", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-EXPLAINED = 1024  # held-out samples at the most that a network is asked about at every noise scale
+EXPLAINED = 1024  # held-out samples at the most that a network denoises at every noise scale
 EXPLAINING = ("isotropic", "gaussian", "data_set")
 
 
@@ -38,9 +40,9 @@ class Comparison:
     """What was measured of each run, by label.
 
     steps: trained. error: (m,) root mean square error of the denoised held-out samples at SIGMAS, and trained_error on
-    as many training samples. explained: {label: {twin: (m,)}} of the denoised samples. apart: (R, R) root mean square
-    distance per entry of the samples from the same noise. scores: of quality.judge. ratios: median ratio of the
-    noise scales at which components commit to the closed form's. told: what experiments found on each.
+    as many training samples. explained: {label: {twin: (m,)}} of the denoised samples. distances: (R, R) root mean
+    square distance per entry of the samples from the same noise. scores: of quality.judge. ratios: median ratio of the
+    noise scales at which components commit to the closed form's. judged: what experiments found on each.
     """
 
     steps: dict[str, int]
@@ -48,10 +50,15 @@ class Comparison:
     trained_error: dict[str, np.ndarray]
     explained: dict[str, compare.Curves]
     samples: dict[str, np.ndarray]
-    apart: np.ndarray
+    distances: np.ndarray
     scores: quality.Scores
     ratios: dict[str, float]
-    told: dict[str, verdicts.Told]
+    judged: dict[str, verdicts.Judgements]
+
+    @property
+    def failed(self) -> bool:
+        """Whether some experiment met a fault of the program."""
+        return any(one["verdict"] == "failed" for each in self.judged.values() for one in each.entries.values())
 
 
 def run(places: list[Path], settings: Settings, experiments: tuple[str, ...] = ()) -> Comparison:
@@ -67,21 +74,23 @@ def run(places: list[Path], settings: Settings, experiments: tuple[str, ...] = (
     networks = {name: training.load(place) for name, place in named.items()}
     _check_common(named)
     data = runs.load_data(places[0])
-    told = {name: verdicts.read(place) for name, place in named.items()} if not experiments else {}
+    judged = {name: verdicts.read(place) for name, place in named.items()} if not experiments else {}
     fitted = twins.fit(data.train, settings.components, settings.seed)
     others = {"gaussian": fitted.gaussian, "data_set": fitted.data_set, "isotropic": explain.isotropic(data.train)}
     starts, levels = noise_and_grid(settings, data.shape)
     key = jax.random.key(settings.seed + 1)
-    unseen = data.held_out_rows[spread(len(data.held_out_rows), EXPLAINED)]
-    seen = data.train_rows[spread(len(data.train_rows), len(unseen))]
+    held_out = data.held_out_rows[spread(len(data.held_out_rows), EXPLAINED)]
+    trained_on = data.train_rows[spread(len(data.train_rows), len(held_out))]
     measured, on_trained, paths = {}, {}, {}
     for name, network in networks.items():
-        measured[name] = compare.explained_variance({"network": network, **others}, unseen, SIGMAS, key)
-        on_trained[name] = compare.explained_variance({"network": network}, seen, SIGMAS, key)["error"]["network"]
+        measured[name] = compare.explained_variance({"network": network, **others}, held_out, SIGMAS, key)
+        on_trained[name] = compare.explained_variance({"network": network}, trained_on, SIGMAS, key)["error"]["network"]
         paths |= compare.follow({name: network}, gd.Heun(), starts, levels)
         print(f"measured {name}", flush=True)
     samples = {name: path.samples for name, path in paths.items()}
-    told |= {name: verdicts.measure(name, place, experiments, settings) for name, place in named.items() if experiments}
+    judged |= {
+        name: verdicts.measure(name, place, experiments, settings) for name, place in named.items() if experiments
+    }
     modes = compare.leading_modes(fitted.gaussian)
     committed = compare.commitment_levels(paths, fitted.gaussian, modes)
     predicted = np.sqrt(3 * np.asarray(fitted.gaussian.eigvals, np.float64)[:modes])
@@ -91,15 +100,15 @@ def run(places: list[Path], settings: Settings, experiments: tuple[str, ...] = (
         trained_error=on_trained,
         explained={name: {twin: parts["denoiser"][twin] for twin in EXPLAINING} for name, parts in measured.items()},
         samples=samples,
-        apart=_apart(list(samples.values())),
+        distances=_distances(list(samples.values())),
         scores=quality.judge(samples, data, learn_features(data, settings.seed), settings.seed),
         ratios={name: float(np.nanmedian(curve / predicted)) for name, curve in committed.items()},
-        told=told,
+        judged=judged,
     )
 
 
 def labels(places: list[Path]) -> dict[str, Path]:
-    """A short name for each place: its last parts, as many as it takes to tell them apart."""
+    """A short name for each place: its last parts, as many as make them different."""
     for depth in range(1, max(len(place.resolve().parts) for place in places) + 1):
         short = ["/".join(place.resolve().parts[-depth:]) for place in places]
         if len(set(short)) == len(short):
@@ -121,105 +130,105 @@ def _check_common(named: dict[str, Path]) -> None:
             )
 
 
-def _apart(samples: list[np.ndarray]) -> np.ndarray:
+def _distances(samples: list[np.ndarray]) -> np.ndarray:
     return np.array([[np.sqrt(np.mean((a - b) ** 2, dtype=np.float64)) for b in samples] for a in samples])
 
 
-def table(found: Comparison) -> Table:
+def table(comparison: Comparison) -> Table:
     """One row for each run."""
     near_one = int(np.abs(np.log(SIGMAS)).argmin())
-    names = list(found.steps)
+    names = list(comparison.steps)
     rows = [
         [
             name,
-            f"{found.steps[name]:,}",
-            f"{found.error[name][near_one]:.3f}",
-            f"{found.trained_error[name][near_one]:.3f}",
-            f"{found.explained[name]['gaussian'][near_one]:.3f}",
-            f"{found.explained[name]['data_set'][near_one]:.3f}",
-            f"{found.ratios[name]:.2f}",
-            f"{found.scores[name]['frechet']:.2f}",
-            f"{found.scores[name]['nearest_training_ratio']:.2f}",
-            f"{found.apart[0, i]:.3f}",
+            f"{comparison.steps[name]:,}",
+            f"{comparison.error[name][near_one]:.3f}",
+            f"{comparison.trained_error[name][near_one]:.3f}",
+            f"{comparison.explained[name]['gaussian'][near_one]:.3f}",
+            f"{comparison.explained[name]['data_set'][near_one]:.3f}",
+            f"{comparison.ratios[name]:.2f}",
+            f"{comparison.scores[name]['frechet']:.2f}",
+            f"{comparison.scores[name]['nearest_training_ratio']:.2f}",
+            f"{comparison.distances[0, i]:.3f}",
         ]
         for i, name in enumerate(names)
     ]
-    real = found.scores["real"]
+    real = comparison.scores["real"]
     return Table(
         "Runs side by side",
         f"Error, and explained variance of the denoised samples by the Gaussian and the data set, at σ = "
         f"{SIGMAS[near_one]:.2g}. Commitment: median ratio to the Gaussian's √(3 variance). Fréchet: real data "
         f"against real data have {real['frechet']:.2f} ± {real['frechet_std']:.2f}. Nearest: 0 copies a training "
         "sample. Last: distance of samples from the first run's, from the same noise (root mean square per entry).",
-        ["run", "step", "error", "on training", "Gaussian", "data set", "commitment", "Fréchet", "nearest", "apart"],
+        ["run", "step", "error", "on training", "Gaussian", "data set", "commitment", "Fréchet", "nearest", "distance"],
         rows,
     )
 
 
-def draw(found: Comparison) -> Figure:
-    """Errors beside the first run's, what a Gaussian and the data set explain, and how far samples are apart."""
-    figure, (error, gaussian, data_set, apart) = panels(4, width=3.9)
-    names = list(found.steps)
+def draw(comparison: Comparison) -> Figure:
+    """Errors beside the first run's, what a Gaussian and the data set explain, and distances between samples."""
+    figure, (error, gaussian, data_set, distances) = panels(4, width=3.9)
+    names = list(comparison.steps)
     colors = dict(zip(names, (PALETTE[i % len(PALETTE)] for i in range(len(names))), strict=True))
     for name, color in colors.items():
-        label = f"{names.index(name) + 1}. {name} (step {found.steps[name]:,})"
-        error.plot(SIGMAS, found.error[name] / found.error[names[0]], "o-", ms=3, color=color, label=label)
-        trained = found.trained_error[name] / found.error[names[0]]
+        label = f"{names.index(name) + 1}. {name} (step {comparison.steps[name]:,})"
+        error.plot(SIGMAS, comparison.error[name] / comparison.error[names[0]], "o-", ms=3, color=color, label=label)
+        trained = comparison.trained_error[name] / comparison.error[names[0]]
         error.plot(SIGMAS, trained, ":", color=color)
-        gaussian.plot(SIGMAS, np.maximum(found.explained[name]["gaussian"], 0), "o-", ms=3, color=color)
-        data_set.plot(SIGMAS, np.maximum(found.explained[name]["data_set"], 0), "o-", ms=3, color=color)
-    baseline = np.maximum(found.explained[names[0]]["isotropic"], 0)
+        gaussian.plot(SIGMAS, np.maximum(comparison.explained[name]["gaussian"], 0), "o-", ms=3, color=color)
+        data_set.plot(SIGMAS, np.maximum(comparison.explained[name]["data_set"], 0), "o-", ms=3, color=color)
+    baseline = np.maximum(comparison.explained[names[0]]["isotropic"], 0)
     gaussian.plot(SIGMAS, baseline, "--", color=COLORS["isotropic"], label="isotropic baseline")
     error.set(title=f"error of the denoised sample\n÷ that of {names[0]} (dotted: on training samples)")
     gaussian.set(title="explained by the Gaussian", ylim=(0, 1.03))
     data_set.set(title="explained by the data set", ylim=(0, 1.03))
-    _matrix(apart, found.apart)
+    _matrix(distances, comparison.distances)
     return noise_axes(figure, error, gaussian, data_set)
 
 
-def _matrix(axis, apart: np.ndarray) -> None:
-    axis.imshow(apart, cmap="Blues", vmin=0)
-    for (i, j), value in np.ndenumerate(apart):
-        axis.text(j, i, f"{value:.2f}", ha="center", va="center", color="w" if value > apart.max() / 2 else "k")
-    places = range(len(apart))
+def _matrix(axis, distances: np.ndarray) -> None:
+    axis.imshow(distances, cmap="Blues", vmin=0)
+    for (i, j), value in np.ndenumerate(distances):
+        axis.text(j, i, f"{value:.2f}", ha="center", va="center", color="w" if value > distances.max() / 2 else "k")
+    places = range(len(distances))
     axis.set(xticks=places, yticks=places, xticklabels=[i + 1 for i in places], yticklabels=[i + 1 for i in places])
     axis.set(xlabel="run", ylabel="run")
     axis.set_title("samples from the same noise:\ndistance (RMS per entry)", fontsize=10)
 
 
-def record(found: Comparison) -> dict[str, Any]:
+def record(comparison: Comparison) -> dict[str, Any]:
     """Everything that was measured, as JSON."""
     return {
         "sigma": SIGMAS.tolist(),
-        "apart": found.apart.tolist(),
-        "real": found.scores["real"],
+        "distances": comparison.distances.tolist(),
+        "real": comparison.scores["real"],
         "runs": {
             name: {
                 "step": step,
-                "error": found.error[name].tolist(),
-                "error_on_training": found.trained_error[name].tolist(),
-                "explained": {twin: curve.tolist() for twin, curve in found.explained[name].items()},
-                "commitment_ratio": found.ratios[name] if np.isfinite(found.ratios[name]) else "never commits",
-                **found.scores[name],
+                "error": comparison.error[name].tolist(),
+                "error_on_training": comparison.trained_error[name].tolist(),
+                "explained": {twin: curve.tolist() for twin, curve in comparison.explained[name].items()},
+                "commitment_ratio": ratio if np.isfinite(ratio := comparison.ratios[name]) else "never commits",
+                **comparison.scores[name],
             }
-            for name, step in found.steps.items()
+            for name, step in comparison.steps.items()
         },
-        "experiments": verdicts.record(found.told),
+        "experiments": verdicts.record(comparison.judged),
     }
 
 
-def write(found: Comparison, out: Path) -> None:
+def write(comparison: Comparison, out: Path) -> None:
     """Print the tables; write compare.json, compare.html, compare.png and .pdf, and compare_samples.png to `out`."""
-    numbers = json.dumps(record(found), indent=1, allow_nan=False) + "\n"
-    drawing, rows = draw(found), figures.samples(found.samples)
-    pictures = {"compare": report.drawn(drawing, "png"), "compare_samples": report.drawn(rows, "png")}
-    pictured = next(iter(found.samples.values())).ndim == 4  # images (N, H, W, C)
-    text = page(table(found), pictures["compare"], pictures["compare_samples"], found.told, pictured)
-    report.show([table(found), *([verdicts.table(found.told)] if verdicts.shown(found.told) else [])])
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "compare.json").write_text(numbers)
-    (out / "compare.pdf").write_bytes(report.drawn(drawing, "pdf"))
+    numbers = json.dumps(record(comparison), indent=1, allow_nan=False) + "\n"
+    drawing, rows = draw(comparison), figures.samples(comparison.samples)
+    pictures = {"compare": drawn(drawing, "png"), "compare_samples": drawn(rows, "png")}
+    pictured = next(iter(comparison.samples.values())).ndim == 4  # images (N, H, W, C)
+    text = page(table(comparison), pictures["compare"], pictures["compare_samples"], comparison.judged, pictured)
+    show([table(comparison), *([verdicts.table(comparison.judged)] if verdicts.shown(comparison.judged) else [])])
+    disk.make(out)
+    disk.write(out / "compare.json", numbers.encode())
+    disk.write(out / "compare.pdf", drawn(drawing, "pdf"))
     for name, picture in pictures.items():
-        (out / f"{name}.png").write_bytes(picture)
-    (out / "compare.html").write_text(text, encoding="utf-8")
+        disk.write(out / f"{name}.png", picture)
+    disk.write(out / "compare.html", text.encode())
     print(f"written: {out / 'compare.html'}, compare.json, compare.png, compare.pdf, compare_samples.png")

@@ -13,17 +13,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gaussdiff as gd
-from analysis.harness.controls import also
-from analysis.harness.experiment import Experiment, Finding, NotMeasuredError, named
+from analysis.harness.experiment import Experiment, Headline, NotMeasuredError
+from analysis.harness.finding import Criterion, Finding, meet
 from analysis.harness.setting import Setting
 from analysis.harness.style import COLORS, NAMES, NOISE_AXIS, panels
 from analysis.measures.bootstrap import Interval, interval
 from analysis.measures.paths import committing, half_levels, progress, rank_correlation
 
-MOST, LEAST, SMALLEST = 40, 5, 1e-3  # components; the least variance, as a share of the largest
+MOST, LEAST, SMALLEST = 40, 5, 1e-3  # components; the least variance, as a fraction of the largest
 ORDER, SLOPE, RATIO = 0.9, 0.1, 1.25  # what the criterion asks for
 DRAWS = 200  # of the bootstrap: each finds all levels anew
-PASSED = ("keep the order of variance", "rise by one half", "lie at √(3 variance)")  # what controls do that hold a part
 
 
 @dataclass(frozen=True)
@@ -65,10 +64,10 @@ def measure(setting: Setting) -> Record:
 
 def slope(record: Record, levels: np.ndarray) -> float:
     """The least-squares slope of log level on log variance, over the components that settle; NaN for too few."""
-    held = np.isfinite(levels)
-    if held.sum() < LEAST:
+    decided = np.isfinite(levels)
+    if decided.sum() < LEAST:
         return float("nan")
-    return float(np.polyfit(np.log(record.variances[held]), np.log(levels[held]), 1)[0])
+    return float(np.polyfit(np.log(record.variances[decided]), np.log(levels[decided]), 1)[0])
 
 
 def ratio(record: Record, levels: np.ndarray) -> float:
@@ -78,45 +77,70 @@ def ratio(record: Record, levels: np.ndarray) -> float:
 
 def find(record: Record) -> Finding:
     """In order where the ranks agree as well as ORDER; as predicted where slope and height do too."""
-    settled = {name: int(np.isfinite(record.levels(name)).sum()) for name in record.products}
+    counts = {name: int(np.isfinite(record.levels(name)).sum()) for name in record.products}
+    total, settled = len(record.variances), counts["network"]
     numbers: dict[str, Any] = {
-        "components": len(record.variances),
-        "settled": settled,
+        "components": total,
+        "settled": counts,
         "variance": record.variances.tolist(),
         "predicted_level": record.predicted.tolist(),
         "measured_level_by_component": {name: _settled(record.levels(name)) for name in record.products},
     }
-    if settled["network"] < LEAST:
-        return Finding("differs", f"Of the network's components {settled['network']} settle within the grid.", numbers)
+    if settled < LEAST:
+        few = Criterion("components that are decided within the grid", settled, f"at least {LEAST}", False)
+        return Finding(f"Of {total} principal components only {settled} are decided within the grid.", (few,), numbers)
+    judged = [name for name, count in counts.items() if count >= LEAST]
     order, rise, height = (_over_paths(record, statistic) for statistic in (_order, slope, ratio))
-    judged = [name for name, count in settled.items() if count >= LEAST]
-    others = ", ".join(f"{NAMES[name]} {slope(record, record.levels(name)):.2f}" for name in judged[1:])
-    held = {name: _parts(record, record.levels(name)) for name in judged}
-    found = (
-        f"{settled['network']} of {len(record.variances)} components settle. Their order follows their variance with "
-        f"rank correlation {order} (95 % interval over paths), log level rises by {rise} per unit of log variance "
-        f"(closed form .5; by the same solver {others}), and levels lie at {height} of √(3 variance)."
-        f"{also(PASSED, held, [name for name in record.controls if name in judged])}"
-    )
+    by_model = {name: record.levels(name) for name in judged}
+    controls = [name for name in record.controls if name in judged]
+    ordered = {name: _order(record, levels) >= ORDER for name, levels in by_model.items()}
+    sloped = {name: abs(slope(record, levels) - 0.5) <= SLOPE for name, levels in by_model.items()}
+    placed = {name: 1 / RATIO <= ratio(record, levels) <= RATIO for name, levels in by_model.items()}
+    slopes = ", ".join(f"{slope(record, by_model[name]):.2f} ({NAMES[name]})" for name in judged[1:])
     numbers |= {
         "network_interval": {
             name: list(one)
             for name, one in (("rank_correlation", order), ("slope", rise), ("over_predicted", height))
             if one.is_known
         },
-        "rank_correlation": {name: _order(record, record.levels(name)) for name in judged},
-        "slope": {name: slope(record, record.levels(name)) for name in judged},
-        "over_predicted": {name: ratio(record, record.levels(name)) for name in judged},
+        "rank_correlation": {name: _order(record, levels) for name, levels in by_model.items()},
+        "slope": {name: slope(record, levels) for name, levels in by_model.items()},
+        "over_predicted": {name: ratio(record, levels) for name, levels in by_model.items()},
     }
-    ordered, alike = held["network"][0], all(held["network"])
-    told = named(dict(zip(("the order", "the slope", "the levels"), held["network"], strict=True)))
-    return Finding("agrees" if alike else "agrees in part" if ordered else "differs", found + told, numbers)
-
-
-def _parts(record: Record, levels: np.ndarray) -> tuple[bool, bool, bool]:
-    """Whether each part of the criterion holds: order, slope and height."""
-    rise, height = slope(record, levels), ratio(record, levels)
-    return _order(record, levels) >= ORDER, abs(rise - 0.5) <= SLOPE, 1 / RATIO <= height <= RATIO
+    return Finding(
+        sentence=f"Principal components are decided in the order of their variance: the rank correlation is "
+        f"{order.value:.2f}."
+        if ordered["network"]
+        else f"Principal components are not decided in the order of their variance: the rank correlation is only "
+        f"{order.value:.2f}.",
+        criteria=(
+            Criterion(
+                "rank correlation of noise level and variance",
+                order,
+                f"at least {ORDER:g}",
+                ordered["network"],
+                essential=True,
+                controls=meet(ordered, controls),
+            ),
+            Criterion(
+                "slope of log level on log variance",
+                rise,
+                f"within {SLOPE:g} of 0.5, the closed form",
+                sloped["network"],
+                note=f"Of other models it is {slopes}.",
+                controls=meet(sloped, controls),
+            ),
+            Criterion(
+                "median of level ÷ √(3 variance)",
+                height,
+                f"between {1 / RATIO:g} and {RATIO:g}",
+                placed["network"],
+                controls=meet(placed, controls),
+            ),
+        ),
+        numbers=numbers,
+        notes=(f"{settled} of {total} components are decided within the grid.",),
+    )
 
 
 def _over_paths(record: Record, statistic: Callable[[Record, np.ndarray], float]) -> Interval:
@@ -154,7 +178,9 @@ def draw(record: Record) -> Figure:
         curves.plot(sigma, progressed[:, k], "o", color=color, ms=4, label=f"component {k + 1}")
         curves.plot(sigma, np.sqrt(record.variances[k] / (record.variances[k] + sigma**2)), "--", color=color, lw=1)
     curves.axhline(0.5, color="#cccccc", lw=0.8, zorder=0)
-    curves.set(title="the network's components on their way (dashed: closed form)", ylabel="share of the final value")
+    curves.set(
+        title="the network's components on their way (dashed: closed form)", ylabel="fraction of the final value"
+    )
     for axis in (levels, curves):
         axis.title.set_fontsize(10)
     levels.legend(frameon=False, fontsize=8)
@@ -177,13 +203,14 @@ EMERGENCE = Experiment(
     title="Outline first, details later",
     claim="The larger the variance of a principal component, the earlier it is decided on the way from noise to "
     "sample: half of it at the noise scale √(3 variance).",
-    published="No number read; Wang & Vastola, arXiv 2303.02490, section 3.",
+    published="No number was published; Wang & Vastola, arXiv 2303.02490, section 3.",
     criterion="Agrees where the rank correlation of level and variance is at least .9, the slope of log level on log "
     "variance within .1 of 1/2, and the median level within a quarter of √(3 variance); in part where the order holds "
     "alone.",
-    caption="Left: the noise scale at which each principal component has half of its final value in the denoised "
-    "image, against its variance. Right: how single components of the network's denoised images approach their final "
-    "value. Crosses: a Gaussian whose variances were dealt to other directions.",
+    caption="Left: the noise level at which each principal component has half of its final value, against its "
+    "variance (crosses: a Gaussian whose variances belong to other directions). Right: how single components of the "
+    "denoised images approach their final value.",
+    headline=Headline("slope of log level on log variance (closed form: 0.5)", ("network_interval", "slope")),
     measure=measure,
     find=find,
     draw=draw,

@@ -4,14 +4,13 @@ A push is counted in standard deviations of the Gaussian's noisy marginal along 
 is exact for every size (gd.exact.gaussian_perturbation).
 """
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 import gaussdiff as gd
 from analysis.harness.setting import Setting
+from analysis.measures import endpoints
 
 COMPONENTS, RANDOM = (0, 1, 2, 10, 45), 2  # directions: principal components, and at random
 AMOUNTS = np.array([-10.0, -5.0, 5.0, 10.0])  # standard deviations of the noisy marginal along the direction
@@ -21,8 +20,8 @@ STEPS = 16  # Heun steps from the push to the end
 def directions(setting: Setting) -> tuple[tuple[str, ...], np.ndarray]:
     """Names and unit vectors (P, *event): components of some variance, then random ones."""
     gaussian = setting.gaussian
-    held = int((np.asarray(gaussian.eigvals) > 1e-6 * float(gaussian.eigvals[0])).sum())
-    chosen = [k for k in COMPONENTS if k < held]
+    rank = int((np.asarray(gaussian.eigvals) > 1e-6 * float(gaussian.eigvals[0])).sum())
+    chosen = [k for k in COMPONENTS if k < rank]
     random = np.asarray(jax.random.normal(setting.key("perturbation"), (RANDOM, gaussian.mean.size)))
     flat = np.concatenate([np.asarray(gaussian.eigvecs).T[chosen], random])
     units = (flat / np.linalg.norm(flat, axis=1, keepdims=True)).reshape(-1, *gaussian.shape)
@@ -45,21 +44,17 @@ def _closed_form(gaussian: gd.Gaussian, units: Array, level: gd.NoiseLevel) -> t
     marginal, clean = gd.exact.gaussian_marginal(gaussian, level), gd.NoiseLevel(1.0, 0.0)
 
     def one(unit: Array) -> tuple[Array, Array]:
-        spread = marginal.spectral_map(marginal.eigvals, marginal.residual, unit.reshape(-1))
-        return (unit.reshape(-1) @ spread) ** 0.5, gd.exact.gaussian_perturbation(gaussian, unit, level, clean)[0]
+        covariance = marginal.spectral_map(marginal.eigvals, marginal.residual, unit.reshape(-1))
+        return (unit.reshape(-1) @ covariance) ** 0.5, gd.exact.gaussian_perturbation(gaussian, unit, level, clean)[0]
 
     return jax.vmap(one)(units)
 
 
 def ends(model: gd.Denoiser, states: np.ndarray, pushes: np.ndarray, levels: gd.NoiseLevel) -> np.ndarray:
-    """The ends (S, 1 + M, *event) of states (S, *event) at levels[0]: left alone, and with M pushes (M, *event)."""
+    """The ends (S, 1 + M, *event) of states (S, *event) at levels[0]: as they are, and with M pushes (M, *event)."""
     moves = np.concatenate([np.zeros_like(pushes[:1]), pushes]).astype(states.dtype)
-    return np.array([np.asarray(_ends(model, jnp.asarray(x + moves), levels), np.float64) for x in states])
-
-
-@eqx.filter_jit
-def _ends(model: gd.Denoiser, starts: Float[Array, "batch *event"], levels: gd.NoiseLevel) -> Array:
-    return jax.vmap(lambda x: gd.sample(gd.Heun(), model, x, levels).x[-1])(starts)
+    together = (states[:, None] + moves).reshape(-1, *states.shape[1:])
+    return endpoints.ends(gd.Heun(), model, together, levels).astype(np.float64).reshape(len(states), *moves.shape)
 
 
 def remaining(setting: Setting, step: int) -> gd.NoiseLevel:

@@ -4,7 +4,7 @@
 
 of the denoised samples and of the scores, on samples the network never saw and on those it was trained on. The gain of
 a twin is the part it explains of what the isotropic Gaussian leaves; it is one number for both
-(analysis/measures/probes.py). It is judged where some twin has a gain of one half: elsewhere most of what is left is
+(analysis/measures/probes.py). It is judged where some twin has a gain of one half: elsewhere most of the residual is
 the network's own error. For the Gaussian also mode by mode: the coefficient of the denoised sample along each principal
 component of the data.
 """
@@ -17,9 +17,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gaussdiff as gd
-from analysis.harness.experiment import Experiment, Finding, NotMeasuredError, judged
+from analysis.harness.experiment import Experiment, Headline, NotMeasuredError
+from analysis.harness.finding import Criterion, Finding
 from analysis.harness.setting import Setting
 from analysis.harness.style import COLORS, LINES, NAMES, noise_axes, panels
+from analysis.harness.table import Table
 from analysis.measures import patches
 from analysis.measures.bootstrap import Interval, interval
 from analysis.measures.explained import Part, by_mode, compared, gains, with_local
@@ -38,7 +40,7 @@ SMALL = 5  # small noise is at most this part of a deviation
 class Record:
     """sigma (m,); parts: "held_out", "training"; deviation: of the data; variances (K,), modes (m, K).
 
-    sizes: of the patches at each scale (m,), or (); no_patches: why they were left out, "" where they were not.
+    sizes: of the patches at each scale (m,), or (); no_patches: why there are none, "" where there are.
     quoted: on the held-out samples at QUOTED. untrained: the same as "held_out" for an untrained network, where there
     is one, of the two Gaussians alone.
     """
@@ -83,7 +85,7 @@ def measure(setting: Setting) -> Record:
         variances=variances[:count],
         modes=by_mode(setting.held_out.network, beliefs["held_out"]["gaussian"], basis),
         sizes=np.array([]) if setting.local is None else setting.local.sizes,
-        no_patches=patches.too_dear(setting.data.train) if setting.is_image else "",
+        no_patches=patches.too_expensive(setting.data.train) if setting.is_image else "",
     )
 
 
@@ -112,27 +114,41 @@ def find(record: Record) -> Finding:
     held_out = record.parts["held_out"]
     far, gained, least = large(record), gains(held_out), _least(record)
     shared = far & (np.max(list(gained.values()), axis=0) >= HALF)
-    well, (finest, more) = least.value >= WELL, _finest(record)
-    half = bool(shared.any() and gained["gaussian"][shared].min() >= HALF)
+    finest, more = _finest(record)
     quoted = {sigma: {name: _score(record.quoted, name, i) for name in TWINS} for i, sigma in enumerate(QUOTED)}
     listed = "; ".join(f"{both['gaussian']} and {both['data_set']} at σ = {sigma:g}" for sigma, both in quoted.items())
-    found = (
-        f"At large noise, from σ = {record.sigma[far][0]:.2g} on, the Gaussian explains at least {least} of the "
-        f"network's score on held-out samples{_of_untrained(record)}. "
-        f"{_beyond(record, gained, shared)} At the scales of the published table the Gaussian and the data set explain "
-        f"of the score: {listed} (95 % intervals over samples). At σ = {record.sigma[_small(record)]:.2g} the finer "
-        f"model that explains most of it, of {len(FINER)}, is the {NAMES[finest]}: what it explains less what the "
-        f"Gaussian does is {more}.{_on_training(record)}{_of_patches(record)}"
-    )
-    return judged(
-        {"(1), the score": well, "(2), beyond isotropic": half, "(3), some finer model at small noise": more.low > 0},
-        found,
-        {
+    return Finding(
+        sentence=f"At large noise the Gaussian explains {'at least' if least.value >= WELL else 'as little as'} "
+        f"{least.value:.1%} of the network's score.",
+        criteria=(
+            Criterion(
+                "least fraction of the score that the Gaussian explains at large noise",
+                least,
+                f"at least {WELL:g}",
+                least.value >= WELL,
+                note=f"Large noise begins at σ = {record.sigma[far][0]:.2g}.{_of_untrained(record)}",
+            ),
+            _beyond_isotropic(record, gained, shared),
+            Criterion(
+                "fraction of the score that the best finer model explains beyond the Gaussian at small noise",
+                more,
+                "above 0 with its interval",
+                more.low > 0,
+                note=f"At σ = {record.sigma[_small(record)]:.2g} the {NAMES[finest]} is the best of {len(FINER)}.",
+            ),
+        ),
+        numbers={
             "least_at_large_noise": list(least),
             "finest_at_small_noise": finest,
             "finest_beyond_gaussian_at_small_noise": list(more),
             **_numbers(record, quoted),
         },
+        notes=(
+            f"At the noise levels of the published table the Gaussian and the data set explain this much of the score: "
+            f"{listed}.",
+            *_on_training(record),
+            *_of_patches(record),
+        ),
     )
 
 
@@ -147,43 +163,42 @@ def _finest(record: Record) -> tuple[str, Interval]:
     It is chosen on the samples that judge it, so the interval is wide enough for each of them to be the one.
     """
     part, i = record.parts["held_out"], _small(record)
-    finest = min(FINER, key=lambda name: part.left[name][i].sum())
-    of = (part.left["gaussian"][i], part.left[finest][i], part.whole["score"][i])
-    share = lambda gaussian, finer, whole: (gaussian.sum() - finer.sum()) / whole.sum()  # noqa: E731
-    return finest, interval(share, *of, level=1 - 0.05 / len(FINER))
+    finest = min(FINER, key=lambda name: part.residuals[name][i].sum())
+    of = (part.residuals["gaussian"][i], part.residuals[finest][i], part.whole["score"][i])
+
+    def difference(gaussian: np.ndarray, finer: np.ndarray, whole: np.ndarray) -> float:
+        return (gaussian.sum() - finer.sum()) / whole.sum()
+
+    return finest, interval(difference, *of, level=1 - 0.05 / len(FINER))
 
 
-def _on_training(record: Record) -> str:
-    """What the data set explains, beside the Gaussian, of samples that it holds, at the smallest quoted scale."""
+def _on_training(record: Record) -> tuple[str, ...]:
+    """What the data set explains, beside the Gaussian, of samples that it contains, at the smallest quoted scale."""
     i = _small(record)
     both = {part: [_score(record.parts[part], name, i) for name in TWINS] for part in ("training", "held_out")}
-    (gaussian, data_set), (apart, unseen) = both["training"], both["held_out"]
-    only = data_set.low > gaussian.high and unseen.high < apart.low
-    told = (
-        " At such small noise the data set explains more than the Gaussian only of samples that it holds."
-        if only
-        else ""
-    )
+    (gaussian, data_set), (gaussian_held_out, data_set_held_out) = both["training"], both["held_out"]
+    only = data_set.low > gaussian.high and data_set_held_out.high < gaussian_held_out.low
     denoised = record.parts["held_out"].explained["denoiser"]["gaussian"][i]
     return (
-        f" On training samples, at σ = {record.sigma[i]:.2g}, they explain {gaussian} and {data_set}.{told} Of the "
-        f"denoised image there the Gaussian explains {denoised:.3g} on held-out samples."
+        f"On training samples, at σ = {record.sigma[i]:.2g}, the Gaussian explains {gaussian} of it, and the data set "
+        f"{data_set}.",
+        *(("There the data set explains more than the Gaussian only of samples that it contains.",) if only else ()),
+        f"Of the denoised sample there the Gaussian explains {denoised:.3g} on held-out samples.",
     )
 
 
 def _least(record: Record) -> Interval:
-    """The least share of the score that the Gaussian explains at a large scale, which is chosen on all samples."""
+    """The least fraction of the score that the Gaussian explains at a large scale, which is chosen on all samples."""
     held_out, far = record.parts["held_out"], np.flatnonzero(large(record))
     return _score(held_out, "gaussian", far[held_out.explained["score"]["gaussian"][far].argmin()])
 
 
-def _of_patches(record: Record) -> str:
+def _of_patches(record: Record) -> tuple[str, ...]:
     if not record.sizes.size:
-        return record.no_patches
-    count = record.parts["held_out"].left["local"].shape[1]
-    return (
-        f" Patches, the best of {len(patches.SIZES)} sizes at each scale, answer for the first {count} samples alone."
-    )
+        return (record.no_patches,) if record.no_patches else ()
+    count = record.parts["held_out"].residuals["local"].shape[1]
+    sizes = len(patches.SIZES)
+    return (f"Patches, the best of {sizes} sizes at each level, are measured on the first {count} samples alone.",)
 
 
 def large(record: Record) -> np.ndarray:
@@ -195,20 +210,25 @@ def _of_untrained(record: Record) -> str:
     if record.untrained is None:
         return ""
     score = record.untrained.explained["score"]["gaussian"][large(record)].min()
-    return f"; of an untrained network's, at least {score:.3f}"
+    return f" Of an untrained network's score the Gaussian explains at least {score:.3f}."
 
 
-def _beyond(record: Record, gained: dict[str, np.ndarray], shared: np.ndarray) -> str:
-    """What the Gaussian explains beyond the isotropic one, at the large scales where some twin explains half of it."""
-    left = int(large(record).sum() - shared.sum())
+def _beyond_isotropic(record: Record, gained: dict[str, np.ndarray], shared: np.ndarray) -> Criterion:
+    """What the Gaussian explains of the isotropic one's residual, at the large levels where some twin explains HALF."""
+    name = "fraction of the isotropic Gaussian's residual that the Gaussian explains at large noise"
+    expected = f"at least {HALF:g}"
     if not shared.any():
-        return "At none of these scales does any twin explain half of what the isotropic Gaussian leaves."
+        return Criterion(name, "no twin explains half of it", expected, False)
     worst = np.flatnonzero(shared)[gained["gaussian"][shared].argmin()]
-    least = share(record.parts["held_out"].left["gaussian"][worst], record.parts["held_out"].left["isotropic"][worst])
-    rest = f" At the other {left} no twin does." if left else ""
-    return (
-        f"Of what the isotropic Gaussian leaves it explains at least {least}, at σ = {record.sigma[worst]:.2g}, over "
-        f"the {shared.sum()} of these scales at which some twin explains half.{rest}"
+    residuals = record.parts["held_out"].residuals
+    others = int(large(record).sum() - shared.sum())
+    return Criterion(
+        name,
+        share(residuals["gaussian"][worst], residuals["isotropic"][worst]),
+        expected,
+        bool(gained["gaussian"][worst] >= HALF),
+        note=f"The least is at σ = {record.sigma[worst]:.2g}, of the {shared.sum()} large noise levels at which some "
+        f"twin explains half{f'; at the other {others} none does' if others else ''}.",
     )
 
 
@@ -221,7 +241,7 @@ def _from(record: Record, score: np.ndarray) -> str:
 
 
 def _score(part: Part, name: str, i: int) -> Interval:
-    return share(part.left[name][i], part.whole["score"][i])
+    return share(part.residuals[name][i], part.whole["score"][i])
 
 
 def _numbers(record: Record, quoted: dict[float, dict[str, Interval]]) -> dict[str, Any]:
@@ -245,17 +265,17 @@ def _curves(part: Part) -> dict[str, dict[str, list[float]]]:
 
 
 def draw(record: Record) -> Figure:
-    """What is left of the score, what is left of the isotropic residue, and the Gaussian mode by mode."""
+    """The residual of the score, the gain over the isotropic Gaussian, and the Gaussian mode by mode."""
     figure, (first, second, third) = panels(3, width=4.6)
     held_out, training = record.parts["held_out"], record.parts["training"]
     for name, curve in held_out.explained["score"].items():
         first.plot(record.sigma, 1 - curve, color=COLORS[name], **LINES[name], label=NAMES[name])
     for name, curve in gains(held_out).items():
         second.plot(record.sigma, curve, color=COLORS[name], **LINES[name])
-    seen = gains(training)["data_set"]
-    second.plot(record.sigma, seen, color=COLORS["data_set"], lw=0.8, label="data set, on training samples")
-    first.set(yscale="log", ylim=(None, 10), title="score: share not explained", ylabel="1 − explained variance")
-    second.set(ylim=(-0.5, 1.02), title="gain over the isotropic Gaussian", ylabel="share of its residue explained")
+    remembered = gains(training)["data_set"]
+    second.plot(record.sigma, remembered, color=COLORS["data_set"], lw=0.8, label="data set, on training samples")
+    first.set(yscale="log", ylim=(None, 10), title="score: fraction not explained", ylabel="1 − explained variance")
+    second.set(ylim=(-0.5, 1.02), title="gain over the isotropic Gaussian", ylabel="fraction of its residual explained")
     if record.untrained is not None:
         curve = record.untrained.explained["score"]["gaussian"]
         first.plot(record.sigma, 1 - curve, color=COLORS["gaussian"], lw=0.8, label="Gaussian, of an untrained network")
@@ -271,6 +291,30 @@ def draw(record: Record) -> Figure:
     return noise_axes(figure, first, second, third)
 
 
+def table(record: Record, columns: int = 8) -> Table:
+    """What the twins explain of the network at some noise scales, on held-out samples."""
+    held_out, chosen = record.parts["held_out"], np.linspace(0, len(record.sigma) - 1, columns).astype(int)
+    rows = [
+        [f"{NAMES[name]}, {label}", *(_cell(curve[i]) for i in chosen)]
+        for part, label in (("denoiser", "denoised sample"), ("score", "score"))
+        for name, curve in held_out.explained[part].items()
+    ]
+    count = held_out.whole["score"].shape[1]
+    return Table(
+        "Explained variance of the network",
+        "1: the twin gives the network's answer; below 0: it does worse than a constant. The isotropic Gaussian is the "
+        f"baseline: it has only the mean and the total variance. On {count} held-out samples with noise of scale σ "
+        "(as in A6; patches on fewer).",
+        ["σ =", *(f"{record.sigma[i]:.2g}" for i in chosen)],
+        rows,
+    )
+
+
+def _cell(value: np.ndarray) -> str:
+    """An explained variance; far below 0 its size says nothing more."""
+    return f"{value:.3f}" if value > -1 else "< -1"
+
+
 EXPLAINED = Experiment(
     name="A6",
     title="At large noise a network is almost a Gaussian",
@@ -283,14 +327,14 @@ EXPLAINED = Experiment(
     "explains (1) at least 95 % of the score at each and (2) at least half of what the isotropic Gaussian leaves at "
     "each of those, one or more, at which some twin does, and (3) at the scale nearest to σ = .1, or to a fifth of the "
     "data's deviation where that is less, a mixture or the data set explains more of the score than the Gaussian "
-    "(interval of the difference above 0, for the best of three; added when (1) and (2) had been seen); in part where "
-    "some hold. That they do so at small noise only is told, not judged.",
-    caption="How much of the network its twins explain, on held-out samples. Left: what is left of the score, which "
-    "is mostly the noise itself, by the Gaussian also of an untrained network's where there is one. Middle: what "
-    "each explains of what the isotropic Gaussian leaves, equal for scores and denoised samples; below 0 is worse than "
-    "isotropic. Thin and green: the data set on samples that it contains. "
-    "Right: the Gaussian, component by component. Grey: twice the data's deviation, where large noise begins.",
+    "(interval of the difference above 0, for the best of three; added when (1) and (2) had been measured); in part "
+    "where some hold. That they do so at small noise only is reported, not judged.",
+    caption="Left: what each twin does not explain of the network's score on held-out samples; middle: what it "
+    "explains of the isotropic Gaussian's residual (thin green: the data set on samples that it contains; grey: where "
+    "large noise begins). Right: the Gaussian, component by component.",
+    headline=Headline("fraction of the score that the Gaussian explains at σ = 1", ("score_at", "1", "gaussian")),
     measure=measure,
     find=find,
     draw=draw,
+    table=table,
 )

@@ -6,8 +6,8 @@ While the noise hides all but the second moments, the flow of a network is nearl
 
 so that the first m of N steps of Heun's method can be one jump without a call: 2 (N - m) - 1 calls in place of 2 N - 1.
 The rival of a jump is no jump and as many calls: plain Heun with N - m steps over the whole range. Its controls are
-jumps by Gaussians of wrong covariances, isotropic or of a shuffled spectrum: a jump to sigma' tells two variances apart
-by their difference over 2 sigma'^2 alone, so that while the noise is large a wrong one may do.
+jumps by Gaussians of wrong covariances, isotropic or of a shuffled spectrum: the jumps to sigma' by two variances
+differ only by the difference of the variances over 2 sigma'^2, so that while the noise is large a wrong one may do.
 """
 
 from dataclasses import dataclass
@@ -16,21 +16,24 @@ from functools import cache, partial
 import equinox as eqx
 import jax
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import gaussdiff as gd
-from analysis.harness.controls import as_well, shuffled_spectrum
-from analysis.harness.experiment import Experiment, Finding, judged
+from analysis.harness.controls import shuffled_spectrum
+from analysis.harness.experiment import Experiment, Headline
+from analysis.harness.finding import Criterion, Finding, meet
 from analysis.harness.setting import Setting
 from analysis.harness.style import COLORS, NAMES, panels
 from analysis.measures import endpoints
 from analysis.measures.bootstrap import Interval, interval
 
-STEPS = 18
-SKIPS = (0, 3, 4, 5, 6)
-MARGIN = 0.1  # of the Frechet distance without a jump: less is called equal
-SAVED = 0.15  # the least of the published savings
-DRAWS = 500  # of starts, for intervals of Frechet distances
+STEPS = 18  # of the grid
+SKIPS = (0, 3, 4, 5, 6)  # steps that a jump replaces
+MARGIN = 0.1  # fraction of the Frechet distance without a jump: one that is larger by less is called equal
+SAVED = 0.15  # fraction of calls, the least of the published savings
+DRAWS = 500  # resamplings of the starts, for intervals of Frechet distances
+COVARIANCE = "no knowledge of the data's covariance"  # what jumps by wrong covariances lack
 
 
 @dataclass(frozen=True)
@@ -97,56 +100,81 @@ def _exact(sampler, levels, gaussian):
 
 def find(record: Record) -> Finding:
     """What may be skipped at an equal Frechet distance, and whether a jump beats fewer steps."""
+    # calls saved: by the longest jump, and by the coarsest grid, whose Frechet distance is equal to that without a jump
     saved = 1 - record.calls / record.calls[0]
-    frechet = lambda features: gd.metrics.frechet_distance(features, record.target)  # noqa: E731
-    whole = frechet(record.jump_features[0])
+    whole = _frechet(record, record.jump_features[0])
     changes, plain_changes = (_changes(record, rows[1:]) for rows in (record.jump_features, record.plain_features))
     most, most_plain = (_most(each, whole) for each in (changes, plain_changes))
-    last = len(SKIPS) - 1
-    nearer = interval(_ratio, record.jump[last], record.plain[last])
-    beside = {name: interval(_ratio, one, record.plain[last]) for name, one in record.controls.items()}
-    among = {name: interval(_ratio, record.jump[last], one) for name, one in record.controls.items()}
-    distances = [endpoints.root_mean(row) for row in record.jump]
-    more, better = saved[most] > saved[most_plain], nearer.high < 1
-    enough = saved[most] >= SAVED and (more or better)
-    first = "" if more else "By the Fréchet distance alone plain Heun with fewer steps saves as many calls or more. "
-    to = f" by a jump to noise scale {record.sigma[most]:.3g}" if most else ""
-    found = (
-        f"{first}At an equal Fréchet distance (within {MARGIN:.0%}) plain Heun saves {saved[most_plain]:.0%} "
-        f"of {record.calls[0]} calls, a closed-form start {saved[most]:.0%}{to}. "
-        f"The Fréchet distance is {whole:.3g} without a jump; the longest jump changes it by {changes[-1]}. "
-        f"The longest jump ends {distances[last]:.3g} from the fine solution (root mean square per entry, data "
-        f"units), "
-        f"plain Heun at as many calls {endpoints.root_mean(record.plain[last]):.3g}: the jump's distance is {nearer} "
-        f"of plain Heun's.{_of_controls(beside, among, better)}"
+    # distances to the fine solution after the longest jump, over those of plain Heun and of the wrong jumps
+    to_plain = interval(_ratio, record.jump[-1], record.plain[-1])
+    controls_to_plain = {name: interval(_ratio, one, record.plain[-1]) for name, one in record.controls.items()}
+    to_controls = {name: interval(_ratio, record.jump[-1], one) for name, one in record.controls.items()}
+    nearer = {"network": to_plain.high < 1, **{name: one.high < 1 for name, one in controls_to_plain.items()}}
+    saves_more = bool(saved[most] > saved[most_plain])
+    worth_it = saves_more or nearer["network"]
+    rival = "" if nearer["network"] else f", and more than the {saved[most_plain]:.3g} of plain Heun with fewer steps"
+    distances, plain_distances = ([endpoints.root_mean(row) for row in rows] for rows in (record.jump, record.plain))
+    return Finding(
+        sentence=_sentence(record, saved[most], worth_it),
+        criteria=(
+            Criterion(
+                "fraction of calls that a closed-form start saves at an equal Fréchet distance",
+                float(saved[most]),
+                f"at least {SAVED:g}{rival}",
+                bool(saved[most] >= SAVED and worth_it),
+                note=f"That is a jump to σ = {record.sigma[most]:.3g}." if most else "No jump has an equal distance.",
+            ),
+            Criterion(
+                "distance to the fine solution after the longest jump ÷ plain Heun's at as many calls",
+                to_plain,
+                "below 1 with its interval",
+                nearer["network"],
+                note=f"After the same jump by a wrong covariance it is {_listed(controls_to_plain)}.",
+                controls=meet(nearer, record.controls),
+                takes=COVARIANCE,
+            ),
+        ),
+        numbers={
+            "sigma": record.sigma.tolist(),
+            "calls": record.calls.tolist(),
+            "calls_saved": saved.tolist(),
+            "distance_with_jump": distances,
+            "distance_plain": plain_distances,
+            "frechet_with_jump": [_frechet(record, features) for features in record.jump_features],
+            "frechet_plain": [_frechet(record, features) for features in record.plain_features],
+            "frechet_change": [list(change) for change in changes],
+            "ratio_to_plain_at_longest_jump": list(to_plain),
+            "controls_ratio_to_plain": {name: list(ratio) for name, ratio in controls_to_plain.items()},
+            "ratio_to_controls": {name: list(ratio) for name, ratio in to_controls.items()},
+            "w2_on_the_gaussian": record.exact.tolist(),
+            "saved_at_equal_frechet": float(saved[most]),
+            "saved_at_equal_frechet_plain": float(saved[most_plain]),
+        },
+        notes=(
+            f"A Fréchet distance is called equal where it is larger by at most {MARGIN:.0%}, with its interval.",
+            f"It is {whole:.3g} without a jump, and the longest jump changes it by {changes[-1]}.",
+            f"At an equal Fréchet distance plain Heun with fewer steps saves {saved[most_plain]:.0%} of the calls"
+            f"{', less than the jump.' if saves_more else ': by this measure alone a jump saves no more.'}",
+            f"The longest jump ends {distances[-1]:.3g} from the fine solution, and plain Heun with as many calls "
+            f"{plain_distances[-1]:.3g} (root mean square per entry, in data units).",
+            "The distance after the Gaussian's jump ÷ that after a jump by a wrong covariance is "
+            f"{_listed(to_controls)}.",
+        ),
     )
-    numbers = {
-        "sigma": record.sigma.tolist(),
-        "calls": record.calls.tolist(),
-        "calls_saved": saved.tolist(),
-        "distance_with_jump": distances,
-        "distance_plain": [endpoints.root_mean(row) for row in record.plain],
-        "frechet_with_jump": [frechet(features) for features in record.jump_features],
-        "frechet_plain": [frechet(features) for features in record.plain_features],
-        "frechet_change": [list(change) for change in changes],
-        "ratio_to_plain_at_longest_jump": list(nearer),
-        "controls_ratio_to_plain": {name: list(ratio) for name, ratio in beside.items()},
-        "ratio_to_controls": {name: list(ratio) for name, ratio in among.items()},
-        "w2_on_the_gaussian": record.exact.tolist(),
-        "saved_at_equal_frechet": float(saved[most]),
-        "saved_at_equal_frechet_plain": float(saved[most_plain]),
-    }
-    return judged({"calls saved beyond fewer steps": enough, "the longest jump is nearer": better}, found, numbers)
 
 
-def _of_controls(beside: dict[str, Interval], among: dict[str, Interval], better: bool) -> str:
-    """What jumps by wrong covariances do, and which are nearer than plain Heun as well; better: the Gaussian's is."""
-    listed = "; ".join(
-        f"{NAMES[name]} {ratio} of plain Heun's, the Gaussian's jump being {among[name]} of that"
-        for name, ratio in beside.items()
-    )
-    alike = [name for name, ratio in beside.items() if better and ratio.high < 1]
-    return f" The same jump by wrong covariances: {listed}.{as_well('end nearer', alike, 'right covariance')}"
+def _sentence(record: Record, saved: float, worth_it: bool) -> str:
+    """What is saved of the calls without a jump, or that nothing is."""
+    if not saved:
+        return f"A closed-form start saves none of the {record.calls[0]} calls at an equal Fréchet distance."
+    saves = f"{saved:.0%} of the {record.calls[0]} calls at an equal Fréchet distance"
+    if not worth_it:
+        return f"A closed-form start saves {saves}, but plain Heun with fewer steps does as well."
+    return f"A closed-form start saves {saves}."
+
+
+def _listed(ratios: dict[str, Interval]) -> str:
+    return ", ".join(f"{NAMES[name]} {ratio}" for name, ratio in ratios.items())
 
 
 def _most(changes: list[Interval], whole: float) -> int:
@@ -154,11 +182,21 @@ def _most(changes: list[Interval], whole: float) -> int:
     return max((i for i, change in enumerate(changes, 1) if change.high <= MARGIN * whole), default=0)
 
 
+def _frechet(record: Record, features: np.ndarray) -> float:
+    """The Frechet distance of features (B, F) from those of held-out data."""
+    return gd.metrics.frechet_distance(features, record.target)
+
+
 def _changes(record: Record, rows: np.ndarray) -> list[Interval]:
     """Of the Frechet distance in each of the rows (k, B, F) from that without a jump, over the same starts."""
-    frechet = lambda x: gd.metrics.frechet_distance(x, record.target)  # noqa: E731
-    whole = cache(lambda starts: frechet(record.jump_features[0][list(starts)]))  # all rows share the draws
-    change = lambda starts, row: frechet(row[starts]) - whole(tuple(starts))  # noqa: E731
+
+    @cache  # all rows share the resampled starts
+    def whole(starts: tuple[int, ...]) -> float:
+        return _frechet(record, record.jump_features[0][list(starts)])
+
+    def change(starts: np.ndarray, row: np.ndarray) -> float:
+        return _frechet(record, row[starts]) - whole(tuple(starts))
+
     return [interval(partial(change, row=row), np.arange(len(row)), draws=DRAWS) for row in rows]
 
 
@@ -168,31 +206,32 @@ def _ratio(a: np.ndarray, b: np.ndarray) -> float:
 
 def draw(record: Record) -> Figure:
     """Distance to the fine solution and Frechet distance against calls, with a jump and without."""
-    figure, (left, right) = panels(2, width=4.6)
-    frechet = lambda rows: [gd.metrics.frechet_distance(row, record.target) for row in rows]  # noqa: E731
-    jump, plain = ("#0072b2", "o-", "closed-form start, then Heun"), ("#111111", "s--", "plain Heun, fewer steps")
-    for axis, of_jump, of_plain in (
-        (left, [endpoints.root_mean(row) for row in record.jump], [endpoints.root_mean(row) for row in record.plain]),
-        (right, frechet(record.jump_features), frechet(record.plain_features)),
-    ):
-        for (color, line, label), values in ((plain, of_plain), (jump, of_jump)):
-            axis.plot(record.calls, values, line, color=color, label=label if axis is left else None)
-        axis.set(xlabel="calls of the network", ylim=(0, 1.2 * max(*of_plain, *of_jump)))
-        for i in range(1, len(SKIPS)):
-            axis.annotate(f"σ {record.sigma[i]:.3g}", (record.calls[i], of_jump[i]), (0, -14), **_SMALL)
+    figure, (distance, quality) = panels(2, width=4.6)
+    distances = ([endpoints.root_mean(row) for row in rows] for rows in (record.jump, record.plain))
+    frechet = ([_frechet(record, row) for row in rows] for rows in (record.jump_features, record.plain_features))
+    _draw_curves(distance, record, *distances)
+    _draw_curves(quality, record, *frechet)
     for name, squares in record.controls.items():
         label = f"the longest jump by {NAMES[name]}"
-        left.plot(record.calls[-1], endpoints.root_mean(squares), "x", color=COLORS[name], label=label)
-    left.set(ylabel="root mean square per entry", title="distance to the fine solution")
-    right.set(ylabel="Fréchet distance to held-out data", title="quality of the samples")
-    last = len(SKIPS) - 1
-    share = endpoints.root_mean(record.jump[last]) / endpoints.root_mean(record.plain[last])
-    figure.suptitle(f"{record.calls[last]} calls: with a closed-form start {share:.2f} times as far from the flow")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+        distance.plot(record.calls[-1], endpoints.root_mean(squares), "x", color=COLORS[name], label=label)
+    distance.set(ylabel="root mean square per entry", title="distance to the fine solution")
+    quality.set(ylabel="Fréchet distance to held-out data", title="quality of the samples")
+    ratio = _ratio(record.jump[-1], record.plain[-1])
+    figure.suptitle(f"{record.calls[-1]} calls: with a closed-form start {ratio:.2f} times as far from the flow")
+    handles, labels = distance.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
-_SMALL = {"textcoords": "offset points", "ha": "center", "fontsize": 8}
+def _draw_curves(axis: Axes, record: Record, jump: list[float], plain: list[float]) -> None:
+    """One value against calls, after jumps and of plain Heun, with the noise scale of each jump."""
+    axis.plot(record.calls, plain, "s--", color=COLORS["network"], label="plain Heun, fewer steps")
+    axis.plot(record.calls, jump, "o-", color=COLORS["gaussian"], label="closed-form start, then Heun")
+    axis.set(xlabel="calls of the network", ylim=(0, 1.2 * max(*plain, *jump)))
+    below = {"textcoords": "offset points", "ha": "center", "fontsize": 8}
+    for sigma, calls, value in zip(record.sigma[1:], record.calls[1:], jump[1:], strict=True):
+        axis.annotate(f"σ {sigma:.3g}", (calls, value), (0, -14), **below)
+
 
 TELEPORTATION = Experiment(
     name="A9",
@@ -206,10 +245,10 @@ TELEPORTATION = Experiment(
     "well. In part where the longest jump is only nearer, or where jumps only save more at an equal Fréchet distance, "
     f"and {SAVED:.0%}, than plain Heun with fewer steps. Where the same jump by a wrong covariance (isotropic, or of a "
     "shuffled spectrum) is nearer than plain Heun too, that is said: then being nearer is no sign of the right one.",
-    caption="Each point is a sampler of so many calls, from the same noise. Blue: the Gaussian's exact flow leads to "
-    "the noise scale σ that is written at the point, and Heun goes on from there on the grid of 18 steps. Black: no "
-    "jump, but a coarser grid. Crosses: the longest jump by Gaussians of wrong covariances. Lower is better; saved is "
-    "what blue needs less than the rightmost point at its height.",
+    caption="Each point is a sampler, from the same noise: blue is the Gaussian's exact flow to the noise scale σ that "
+    "is written there and then Heun, black is Heun on a coarser grid, and crosses are the longest jump by wrong "
+    "covariances. Lower is better; a jump saves the calls by which it lies to the left of a black point of its height.",
+    headline=Headline("fraction of calls saved at equal Fréchet distance", ("saved_at_equal_frechet",)),
     measure=measure,
     find=find,
     draw=draw,

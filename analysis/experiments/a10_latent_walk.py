@@ -23,13 +23,13 @@ from analysis.measures.bootstrap import Interval, interval
 from training.data.dataset import spread
 
 LATENTS, ROWS = 8, 3  # numbers of a code, axes that are walked along
-FEWEST, MOST = 100, 10_000  # training images: too few to learn from, and more than it takes
+FEWEST, MOST = 100, 10_000  # training images: as few as it can learn from, and as many as it takes
 
 
 @dataclass(frozen=True)
 class LatentWalk:
-    """Of B held-out images. size: numbers of a code. error, error_of_components: the share of held-out variance that
-    codes and as many components leave. walks: {"latent" or "pixels": (rows, steps, *event)} of the first image.
+    """Of B held-out images. size: numbers of a code. error, error_of_components: the fraction of held-out variance
+    that codes and as many components leave. walks: {"latent" or "pixels": (rows, steps, *event)} of the first image.
     nearest: {the same: (B, rows, steps)}, the distance to the nearest training image over the median of held-out ones;
     way: (B, rows, steps), how far from the start, in the same unit.
     """
@@ -51,16 +51,16 @@ def measure(setting: Setting, scale: float, place: int, count: int) -> LatentWal
     train, held_out = setting.data.train, setting.data.held_out
     if not setting.is_image or len(train) < FEWEST:
         return None
-    apart = float(np.median(gd.metrics.nearest_distances(held_out, train)))
-    if apart == 0:
+    unit = float(np.median(gd.metrics.nearest_distances(held_out, train)))
+    if unit == 0:
         return None
     size = min(LATENTS, train[0].size)
     keys = jax.random.split(setting.key("latent walk"), 4)
-    seen = train[spread(len(train), MOST)]
-    model = latent_model.fit(seen, size, keys[0])
-    law = latent_model.law(jax.vmap(model.encode)(jnp.asarray(seen, jnp.float32)), keys[1])
-    images = jnp.asarray(held_out[spread(len(held_out), setting.count(16, 32))], jnp.float32)
-    starts, curved = _latent(model, law, images, scale, min(ROWS, size, count), keys[2])
+    images = train[spread(len(train), MOST)]
+    model = latent_model.fit(images, size, keys[0])
+    law = latent_model.law(jax.vmap(model.encode)(jnp.asarray(images, jnp.float32)), keys[1])
+    others = jnp.asarray(held_out[spread(len(held_out), setting.count(16, 32))], jnp.float32)
+    starts, curved = _latent(model, law, others, scale, min(ROWS, size, count), keys[2])
     change = curved - starts[:, None, None]
     way = np.linalg.norm(change.reshape(*change.shape[:3], -1), axis=-1)
     walks = {"pixels": _pixels(setting, starts, way, place, count, keys[3]), "latent": curved}
@@ -68,8 +68,8 @@ def measure(setting: Setting, scale: float, place: int, count: int) -> LatentWal
         size=size,
         **_errors(setting, model, size),
         walks={name: one[0] for name, one in walks.items()},
-        nearest={name: _nearest(one, train) / apart for name, one in walks.items()},
-        way=way / apart,
+        nearest={name: _nearest(one, train) / unit for name, one in walks.items()},
+        way=way / unit,
     )
 
 
@@ -81,20 +81,20 @@ def _latent(
     level = gd.NoiseLevel(jnp.float32(1), jnp.float32(scale))  # the codes' deviation is 1
     draw, search = jax.random.split(key)
     noisy = codes + level.sigma * jax.random.normal(draw, codes.shape, codes.dtype)
-    found = manifold.principal_variations(law, noisy, level, rows, search)
-    sizes = np.sqrt(np.maximum(np.asarray(found.variances), 0))
-    origins, axes = np.asarray(found.denoised), np.asarray(found.directions)
+    undecided = manifold.principal_variations(law, noisy, level, rows, search)
+    sizes = np.sqrt(np.maximum(np.asarray(undecided.variances), 0))
+    origins, axes = np.asarray(undecided.denoised), np.asarray(undecided.directions)
     moved = _walked(origins, axes, sizes[..., None] * STEPS).astype(np.float32)
     return _decoded(model, origins), _decoded(model, moved)
 
 
 def _walked(origins: np.ndarray, axes: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """From origins (B, *event) along axes (B, rows, *event) by steps (B, rows, m): (B, rows, m, *event)."""
-    found = [
+    moved = [
         [manifold.walk(origin, axis, by) for axis, by in zip(*ways, strict=True)]
         for origin, *ways in zip(origins, axes, steps, strict=True)
     ]
-    return np.array(found)
+    return np.array(moved)
 
 
 def _decoded(model: latent_model.Autoencoder, codes: np.ndarray) -> np.ndarray:
@@ -126,8 +126,8 @@ def _errors(setting: Setting, model: latent_model.Autoencoder, size: int) -> dic
     flat = (x - mean).reshape(len(x), -1)
     linear = mean + (flat @ axes @ axes.T).reshape(x.shape)
     again = jax.vmap(lambda one: model.decode(model.encode(one)))(jnp.asarray(x, jnp.float32))
-    left = {"error": again, "error_of_components": linear}
-    return {name: latent_model.left_over(x, np.asarray(one), mean) for name, one in left.items()}
+    copies = {"error": again, "error_of_components": linear}
+    return {name: latent_model.left_over(x, np.asarray(one), mean) for name, one in copies.items()}
 
 
 def _at_the_ends(values: np.ndarray) -> Interval:
@@ -135,41 +135,44 @@ def _at_the_ends(values: np.ndarray) -> Interval:
     return interval(np.mean, values[..., [0, -1]].mean((1, 2)))
 
 
-def told(found: LatentWalk | None) -> str:
+def notes(walk: LatentWalk | None) -> tuple[str, ...]:
     """What the walks say."""
-    if found is None:
-        return f" No walk in a latent model: it takes {FEWEST} training images or more, and held-out ones beside them."
-    ends = {name: _at_the_ends(one) for name, one in found.nearest.items()}
-    start = found.nearest["latent"][..., len(STEPS) // 2].mean()
+    if walk is None:
+        return (
+            f"There is no walk in a latent model: it takes {FEWEST} training images or more, and held-out images that "
+            "do not repeat them.",
+        )
+    ends = {name: _at_the_ends(one) for name, one in walk.nearest.items()}
+    start = walk.nearest["latent"][..., len(STEPS) // 2].mean()
     return (
-        f" In a latent model ({found.size} numbers, which leave {found.error:.2f} of the variance of held-out images; "
-        f"as many components {found.error_of_components:.2f}) walks along what is undecided at the noise scale of the "
-        f"first component's deviation end {ends['latent']} times as far from the nearest training image as held-out "
-        f"images are, walks in pixels from the same images and equally far {ends['pixels']} times; both start at "
-        f"{start:.2f}."
+        f"A latent model of {walk.size} numbers leaves {walk.error:.2f} of the variance of held-out images, and as "
+        f"many components {walk.error_of_components:.2f}.",
+        "Walks in it along what is undecided end "
+        f"{ends['latent']} times as far from the nearest training image as held-out images are; walks in pixels that "
+        f"are as long end {ends['pixels']} times as far, and both start at {start:.2f}.",
     )
 
 
-def numbers(found: LatentWalk | None) -> dict[str, Any]:
+def numbers(walk: LatentWalk | None) -> dict[str, Any]:
     """For JSON; none where there is no latent model."""
-    if found is None:
+    if walk is None:
         return {}
     return {
-        "latent_size": found.size,
-        "latent_error": found.error,
-        "latent_error_of_components": found.error_of_components,
-        "latent_walk_way": found.way.mean((0, 1)).tolist(),
-        "latent_walk_nearest": {name: one.mean((0, 1)).tolist() for name, one in found.nearest.items()},
-        "latent_walk_nearest_at_ends": {name: list(_at_the_ends(one)) for name, one in found.nearest.items()},
+        "latent_size": walk.size,
+        "latent_error": walk.error,
+        "latent_error_of_components": walk.error_of_components,
+        "latent_walk_way": walk.way.mean((0, 1)).tolist(),
+        "latent_walk_nearest": {name: one.mean((0, 1)).tolist() for name, one in walk.nearest.items()},
+        "latent_walk_nearest_at_ends": {name: list(_at_the_ends(one)) for name, one in walk.nearest.items()},
     }
 
 
-def draw(figure: SubFigure, found: LatentWalk) -> None:
+def draw(figure: SubFigure, walk: LatentWalk) -> None:
     """For each axis a row of the walk in pixels, and below it the one in the latent model."""
-    rows = len(found.walks["latent"])
+    rows = len(walk.walks["latent"])
     axes = figure.subplots(2 * rows, len(STEPS), squeeze=False)
     for i in range(rows):
-        picture_row(axes[2 * i], found.walks["pixels"][i], f"pixels {i + 1}")
-        picture_row(axes[2 * i + 1], found.walks["latent"][i], f"latent {i + 1}")
+        picture_row(axes[2 * i], walk.walks["pixels"][i], f"pixels {i + 1}")
+        picture_row(axes[2 * i + 1], walk.walks["latent"][i], f"latent {i + 1}")
     head(axes[0])
     figure.suptitle("Walks in pixels and in a latent model, equally far", fontsize=10)

@@ -17,15 +17,17 @@ from matplotlib.figure import Figure, SubFigure
 from analysis.experiments import a10_latent_map, a10_latent_walk
 from analysis.experiments.a10_latent_map import STEPS, LatentMap, head
 from analysis.experiments.a10_latent_walk import LatentWalk
-from analysis.harness.experiment import Experiment, Finding, judged
+from analysis.harness.experiment import Experiment, Headline
+from analysis.harness.finding import Criterion, Finding, meet
 from analysis.harness.setting import Setting
 from analysis.harness.style import COLORS, LINES, NAMES, NOISE_AXIS, is_image, picture_row
 from analysis.measures import manifold
 from analysis.measures.bootstrap import Interval, interval
 
 SCALES = (4.0, 1.0, 0.5, 0.2)  # noise scales, in standard deviations of the first component
-OUTLINE, SHOWN = 1, 2  # which of them is judged, and at which one walks
-INSIDE, FACTOR = 0.8, 1.5  # what counts as agreement
+OUTLINE, SHOWN = 1, 2  # places in SCALES: of the scale that is judged, and of the one at which one walks
+INSIDE = 0.8  # the least fraction of the undecided directions in as many components
+FACTOR = 1.5  # by which a gain is typically off the Gaussian's, at the most
 ROWS = 3  # directions that are walked along, images whose emergence is mapped, at the most
 
 
@@ -33,7 +35,7 @@ ROWS = 3  # directions that are walked along, images whose emergence is mapped, 
 class Record:
     """For B images, m noise scales, k undecided directions.
 
-    sigma: (m,). shares: {model: (m or 1, B)} of the directions in the span of as many components, controls at the
+    sigma: (m,). fractions: {model: (m or 1, B)} of the directions in the span of as many components, controls at the
     outline alone; chance: that of random ones. variances: (m, B, k), expected (m, k). latent: what is known of the map
     from noise to image; latent_walk: walks in a latent model, None where there is none. straight, redenoised: (rows,
     steps, *event) walks. finals, emergence: {model: (rows, *event)}, images and the noise scale at which each entry of
@@ -41,7 +43,7 @@ class Record:
     """
 
     sigma: np.ndarray
-    shares: dict[str, np.ndarray]
+    fractions: dict[str, np.ndarray]
     chance: float
     variances: np.ndarray
     expected: np.ndarray
@@ -59,13 +61,13 @@ def measure(setting: Setting) -> Record:
     places = [int(np.abs(setting.sigma[:-1] - scale * np.sqrt(lam[0])).argmin()) for scale in SCALES]
     count = min(10, max(1, len(basis) // 4))
     own = [_undecided(setting, "network", place, count) for place in places]
-    shares = {name: [_undecided(setting, name, places[OUTLINE], count)] for name in setting.controls}
+    others = {name: [_undecided(setting, name, places[OUTLINE], count)] for name in setting.controls}
     noise2 = setting.sigma[places].astype(np.float64)[:, None] ** 2
     straight, redenoised = _walks(setting, own[SHOWN], places[SHOWN])
     finals = {name: setting.paths[name].samples[:ROWS] for name in ("network", "gaussian")}
     return Record(
         sigma=setting.sigma[places],
-        shares={name: _shares(found, basis[:, :count]) for name, found in {"network": own, **shares}.items()},
+        fractions={name: _fractions(one, basis[:, :count]) for name, one in {"network": own, **others}.items()},
         chance=count / len(basis),
         variances=np.array([np.asarray(one.variances, np.float64) for one in own]),
         expected=lam[:count] * noise2 / (lam[:count] + noise2),
@@ -85,21 +87,21 @@ def _undecided(setting: Setting, name: str, place: int, count: int) -> manifold.
     return manifold.principal_variations(model, x, setting.levels[place], count, setting.key("A10"))
 
 
-def _shares(found: list[manifold.Variations], basis: np.ndarray) -> np.ndarray:
-    directions = np.array([np.asarray(one.directions, np.float64) for one in found])
+def _fractions(undecided: list[manifold.Variations], basis: np.ndarray) -> np.ndarray:
+    directions = np.array([np.asarray(one.directions, np.float64) for one in undecided])
     return manifold.principal_share(directions.reshape(*directions.shape[:3], -1), basis).mean(-1)
 
 
-def _walks(setting: Setting, found: manifold.Variations, place: int) -> tuple[np.ndarray, np.ndarray]:
+def _walks(setting: Setting, undecided: manifold.Variations, place: int) -> tuple[np.ndarray, np.ndarray]:
     """Along what the first image leaves undecided; noised as that image is, and denoised again."""
-    level, origin = setting.levels[place], np.asarray(found.denoised[0])
+    level, origin = setting.levels[place], np.asarray(undecided.denoised[0])
     noise = (setting.paths["network"].x[0, place] - origin) / np.asarray(level.sigma)
-    rows = min(ROWS, found.variances.shape[1])
-    std = np.sqrt(np.maximum(np.asarray(found.variances[0]), 0))
-    along = np.asarray(found.directions[0])
+    rows = min(ROWS, undecided.variances.shape[1])
+    std = np.sqrt(np.maximum(np.asarray(undecided.variances[0]), 0))
+    along = np.asarray(undecided.directions[0])
     straight = np.array([manifold.walk(origin, along[i], std[i] * STEPS) for i in range(rows)]).astype(origin.dtype)
-    again = [manifold.redenoise(setting.network, jnp.asarray(row), jnp.asarray(noise), level) for row in straight]
-    return straight, np.array(again)
+    again = manifold.redenoise(setting.network, straight.reshape(-1, *origin.shape), noise, level)
+    return straight, again.reshape(straight.shape)
 
 
 def _emergence(setting: Setting, name: str) -> np.ndarray:
@@ -113,38 +115,67 @@ def _emergence(setting: Setting, name: str) -> np.ndarray:
 
 def find(record: Record) -> Finding:
     """Agrees where the undecided directions are components at the outline, and the gains of the map are theirs."""
-    share = _mean(record.shares["network"][OUTLINE])
-    detail = _mean(record.shares["network"][-1])
-    gains, solver = record.latent.gains, record.latent.solver
-    ratio = interval(lambda rows: float(np.median(rows.mean(0) / solver)), gains)
-    spread = interval(lambda rows: float(np.exp(np.median(np.abs(np.log(rows.mean(0) / solver))))), gains)
-    inside, alike = share.value >= INSIDE, spread.value <= FACTOR
-    controls = {name: float(values.mean()) for name, values in record.shares.items() if name != "network"}
+    inside = {name: _mean(values[OUTLINE if name == "network" else 0]) for name, values in record.fractions.items()}
+    detail = _mean(record.fractions["network"][-1])
+    controls = {name: one.value for name, one in inside.items() if name != "network"}
+    ratio, factor = _gains(record.latent)
+    within = {name: one.value >= INSIDE for name, one in inside.items()}
     others = "".join(f", {NAMES.get(name, name)} {value:.2f}" for name, value in controls.items())
-    found = (
-        f"At noise scale {record.sigma[OUTLINE]:.2g} {share} of what is undecided lies in the leading principal "
-        f"components (a Gaussian: 1, chance {record.chance:.2f}{others}); at {record.sigma[-1]:.2g} {detail}. A change "
-        f"of the noise along a component comes out {ratio} times as large as a Gaussian's, typically within a factor "
-        f"{spread}. Intervals are over {record.shares['network'].shape[1]} images."
-        f"{a10_latent_map.told(record.latent)}{a10_latent_walk.told(record.latent_walk)}"
+    outline, images = f"σ = {record.sigma[OUTLINE]:.2g}", record.fractions["network"].shape[1]
+    return Finding(
+        sentence=f"At {outline} {'' if within['network'] else 'only '}{inside['network'].value:.0%} of what is "
+        "undecided about a sample lies in the leading principal components.",
+        criteria=(
+            Criterion(
+                "fraction of the leading undecided directions that lies in as many principal components",
+                inside["network"],
+                f"at least {INSIDE:g}",
+                within["network"],
+                note=f"It is measured at {outline}. The Gaussian has 1, random directions {record.chance:.2f}{others}.",
+                controls=meet(within, controls),
+            ),
+            Criterion(
+                "typical factor between the map's gains along components and the Gaussian's by the same solver",
+                factor,
+                f"at most {FACTOR:g}",
+                factor.value <= FACTOR,
+                note=f"The median gain is {ratio} times the Gaussian's.",
+            ),
+        ),
+        numbers={
+            "noise_scale": record.sigma.tolist(),
+            "share_in_components": record.fractions["network"].mean(1).tolist(),
+            "share_at_outline": list(inside["network"]),
+            "share_by_chance": record.chance,
+            "share_of_controls_at_outline": controls,
+            "undecided_variance": record.variances.mean(1).tolist(),
+            "undecided_variance_of_gaussian": record.expected.tolist(),
+            "gain_ratio": list(ratio),
+            "gain_factor": list(factor),
+            "images": images,
+            **a10_latent_map.numbers(record.latent),
+            **a10_latent_walk.numbers(record.latent_walk),
+            "entries_that_commit": {name: np.isfinite(maps).mean().item() for name, maps in record.emergence.items()},
+        },
+        notes=(
+            f"At σ = {record.sigma[-1]:.2g} the fraction of the undecided directions in components is {detail}.",
+            f"Intervals are over {images} samples.",
+            *a10_latent_map.notes(record.latent),
+            *a10_latent_walk.notes(record.latent_walk),
+        ),
     )
-    settled = {name: np.isfinite(maps).mean().item() for name, maps in record.emergence.items()}
-    numbers = {
-        "noise_scale": record.sigma.tolist(),
-        "share_in_components": record.shares["network"].mean(1).tolist(),
-        "share_at_outline": list(share),
-        "share_by_chance": record.chance,
-        "share_of_controls_at_outline": controls,
-        "undecided_variance": record.variances.mean(1).tolist(),
-        "undecided_variance_of_gaussian": record.expected.tolist(),
-        "gain_ratio": list(ratio),
-        "gain_factor": list(spread),
-        "images": record.shares["network"].shape[1],
-        **a10_latent_map.numbers(record.latent),
-        **a10_latent_walk.numbers(record.latent_walk),
-        "entries_that_commit": settled,
-    }
-    return judged({"undecided directions": inside, "gains of the map": alike}, found, numbers)
+
+
+def _gains(latent: LatentMap) -> tuple[Interval, Interval]:
+    """The median over components of the gain over the Gaussian's, and the factor by which it is typically off."""
+
+    def ratio(rows: np.ndarray) -> float:
+        return float(np.median(rows.mean(0) / latent.solver))
+
+    def factor(rows: np.ndarray) -> float:
+        return float(np.exp(np.median(np.abs(np.log(rows.mean(0) / latent.solver)))))
+
+    return interval(ratio, latent.gains), interval(factor, latent.gains)
 
 
 def _mean(values: np.ndarray) -> Interval:
@@ -158,7 +189,7 @@ def draw(record: Record) -> Figure:
     figure = Figure(figsize=(11, sum(heights)), layout="constrained")
     grid = figure.add_gridspec(len(heights), 2, height_ratios=heights, width_ratios=(7, 4.6))
     left, right = figure.add_subfigure(grid[0, :]).subplots(1, 2, squeeze=False)[0]
-    _draw_shares(left, record)
+    _draw_fractions(left, record)
     a10_latent_map.draw_gains(right, record.latent)
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)
@@ -170,18 +201,18 @@ def draw(record: Record) -> Figure:
         a10_latent_map.draw_walks(figure.add_subfigure(below[0]), record.latent)
         if record.latent_walk is not None:
             a10_latent_walk.draw(figure.add_subfigure(below[1]), record.latent_walk)
-    share = record.shares["network"][OUTLINE].mean()
-    figure.suptitle(f"{share:.0%} of what is undecided at σ = {record.sigma[OUTLINE]:.2g} are principal components")
+    inside = record.fractions["network"][OUTLINE].mean()
+    figure.suptitle(f"{inside:.0%} of what is undecided at σ = {record.sigma[OUTLINE]:.2g} are principal components")
     return figure
 
 
-def _draw_shares(axis: Axes, record: Record) -> None:
+def _draw_fractions(axis: Axes, record: Record) -> None:
     axis.axhline(1, color=COLORS["gaussian"], label="Gaussian (closed form)")
     axis.axhline(record.chance, color="#999999", ls=":", label="random directions")
-    for name, values in record.shares.items():
+    for name, values in record.fractions.items():
         sigma = record.sigma if name == "network" else record.sigma[[OUTLINE]]
         axis.plot(sigma, values.mean(1), color=COLORS[name], label=NAMES[name], **LINES[name])
-    axis.set(xscale="log", ylim=(0, 1.05), xlabel=NOISE_AXIS, ylabel="share in the leading components")
+    axis.set(xscale="log", ylim=(0, 1.05), xlabel=NOISE_AXIS, ylabel="fraction in the leading components")
     axis.set_title("What is undecided, at each noise level", fontsize=10)
     axis.invert_xaxis()
     axis.set_xticks(record.sigma, [f"{sigma:.2g}" for sigma in record.sigma])
@@ -201,8 +232,8 @@ def _draw_walks(figure: SubFigure, record: Record) -> None:
 def _draw_maps(figure: SubFigure, record: Record) -> None:
     """Each image, and below it the noise scale at which each of its pixels committed, a mean over its channels."""
     maps = {name: _over_channels(levels) for name, levels in record.emergence.items()}
-    seen = maps["network"][np.isfinite(maps["network"])]
-    low, high = (seen.min(), seen.max()) if seen.size else (record.sigma.min(), record.sigma.max())
+    committed = maps["network"][np.isfinite(maps["network"])]
+    low, high = (committed.min(), committed.max()) if committed.size else (record.sigma.min(), record.sigma.max())
     axes = figure.subplots(4, len(maps["network"]), squeeze=False)
     shown = None
     for i, (name, images) in enumerate(record.finals.items()):
@@ -228,18 +259,16 @@ MANIFOLD = Experiment(
     title="What is undecided are principal components, and noise is a latent space along them",
     claim="At a noise level the directions in which an image may still vary are the principal components that have not "
     "emerged yet; the map from noise to image stretches along them as a Gaussian's does.",
-    published="No number read; Wang & Vastola, arXiv 2303.02490.",
+    published="No number was published; Wang & Vastola, arXiv 2303.02490.",
     criterion=f"Agrees where, at the noise scale of the first component's standard deviation, {INSIDE:.0%} of the "
     "leading undecided directions lie in as many principal components, and the gains of the map along components are "
     f"typically within a factor {FACTOR} of the Gaussian's with the same solver; in part where one of the two holds.",
-    caption="Left: how much of the leading axes of the posterior covariance lies in as many principal components. "
-    "Right: how much a change of the noise changes the image, along components of the data, and along the directions "
-    "that the map stretches most (singular values). Below: images along undecided directions, as they are and noised "
-    "and denoised again, which leads back to the manifold; images of noise that is moved along components, and along "
-    "what is stretched most; the noise scale at which each pixel of an image was over half way from the mean to its "
-    "final value; and walks from one decoded image along what is undecided at the noise scale of the first component's "
-    "deviation: in the latent space of an autoencoder, decoded to images (latent), and along a straight line in pixels "
-    "that is equally far from the image in the middle at each step (pixels).",
+    caption="Top: how much of the leading axes of the posterior covariance lies in as many principal components, and "
+    "how much a change of the noise changes the image, along components and along the directions that the map "
+    "stretches most (singular values). Below: walks along undecided directions, as they are and denoised again, walks "
+    "of the noise, the noise scale at which each pixel was over half way from the mean to its final value, and walks "
+    "equally far from one decoded image in the latent space of an autoencoder and in pixels.",
+    headline=Headline("fraction of what is undecided in leading components", ("share_at_outline",)),
     measure=measure,
     find=find,
     draw=draw,

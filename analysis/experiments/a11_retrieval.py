@@ -14,14 +14,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gaussdiff as gd
-from analysis.harness.experiment import Experiment, Finding, judged
+from analysis.harness.experiment import Experiment, Headline
+from analysis.harness.finding import Criterion, Finding
 from analysis.harness.setting import Setting
 from analysis.harness.style import COLORS, LINES, NAMES, noise_axes, panels
 from analysis.measures import manifold
 from analysis.measures.bootstrap import Interval, interval
 from analysis.measures.paths import half_levels
 
-COPY = 1 / 3  # a sample this much nearer to a training image than to a held-out one is called a copy
+COPY = 1 / 3  # distance to the nearest training image over that to the nearest held-out one, below which it is a copy
+FEW, MOST = 0.05, 0.95  # fractions of copies: no more than FEW among the network's samples, MOST of the data set's
 
 
 @dataclass(frozen=True)
@@ -48,17 +50,17 @@ def measure(setting: Setting) -> Record:
         raise TypeError(f"data_set: expected a gd.Empirical, got {type(data_set).__name__}. It holds the samples.")
     few = setting.count(64, 512)
     levels, sigma = setting.levels[:-1], setting.sigma[:-1].astype(np.float64)
-    found = {
+    retrieved = {
         name: manifold.retrieve(data_set, jnp.asarray(setting.paths[name].x[:few, :-1]), levels)
         for name in ("network", "data_set")
     }
-    weight = {name: np.asarray(one.weight, np.float64) for name, one in found.items()}
+    weight = {name: np.asarray(one.weight, np.float64) for name, one in retrieved.items()}
     train, held_out = setting.data.train, setting.data.held_out
     paths = {**setting.paths, **setting.control_paths}
     return Record(
         sigma=sigma,
         weight=weight,
-        neighbours={name: np.asarray(one.neighbours, np.float64) for name, one in found.items()},
+        neighbours={name: np.asarray(one.neighbours, np.float64) for name, one in retrieved.items()},
         decided={name: half_levels(values.T, sigma) for name, values in weight.items()},
         expected=collapse(np.asarray(setting.gaussian.variances, np.float64), len(train)),
         ratios={name: gd.metrics.copy_ratios(path.samples, train, held_out) for name, path in paths.items()},
@@ -71,38 +73,63 @@ def collapse(variances: np.ndarray, count: int) -> float:
     low, high = np.log(1e-6), np.log(1e6)
     for _ in range(60):
         middle = (low + high) / 2
-        told = float(np.sum(np.log1p(variances / np.exp(2 * middle)))) / 2
-        low, high = (middle, high) if told > np.log(count) else (low, middle)
+        information = float(np.sum(np.log1p(variances / np.exp(2 * middle)))) / 2
+        low, high = (middle, high) if information > np.log(count) else (low, middle)
     return float(np.exp(high))
 
 
 def find(record: Record) -> Finding:
     """Agrees where the data set's own samples are copies and the network's are not."""
-    copies = {name: _share(ratios < COPY) for name, ratios in record.ratios.items()}
-    nearer = {name: _share(ratios < 1) for name, ratios in record.ratios.items()}
+    copies = {name: _fraction(ratios < COPY) for name, ratios in record.ratios.items()}
+    nearer = {name: _fraction(ratios < 1) for name, ratios in record.ratios.items()}
     settled = {name: levels[np.isfinite(levels)] for name, levels in record.decided.items()}
     decided = {name: interval(np.median, levels) for name, levels in settled.items() if levels.size}
-    when = ", ".join(f"{decided[name]} on the {NAMES[name]}'s path" for name in decided)
-    remembers, learns = copies["data_set"].low >= 0.95, copies["network"].high <= 0.05
-    found = (
-        f"One training image holds more than half of the weight below noise scale {when or 'none'}; a Gaussian of as "
-        f"many samples: {record.expected:.3g}. Copies: {copies['network']} of the network's samples, "
-        f"{copies['data_set']} of the data set's. The nearest image is a training image for {nearer['network']} of the "
-        f"network's samples; {record.even:.3g} where nothing is remembered."
+    others = ", ".join(
+        f"{one.value:.3f} ({NAMES[name]})" for name, one in copies.items() if name not in ("network", "data_set")
     )
-    numbers = {
-        "decided_at": {name: list(one) for name, one in decided.items()},
-        "paths_that_decide": {name: float(np.isfinite(levels).mean()) for name, levels in record.decided.items()},
-        "decided_at_expected": record.expected,
-        "copies": {name: list(one) for name, one in copies.items()},
-        "nearest_is_training": {name: list(one) for name, one in nearer.items()},
-        "nearest_is_training_expected": record.even,
-        "median_distance_ratio": {name: float(np.median(ratios)) for name, ratios in record.ratios.items()},
-    }
-    return judged({"the data set copies": remembers, "the network does not": learns}, found, numbers)
+    return Finding(
+        sentence=f"{copies['network'].value:.1%} of the network's samples are copies of training images.",
+        criteria=(
+            Criterion(
+                "fraction of the data set's own samples that are copies",
+                copies["data_set"],
+                f"at least {MOST:g} with its interval",
+                copies["data_set"].low >= MOST,
+            ),
+            Criterion(
+                "fraction of the network's samples that are copies",
+                copies["network"],
+                f"at most {FEW:g} with its interval",
+                copies["network"].high <= FEW,
+                note=f"Of other models it is {others}." if others else "",
+            ),
+        ),
+        numbers={
+            "decided_at": {name: list(one) for name, one in decided.items()},
+            "paths_that_decide": {name: float(np.isfinite(levels).mean()) for name, levels in record.decided.items()},
+            "decided_at_expected": record.expected,
+            "copies": {name: list(one) for name, one in copies.items()},
+            "nearest_is_training": {name: list(one) for name, one in nearer.items()},
+            "nearest_is_training_expected": record.even,
+            "median_distance_ratio": {name: float(np.median(ratios)) for name, ratios in record.ratios.items()},
+        },
+        notes=(
+            *(_on_path(name, decided.get(name)) for name in record.decided),
+            f"For as many samples of a Gaussian this is expected at σ = {record.expected:.3g}.",
+            f"For {nearer['network']} of the network's samples the nearest image is a training image, not a held-out "
+            f"one; without memory {record.even:.3g} is expected.",
+        ),
+    )
 
 
-def _share(flags: np.ndarray) -> Interval:
+def _on_path(name: str, decided: Interval | None) -> str:
+    """Where one training image takes over, None where it never does."""
+    if decided is None:
+        return f"On the path of the {NAMES[name]} no training image has more than half of the weight at the end."
+    return f"On the path of the {NAMES[name]} one training image has more than half of the weight below σ = {decided}."
+
+
+def _fraction(flags: np.ndarray) -> Interval:
     return interval(np.mean, flags.astype(float))
 
 
@@ -130,7 +157,7 @@ def draw(record: Record) -> Figure:
         )
     ratio.axvline(COPY, color="#999999", lw=0.8)
     ratio.plot([1], [record.even], "k_", ms=18, label="expected at 1 without memory")
-    ratio.set(xlim=(0, 1.6), xlabel="distance to training / to held-out", ylabel="share of samples below")
+    ratio.set(xlim=(0, 1.6), xlabel="distance to training / to held-out", ylabel="fraction of samples below")
     ratio.set_title("Is the sample a copy? (left of the line)", fontsize=10)
     ratio.legend(frameon=False, fontsize=7)
     copied = np.mean(record.ratios["network"] < COPY)
@@ -143,13 +170,14 @@ RETRIEVAL = Experiment(
     title="The data set's own path retrieves a training image; the network's makes a new one",
     claim="With the exact score of the data set one training image takes over while there is still noise, and is what "
     "comes out; a trained network's samples are not copies.",
-    published="No number read; Wang & Vastola, arXiv 2303.02490.",
+    published="No number was published; Wang & Vastola, arXiv 2303.02490.",
     criterion=f"A copy is {COPY:.2f} times as far from the training set as from the held-out set, or nearer. Agrees "
     "where at least 95 % of the data set's samples and at most 5 % of the network's are copies; in part where one of "
     "the two holds.",
-    caption="Left: the largest softmax weight of a training image along the paths; beyond one half the image is "
-    "decided. Middle: how many images share the answer. Dotted: where a Gaussian of as many samples decides. Right: "
-    "samples by the ratio of their distance to the nearest training image over that to the nearest held-out image.",
+    caption="Left and middle: the largest softmax weight of a training image along the paths, decided beyond one half, "
+    "and how many images share the answer (dotted: where a Gaussian of as many samples decides). Right: samples by the "
+    "ratio of their distance to the nearest training image over that to the nearest held-out image.",
+    headline=Headline("σ below which one training image has half of the weight", ("decided_at", "network")),
     measure=measure,
     find=find,
     draw=draw,

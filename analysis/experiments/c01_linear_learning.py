@@ -17,7 +17,8 @@ from jaxtyping import Array
 from matplotlib.figure import Figure
 
 import gaussdiff as gd
-from analysis.harness.experiment import Experiment, Finding, NotMeasuredError, judged
+from analysis.harness.experiment import Experiment, Headline, NotMeasuredError
+from analysis.harness.finding import Criterion, Finding
 from analysis.harness.setting import Setting
 from analysis.harness.style import panels
 from analysis.measures.bootstrap import Interval
@@ -29,6 +30,7 @@ SPAN = 300.0  # largest variance over the least that is descended on
 NAMES = {"one_layer": "one layer", "two_layers": "two layers", "preconditioned": "preconditioned"}
 COLORS = {"one_layer": "#0072b2", "two_layers": "#e69f00", "preconditioned": "#009e73"}
 WEIGHTS = 0.03  # the largest difference of a weight from the flow's
+EXPONENTS = 0.15  # how far an exponent may be from what is expected
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ def measure(setting: Setting) -> Record:
     steps = np.unique(np.geomspace(1, last, MARKS - 1).round().astype(int))
     counts = np.diff(steps, prepend=0)
     basis, _ = np.linalg.qr(np.random.default_rng(setting.seed).normal(size=(len(variances),) * 2))
-    found = jax.tree.map(jnp.asarray, (basis, variances, sigma, deviation, rates, counts))
-    weights, steps = _host(descend(*found)), np.concatenate([[0], steps])
+    arguments = jax.tree.map(jnp.asarray, (basis, variances, sigma, deviation, rates, counts))
+    weights, steps = _host(descend(*arguments)), np.concatenate([[0], steps])
     flow, expected = _closed(learnings(rates, deviation), *(jnp.asarray(x, float) for x in (variances, sigma, steps)))
     return Record(
         variances=variances,
@@ -81,15 +83,15 @@ def measure(setting: Setting) -> Record:
 
 def spread_modes(variances: np.ndarray) -> np.ndarray:
     """At most MODES of the variances (D,), falling, evenly spread in log; NotMeasuredError where they are alike."""
-    kept = variances[variances > variances[0] / SPAN]
-    wanted = np.geomspace(kept[0], kept[-1], MODES)
-    picked = np.unique([int(np.abs(np.log(kept / value)).argmin()) for value in wanted])
-    if len(picked) < 3 or kept[0] < 4 * kept[-1]:
+    leading = variances[variances > variances[0] / SPAN]
+    wanted = np.geomspace(leading[0], leading[-1], MODES)
+    picked = np.unique([int(np.abs(np.log(leading / value)).argmin()) for value in wanted])
+    if len(picked) < 3 or leading[0] < 4 * leading[-1]:
         raise NotMeasuredError(
-            f"data: expected components of unlike variance, at least 3 of them, got {len(kept)} from {kept[-1]:.3g} to "
-            f"{kept[0]:.3g}. Run this on images."
+            f"data: expected components of unlike variance, at least 3 of them, got {len(leading)} from "
+            f"{leading[-1]:.3g} to {leading[0]:.3g}. Run this on images."
         )
-    return kept[picked]
+    return leading[picked]
 
 
 def learnings(rates: dict[str, float], deviation: float) -> dict[str, gd.Learning]:
@@ -123,36 +125,49 @@ def _host(arrays: dict[str, Array]) -> dict[str, np.ndarray]:
 
 def find(record: Record) -> Finding:
     """Agrees where descent follows the closed form, plain layers learn as lam^-1 and the preconditioned as lam^-1/2."""
-    away = {name: float(np.abs(w - record.flow[name]).max()) for name, w in record.weights.items()}
+    difference = {name: float(np.abs(w - record.flow[name]).max()) for name, w in record.weights.items()}
     measured = {name: _exponent(record, name, curve) for name, curve in record.generated.items()}
     closed = {name: _exponent(record, name, curve) for name, curve in record.expected.items()}
-    found = (
-        f"Weights after gradient descent differ from the closed form by at most {max(away.values()):.2g}. The number "
-        "of steps to learn a mode goes as its variance to a power, fitted over modes: "
-        + "; ".join(f"{_told(measured[name], closed[name])} for {kind}" for name, kind in NAMES.items())
-        + ". No network takes part: of the data only the variances are used."
-    )
+    plain, preconditioned = measured["one_layer"].value, measured["preconditioned"].value
     numbers: dict[str, Any] = {
         "variances": record.variances.tolist(),
         "sigma_data": record.deviation,
         "learning_rates": record.rates,
-        "largest_weight_difference": away,
+        "largest_weight_difference": difference,
         "exponent": {name: list(one) for name, one in measured.items() if one.is_known},
         "closed_form_exponent": {name: one.value for name, one in closed.items() if np.isfinite(one.value)},
         "steps": record.steps.tolist(),
         "generated_variance": {name: curve.tolist() for name, curve in record.generated.items()},
         "closed_form_variance": {name: curve.tolist() for name, curve in record.expected.items()},
     }
-    same = max(away.values()) <= WEIGHTS
-    powers = abs(measured["one_layer"].value + 1) <= 0.15 and abs(measured["preconditioned"].value + 0.5) <= 0.15
-    return judged({"weights": same, "exponents": powers}, found, numbers)
+    return Finding(
+        sentence=f"A plain linear denoiser learns a mode after a number of steps that goes as its variance to the "
+        f"power {plain:.2f}.",
+        criteria=(
+            Criterion(
+                "largest difference of a weight from the closed form",
+                max(difference.values()),
+                f"at most {WEIGHTS:g}",
+                max(difference.values()) <= WEIGHTS,
+            ),
+            Criterion(
+                "exponents of the learning time, one layer and preconditioned",
+                f"{_in_words(measured['one_layer'])}; {_in_words(measured['preconditioned'])}",
+                f"within {EXPONENTS:g} of -1 and of -1/2",
+                abs(plain + 1) <= EXPONENTS and abs(preconditioned + 0.5) <= EXPONENTS,
+                note="Closed form: "
+                + "; ".join(f"{_in_words(closed[name])} for {kind}" for name, kind in NAMES.items())
+                + f". Two layers: {_in_words(measured['two_layers'])}.",
+            ),
+        ),
+        numbers=numbers,
+        notes=("No network takes part: of the data only the variances are used. Ranges are of the fit over modes.",),
+    )
 
 
-def _told(measured: Interval, closed: Interval) -> str:
+def _in_words(exponent: Interval) -> str:
     """A fitted exponent; its range is no sampling error, but how well one power fits the modes."""
-    if not np.isfinite([*measured, closed.value]).all():
-        return "no power, from too few modes,"
-    return f"{measured.value:.3f} (fit {measured.low:.3f} to {measured.high:.3f}; closed form {closed.value:.2f})"
+    return f"{exponent.value:.3f} ({exponent.low:.3f} to {exponent.high:.3f})" if exponent.is_known else "too few modes"
 
 
 def _exponent(record: Record, name: str, curves: np.ndarray) -> Interval:
@@ -207,9 +222,10 @@ LINEAR_LEARNING = Experiment(
     criterion="Agrees where no weight differs from the closed form by more than .03, and the exponents are within "
     ".15 of -1 (one layer) and of -1/2 (preconditioned, modes of less than half the data's variance per entry); in "
     "part where one of them.",
-    caption="What linear denoisers generate while they are trained by gradient descent on the data's variances; the "
-    "network takes no part in it. Some modes, points, on their closed form, lines; grey, what the true flow makes of "
-    "the same start. Right: the step at which a mode is half of the way, in log.",
+    caption="The variance that linear denoisers generate while they learn by gradient descent: some modes (points) on "
+    "their closed form (lines); grey: what the true flow makes of the same start. Right: the step at which a mode is "
+    "half of the way, in log.",
+    headline=Headline("exponent of learning time, one layer", ("exponent", "one_layer")),
     measure=measure,
     find=find,
     draw=draw,

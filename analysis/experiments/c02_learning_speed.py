@@ -10,7 +10,6 @@ step before the first saved state after step 0 is an interpolation, not a measur
 there.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +21,8 @@ import gaussdiff as gd
 from analysis.experiments.a07_order_of_learning import chosen
 from analysis.experiments.c02_patches import Growth, exponents, fitting, growth, seen_learning, tells
 from analysis.experiments.c02_patches import times as patch_times
-from analysis.harness.experiment import Experiment, Finding, NotMeasuredError, Verdict
+from analysis.harness.experiment import Experiment, Headline, NotMeasuredError
+from analysis.harness.finding import Criterion, Finding
 from analysis.harness.setting import Setting
 from analysis.harness.style import panels
 from analysis.measures.bootstrap import Interval, interval
@@ -63,7 +63,7 @@ def measure(setting: Setting) -> Record:
 
     samples = [generated(step) for step in steps]
     coefficients = np.stack([(images - mean).reshape(len(starts), -1) @ basis for images in samples])
-    patches = {found.size: growth(samples, found) for found in fitting(setting)}
+    patches = {components.size: growth(samples, components) for components in fitting(setting)}
     return Record(np.array(steps), coefficients, variances[:count], patches)
 
 
@@ -75,63 +75,87 @@ def times(steps: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
 def find(record: Record) -> Finding:
     """Agrees where whole-image exponents are nearer to 0 than to -1/2, intervals too, and those of patches are not."""
     learned, groups, change = times(record.steps, record.coefficients), split(record), record.coefficients.var(1)
-    held = np.isfinite(learned)
-    found = {name: _exponent(record, group) for name, group in groups.items() if _measurable(record, group)}
-    if not found:
+    crossing = np.isfinite(learned)
+    whole = {name: _exponent(record, group) for name, group in groups.items() if _measurable(record, group)}
+    if not whole:
         raise NotMeasuredError(
             "history: expected 3 components or more, of unlike variance, that rise or that fall by a factor of 2 in "
             f"training, got {_counted(groups)}. Train longer, on images, with --keep-powers."
         )
     early, first = seen_learning("components", record.steps, learned), record.steps[record.steps > 0][0]
     of_patches = {size: exponents(record.steps, one) for size, one in record.patches.items()}
-    sentence = (
-        f"Of {len(held)} components {held.sum()} change by a factor of 2 in training: {_counted(groups)}. The step at "
-        "which a component is learned goes as its variance to a power, which is "
-        + " and ".join(f"{one} for those that are {name}" for name, one in found.items())
-        + " (95 % interval over samples)"
-        + "".join(f"; those that are {name} are too few, or too alike, to tell" for name in groups if name not in found)
-        + f". The median step is {np.median(learned[held]):.0f}; {early} of them are learned before step {first}, the "
-        f"first saved state after step 0.{_told(of_patches)}"
+    steepest = max(whole.values(), key=lambda one: abs(one.value))
+    unmeasured = [name for name in groups if name not in whole]
+    return Finding(
+        sentence="The step at which the network learns a component goes as its variance to the power "
+        + " and ".join(f"{one.value:.2f} for those that are {name}" for name, one in whole.items())
+        + ".",
+        criteria=(
+            Criterion(
+                "exponent of the learning step over variance, the farthest from 0",
+                steepest,
+                f"between -{FLAT:g} and {FLAT:g}",
+                all(abs(one.value) < FLAT for one in whole.values()),
+            ),
+            Criterion(
+                "the exponents' intervals, of components that rise and of those that fall",
+                "; ".join(f"{name} {one.low:.3g} to {one.high:.3g}" for name, one in whole.items()),
+                f"both between -{FLAT:g} and {FLAT:g}",
+                len(whole) == 2 and all(one.low > -FLAT and one.high < FLAT for one in whole.values()),
+                note=f"Those that are {', '.join(unmeasured)} are too few, or too alike, to measure."
+                if unmeasured
+                else "",
+            ),
+            *_of_patches(of_patches),
+        ),
+        numbers={
+            "exponent": {name: list(one) for name, one in whole.items() if one.is_known},
+            "components": {name: int(group.sum()) for name, group in groups.items()},
+            "steps": record.steps.tolist(),
+            "variances": record.variances.tolist(),
+            "generated_variance": change.tolist(),
+            "learned": {"component": (np.flatnonzero(crossing) + 1).tolist(), "step": learned[crossing].tolist()},
+            "median_step": float(np.median(learned[crossing])),
+            "learned_before_first_state": early,
+            "patches": {f"{size}x{size}": _patch_numbers(record, size, one) for size, one in of_patches.items()},
+        },
+        notes=(
+            f"Of {len(crossing)} components {crossing.sum()} change by a factor of 2 in training: {_counted(groups)}.",
+            f"The median step is {np.median(learned[crossing]):.0f}; {early} of them are learned before step {first}, "
+            "the first saved state after step 0.",
+        ),
     )
-    numbers: dict[str, Any] = {
-        "exponent": {name: list(one) for name, one in found.items() if one.is_known},
-        "components": {name: int(group.sum()) for name, group in groups.items()},
-        "steps": record.steps.tolist(),
-        "variances": record.variances.tolist(),
-        "generated_variance": change.tolist(),
-        "learned": {"component": (np.flatnonzero(held) + 1).tolist(), "step": learned[held].tolist()},
-        "median_step": float(np.median(learned[held])),
-        "learned_before_first_state": early,
-        "patches": {f"{size}x{size}": _patch_numbers(record, size, one) for size, one in of_patches.items()},
-    }
-    told = [power for one in of_patches.values() for power in one.values()]
-    return Finding(_judge(list(found.values()), told), sentence, numbers)
 
 
-def _told(of_patches: dict[int, dict[str, Interval]]) -> str:
-    """The exponents of patches, in words."""
-    if not any(of_patches.values()):
-        return " Components of patches are too few, or too alike, to tell." if of_patches else ""
+def _of_patches(exponents: dict[int, dict[str, Interval]]) -> tuple[Criterion, ...]:
+    """The criterion of the exponents of patches, which is not judged where they cannot be measured; none of vectors."""
+    if not exponents:
+        return ()
+    powers = [power for one in exponents.values() for power in one.values()]
     listed = "; ".join(
-        f"{', '.join(f'{one} ({name})' for name, one in found.items())} for patches of {size} x {size} pixels"
-        for size, found in of_patches.items()
-        if found
+        f"{size} x {size}: " + (", ".join(f"{power} ({name})" for name, power in one.items()) or "too few or too alike")
+        for size, one in exponents.items()
     )
-    untold = "".join(f" Those of {size} x {size} cannot be told." for size, found in of_patches.items() if not found)
-    steep = _steep([power for found in of_patches.values() for power in found.values()])
-    order = "" if steep else f" Patches do not explain it here: learned in order, their power would be below -{FLAT:g}."
-    return f" Along the components of patches the power is {listed}.{untold}{order}"
+    return (
+        Criterion(
+            "the same exponent along components of patches, the nearest to 0",
+            max(powers, key=lambda one: one.value) if powers else "components are too few or too alike",
+            f"below -{FLAT:g} with its interval",
+            all(one.high < -FLAT for one in powers) if powers else None,
+            note=f"By the size of patches: {listed}.",
+        ),
+    )
 
 
-def _patch_numbers(record: Record, size: int, found: dict[str, Interval]) -> dict[str, Any]:
+def _patch_numbers(record: Record, size: int, powers: dict[str, Interval]) -> dict[str, Any]:
     one = record.patches[size]
     learned = patch_times(record.steps, one)
-    held = np.isfinite(learned)
+    crossing = np.isfinite(learned)
     return {
-        "exponent": {name: list(power) for name, power in found.items() if power.is_known},
+        "exponent": {name: list(power) for name, power in powers.items() if power.is_known},
         "variances": one.variances.tolist(),
         "generated_variance": one.generated().tolist(),
-        "learned": {"component": (np.flatnonzero(held) + 1).tolist(), "step": learned[held].tolist()},
+        "learned": {"component": (np.flatnonzero(crossing) + 1).tolist(), "step": learned[crossing].tolist()},
     }
 
 
@@ -142,19 +166,6 @@ def split(record: Record) -> dict[str, np.ndarray]:
 
 def _counted(groups: dict[str, np.ndarray]) -> str:
     return " and ".join(f"{group.sum()} {name}" for name, group in groups.items())
-
-
-def _judge(whole: Sequence[Interval], patches: Sequence[Interval]) -> Verdict:
-    surely = len(whole) == 2 and all(one.low > -FLAT and one.high < FLAT for one in whole)
-    flat = all(abs(one.value) < FLAT for one in whole)
-    steep = _steep(patches)
-    if surely and (steep or not patches):
-        return "agrees"
-    return "agrees in part" if flat or steep else "differs"
-
-
-def _steep(patches: Sequence[Interval]) -> bool:
-    return bool(patches) and all(one.high < -FLAT for one in patches)
 
 
 def _measurable(record: Record, group: np.ndarray) -> bool:
@@ -188,12 +199,12 @@ def draw(record: Record) -> Figure:
     for (name, group), mark, color in zip(groups.items(), "^v", ("#111111", "#0072b2"), strict=True):
         second.plot(record.variances[group], learned[group], mark, color=color, label=name)
     second.set(xscale="log", yscale="log", xlabel="variance of the component", ylabel="step when half learned")
-    held = np.isfinite(learned)
-    middle = np.sqrt(record.variances[held].max() * record.variances[held].min())
-    line = np.array([record.variances[held].min(), record.variances[held].max()])
+    crossing = np.isfinite(learned)
+    span = record.variances[crossing]
+    middle, line = np.sqrt(span.max() * span.min()), np.array([span.min(), span.max()])
     for power in (0.0, -0.5, -1.0):
-        second.plot(line, np.median(learned[held]) * (line / middle) ** power, color="0.75", lw=0.8, zorder=0)
-        second.annotate(f"{power:g}", (line[0], np.median(learned[held]) * (line[0] / middle) ** power), fontsize=8)
+        second.plot(line, np.median(learned[crossing]) * (line / middle) ** power, color="0.75", lw=0.8, zorder=0)
+        second.annotate(f"{power:g}", (line[0], np.median(learned[crossing]) * (line[0] / middle) ** power), fontsize=8)
     powers = [
         f"{exponent(record.variances[group], learned[group]):.2f} ({name})"
         for name, group in groups.items()
@@ -206,11 +217,11 @@ def draw(record: Record) -> Figure:
 
 def _draw_patches(axis: Axes, record: Record) -> None:
     """The step at which each component of patches is learned, over its variance."""
-    for (size, found), color in zip(record.patches.items(), ("#111111", "#0072b2"), strict=False):
-        change, learned = found.generated(), patch_times(record.steps, found)
+    for (size, one), color in zip(record.patches.items(), ("#111111", "#0072b2"), strict=False):
+        change, learned = one.generated(), patch_times(record.steps, one)
         rises, fill = change[-1] > change[0], color if size == min(record.patches) else "none"
         for which, mark in ((rises, "^"), (~rises, "v")):
-            axis.plot(found.variances[which], learned[which], mark, color=color, mfc=fill)
+            axis.plot(one.variances[which], learned[which], mark, color=color, mfc=fill)
     sizes = ", ".join(f"{size} x {size}" for size in record.patches)
     axis.set(xscale="log", yscale="log", xlabel="variance of the patches' component", ylabel="step when half learned")
     axis.set_title(f"components of patches: {sizes} (open)" if len(record.patches) > 1 else f"patches: {sizes}")
@@ -226,15 +237,15 @@ LEARNING_SPEED = Experiment(
     published="Exponent near 0 for a convolutional U-Net, which patches explain; -.48 (rising) and -.35 (falling) for "
     "a U-Net of MLPs on FFHQ32 (Wang & Pehlevan, arXiv 2503.03206).",
     criterion="Agrees where (1) the exponents of the components that rise and of those that fall are between -.25 and "
-    ".25 with their whole intervals, and (2) those of patches of 3 x 3 and 5 x 5 pixels, where they can be told, are "
-    "below -.25 with theirs; in part where only (2) holds, or the estimates of (1) for the groups that can be judged, "
-    "one or both: that takes 3 components or more, whose variances span a factor of 4. Not measured where more than "
-    "10 % of the components, of whole images or of patches of one size, are learned before the first saved state after "
-    "step 0.",
-    caption="Left: the variance of generated samples along some components, over the steps of training; dotted, the "
-    "data's. Right: the step at which a component is half of the way, in log, over its variance, for variances that "
-    "rise in training and for those that fall; grey lines have the slopes 0, -1/2 and -1. Last, for images, the same "
-    "for the components of the covariance of patches.",
+    ".25 with their whole intervals, and (2) those of patches of 3 x 3 and 5 x 5 pixels, where they can be measured, "
+    "are below -.25 with theirs; in part where only (2) holds, or the estimates of (1) for the groups that can be "
+    "judged, one or both: that takes 3 components or more, whose variances span a factor of 4. Not measured where more "
+    "than 10 % of the components, of whole images or of patches of one size, are learned before the first saved state "
+    "after step 0.",
+    caption="Left: the variance of generated samples along some components over the steps of training (dotted: the "
+    "data's). Then the step at which a component is half of the way, in log, over its variance, and, for images, the "
+    "same for components of patches; grey lines have the slopes 0, -1/2 and -1.",
+    headline=Headline("exponent of learning time, falling components", ("exponent", "falling")),
     measure=measure,
     find=find,
     draw=draw,

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.harness.controls import also
-from analysis.harness.experiment import Experiment, Finding, judged
+from analysis.harness.experiment import Experiment, Headline
+from analysis.harness.finding import Criterion, Finding, meet
 from analysis.harness.setting import Setting
 from analysis.harness.style import model_curves, noise_axes, panels
 from analysis.measures.bootstrap import Interval, interval
@@ -21,10 +21,9 @@ from analysis.measures.geometry import flat, noise, rms
 from analysis.measures.paths import Paths
 
 PARTS = ("state", "denoised", "noise")
-# what controls do that hold a part
-NAMED = ("the denoised image grows", "the first noise", "the lengths of the closed form")  # the parts of the criterion
-PASSED = ("grow", "start with white noise", "have the lengths of the data's Gaussian")
-GROWING, ROUND, NEAR = 0.95, 0.02, 0.05  # share of steps; first noise beside sqrt(D); lengths beside the closed form
+GROWING = 0.95  # fraction of the steps at which the denoised sample has to grow
+ROUND = 0.02  # how far the first noise's length over sqrt(D) may be from 1, beside its sampling error
+CLOSE = 0.05  # relative distance of the lengths from the closed form's
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Record:
 
 
 def measure(setting: Setting) -> Record:
-    """Of every model, every control and the closed form, at the levels where a denoised image is seen."""
+    """Of every model, every control and the closed form, at the levels where there is a denoised sample."""
     paths = {**setting.paths, "closed_form": setting.closed_form, **setting.control_paths}
     size = setting.gaussian.mean.size
     norms = {name: _norms(path) for name, path in paths.items()}
@@ -56,38 +55,58 @@ def _norms(path: Paths) -> dict[str, np.ndarray]:
 def find(record: Record) -> Finding:
     """Whether the denoised image grows and the noise starts on its shell; whether the closed form says how much."""
     models = ("network", *record.controls)
-    network, grows = record.norms["network"], {name: _grows(record, name) for name in models}
+    growth = {name: _grows(record, name) for name in models}
     shell = {name: interval(_root_mean, record.norms[name]["noise"][:, 0] / record.size**0.5) for name in models}
-    away = {name: {part: _away(record, name, part) for part in PARTS} for name in models}
-    held = {name: _held(record, grows[name], shell[name], away[name]) for name in models}
-    first, last = (interval(_root_mean, network["denoised"][:, i]) for i in (0, -1))
+    distance = {name: {part: _distance(record, name, part) for part in PARTS} for name in models}
+    tolerance = ROUND + sampling_error(len(record.norms["network"]["noise"]), record.size)
+    grows = {name: one.value >= GROWING for name, one in growth.items()}
+    white = {name: abs(one.value - 1) <= tolerance for name, one in shell.items()}
+    alike = {name: max(one.value for one in parts.values()) <= CLOSE for name, parts in distance.items()}
+    first, last = (interval(_root_mean, record.norms["network"]["denoised"][:, i]) for i in (0, -1))
     leaves = {name: _leaves(record, name) for name in ("network", "closed_form")}
-    of_state, of_denoised, of_noise = away["network"].values()
-    found = (
-        f"The denoised image goes from {first} to {last} (root mean square, 95 % interval over paths) and grows at a "
-        f"share {grows['network']} of the steps; the noise starts at {shell['network']} √D and "
-        f"{_told(leaves['network'])} (closed form: {_told(leaves['closed_form'])}). The closed form is off by at most "
-        f"{of_state} (state), {of_denoised} (denoised) and {of_noise} (noise), as shares."
-        f"{also(PASSED, held, record.controls)}"
-    )
-    numbers = {
-        "share_of_steps_where_denoised_grows": list(grows["network"]),
-        "first_noise_over_sqrt_dimension": list(shell["network"]),
-        "largest_relative_distance_to_closed_form": {part: list(one) for part, one in away["network"].items()},
-        "sigma_where_noise_leaves_its_shell": {name: one for name, one in leaves.items() if one is not None},
-        "sigma": record.sigma[:-1].tolist(),
-        "norm": {
-            name: {part: rms(values).tolist() for part, values in parts.items()} for name, parts in record.norms.items()
+    of_state, of_denoised, of_noise = distance["network"].values()
+    return Finding(
+        sentence=f"The denoised sample grows at {growth['network'].value:.0%} of the steps, from length "
+        f"{first.value:.3g} to {last.value:.3g}.",
+        criteria=(
+            Criterion(
+                "fraction of the steps at which the denoised sample grows",
+                growth["network"],
+                f"at least {GROWING:g}",
+                grows["network"],
+                controls=meet(grows, record.controls),
+            ),
+            Criterion(
+                "length of the first noise ÷ √D",
+                shell["network"],
+                f"within {tolerance:.2g} of 1",
+                white["network"],
+                note=f"The noise {_in_words(leaves['network'])} (closed form: {_in_words(leaves['closed_form'])}).",
+                controls=meet(white, record.controls),
+            ),
+            Criterion(
+                "largest relative distance of the lengths from the closed form's",
+                max(distance["network"].values(), key=lambda one: one.value),
+                f"at most {CLOSE:g}",
+                alike["network"],
+                note=f"For the state it is {of_state}, for the denoised sample {of_denoised}, for the noise "
+                f"{of_noise}.",
+                controls=meet(alike, record.controls),
+            ),
+        ),
+        numbers={
+            "share_of_steps_where_denoised_grows": list(growth["network"]),
+            "first_noise_over_sqrt_dimension": list(shell["network"]),
+            "largest_relative_distance_to_closed_form": {part: list(one) for part, one in distance["network"].items()},
+            "sigma_where_noise_leaves_its_shell": {name: one for name, one in leaves.items() if one is not None},
+            "sigma": record.sigma[:-1].tolist(),
+            "norm": {
+                name: {part: rms(values).tolist() for part, values in parts.items()}
+                for name, parts in record.norms.items()
+            },
         },
-    }
-    return judged(dict(zip(NAMED, held["network"], strict=True)), found, numbers)
-
-
-def _held(record: Record, grows: Interval, shell: Interval, away: dict[str, Interval]) -> tuple[bool, bool, bool]:
-    """Whether each part of the criterion holds: growth, the first noise, and the closed form's lengths."""
-    error = ROUND + sampling_error(len(record.norms["network"]["noise"]), record.size)
-    near = max(one.value for one in away.values()) <= NEAR
-    return grows.value >= GROWING, abs(shell.value - 1) <= error, near
+        notes=(f"Root mean square lengths with 95 % intervals over paths: {first} at the start, {last} at the end.",),
+    )
 
 
 def _root_mean(norms: np.ndarray) -> float:
@@ -95,7 +114,7 @@ def _root_mean(norms: np.ndarray) -> float:
 
 
 def _grows(record: Record, name: str) -> Interval:
-    """The share of steps at which the root mean square norm of the denoised image does not fall."""
+    """The fraction of steps at which the root mean square norm of the denoised image does not fall."""
     return interval(lambda norms: float((np.diff(rms(norms)) >= 0).mean()), record.norms[name]["denoised"])
 
 
@@ -104,8 +123,8 @@ def sampling_error(paths: int, size: int) -> float:
     return 3 / (2 * size * paths) ** 0.5
 
 
-def _away(record: Record, name: str, part: str) -> Interval:
-    """The largest distance of a model's root mean square norm from the closed form's, as a share of that.
+def _distance(record: Record, name: str, part: str) -> Interval:
+    """The largest distance of a model's root mean square norm from the closed form's, relative to that.
 
     Of its value at that level for the state, which falls by decades; of its largest for the others, which start at 0
     where the data's mean is 0. Both levels are chosen on all paths.
@@ -114,8 +133,11 @@ def _away(record: Record, name: str, part: str) -> Interval:
     expected = rms(closed)
     unit = np.arange(len(expected)) if part == "state" else np.full(len(expected), expected.argmax())
     place = int((np.abs(rms(own) - expected) / expected[unit]).argmax())
-    share = lambda a, b, c: float(np.abs(rms(a) - rms(b)) / rms(c))  # noqa: E731
-    return interval(share, own[:, place], closed[:, place], closed[:, unit[place]])
+
+    def relative(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:
+        return float(np.abs(rms(a) - rms(b)) / rms(c))
+
+    return interval(relative, own[:, place], closed[:, place], closed[:, unit[place]])
 
 
 def _leaves(record: Record, name: str) -> float | None:
@@ -125,7 +147,7 @@ def _leaves(record: Record, name: str) -> float | None:
     return float(record.sigma[short[0]]) if short.size else None
 
 
-def _told(leaves: float | None) -> str:
+def _in_words(leaves: float | None) -> str:
     return "never falls below .99 of that" if leaves is None else f"falls below .99 of that at σ = {leaves:.2g}"
 
 
@@ -141,9 +163,9 @@ def draw(record: Record) -> Figure:
     axes[2].axhline(root, color="#cc3311", lw=0.8)
     axes[0].set(title="noisy state (red: σ √D)", yscale="log", ylabel="length (root mean square over paths)")
     axes[1].set(title="denoised image", ylim=(0, None))
-    axes[2].set(title="noise seen in it (red: √D)", ylim=(0, None))
+    axes[2].set(title="noise in it (red: √D)", ylim=(0, None))
     growth = rms(record.norms["network"]["denoised"])
-    leaves = _told(_leaves(record, "network")).replace("that", "its first length")
+    leaves = _in_words(_leaves(record, "network")).replace("that", "its first length")
     figure.suptitle(f"The denoised image goes from {growth[0]:.2g} to {growth[-1]:.2g}; the noise {leaves}")
     return noise_axes(figure, *axes)
 
@@ -161,6 +183,7 @@ NORMS = Experiment(
     "holds.",
     caption="Lengths along a path, root mean square over paths. Dashed: the Gaussian's exact path from the same "
     "starts.",
+    headline=Headline("fraction of steps at which the denoised sample grows", ("share_of_steps_where_denoised_grows",)),
     measure=measure,
     find=find,
     draw=draw,

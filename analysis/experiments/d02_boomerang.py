@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.harness.controls import also
-from analysis.harness.experiment import Experiment, Finding, NotMeasuredError, judged
+from analysis.harness.experiment import Experiment, Headline, NotMeasuredError
+from analysis.harness.finding import Criterion, Finding, meet
 from analysis.harness.setting import Setting
 from analysis.harness.style import model_curves, noise_axes, panels
 from analysis.measures.bootstrap import Interval, extreme, interval
@@ -19,17 +19,8 @@ from analysis.measures.geometry import off_chord
 from analysis.measures.paths import Paths
 
 PARTS = ("state", "denoised")
-NAMED = (
-    "straightness",
-    "the bend of the closed form",
-    "the denoised image's peak at lower noise",
-)  # the parts of the criterion
-PASSED = (
-    "are straight",
-    "bend like the Gaussian's closed form",
-    "peak at lower noise with the denoised image",
-)  # what controls do that hold a part
-STRAIGHT, NEAR = 0.01, 0.25  # the state's deviation as a share of its chord; the Gaussian's peak beside the network's
+STRAIGHT = 0.01  # the state's deviation, as a fraction of its chord, from which on a path is not called straight
+CLOSE = 0.25  # how far the Gaussian's peak over the network's may be from 1
 HALF = 0.5  # of the network's squared deviation, as vectors, that the closed form must explain
 
 
@@ -79,40 +70,57 @@ def find(record: Record) -> Finding:
     """Straight where the peak is below STRAIGHT of the chord; bent by second moments where they explain HALF of it."""
     peak = {part: {n: _peak(parts[part]) for n, parts in record.deviations.items()} for part in PARTS}
     chord = float(record.chords["network"]["state"].mean())
-    near = {name: {part: _near(record, name, part) for part in PARTS} for name in record.missed}
+    ratio = {name: {part: _ratio(record, name, part) for part in PARTS} for name in record.missed}
     explained = {name: {part: _explained(record, name, part) for part in PARTS} for name in record.missed}
     places = {part: {n: _place(record, n, part) for n in record.deviations} for part in PARTS}
-    held = {
-        name: (
-            _straight(record, name),
-            _bent(near[name], explained[name]),
-            places["denoised"][name] < places["state"][name],
-        )
-        for name in record.missed
-    }
+    straight = {name: _straight(record, name) for name in record.missed}
+    bent = {name: _bent(ratio[name], explained[name]) for name in record.missed}
+    later = {name: places["denoised"][name] < places["state"][name] for name in record.missed}
     state, denoised = (peak[part]["network"] for part in PARTS)
-    found = (
-        f"The state leaves the straight line, of length {chord:.3g}, by at most {state} data units (mean over paths, "
-        f"95 % interval), at σ = {places['state']['network']:.2g}: a share of {state.value / chord:.4f}. The denoised "
-        f"image leaves its own line by at most {denoised}, at σ = {places['denoised']['network']:.2g}. How much of "
-        f"this is second-order statistics? The Gaussian's exact path has peaks {near['network']['state']} and "
-        f"{near['network']['denoised']} times as high. Path by path, as vectors, it explains "
-        f"{explained['network']['state']} of the squared deviation of the state, and "
-        f"{explained['network']['denoised']} of the denoised image's (1 is all of it, below 0 is worse than a straight "
-        f"line).{also(PASSED, held, record.controls)}"
-    )
-    numbers = {
-        "chord": chord,
-        "peak": {part: {n: list(one) for n, one in ones.items()} for part, ones in peak.items()},
-        "sigma_of_peak": places,
-        "peak_over_chord": {
-            part: {n: float(one.value / record.chords[n][part].mean()) for n, one in ones.items()}
-            for part, ones in peak.items()
+    least = min(explained["network"].values(), key=lambda one: one.value)
+    return Finding(
+        sentence=f"A path leaves the straight line between its ends by at most {state.value / chord:.2%} of its "
+        f"length.",
+        criteria=(
+            Criterion(
+                "largest mean distance of the state from the chord ÷ its length",
+                state.value / chord,
+                f"at most {STRAIGHT:g}",
+                straight["network"],
+                note=f"It is {state} data units at σ = {places['state']['network']:.2g}, on a chord of {chord:.3g}.",
+                controls=meet(straight, record.controls),
+            ),
+            Criterion(
+                "fraction of the squared deviation that the Gaussian's path explains, state or denoised, the smaller",
+                least,
+                f"at least {HALF:g}, and its peaks within {CLOSE:g} of the network's",
+                bent["network"],
+                note=f"The Gaussian's peaks are {ratio['network']['state']} (state) and {ratio['network']['denoised']} "
+                f"(denoised) times the network's; it explains {explained['network']['state']} and "
+                f"{explained['network']['denoised']} (1 is all, below 0 is worse than a straight line).",
+                controls=meet(bent, record.controls),
+            ),
+            Criterion(
+                "noise level of the denoised sample's largest deviation",
+                places["denoised"]["network"],
+                f"below the state's, {places['state']['network']:.3g}",
+                later["network"],
+                note=f"The deviation there is {denoised}.",
+                controls=meet(later, record.controls),
+            ),
+        ),
+        numbers={
+            "chord": chord,
+            "peak": {part: {n: list(one) for n, one in ones.items()} for part, ones in peak.items()},
+            "sigma_of_peak": places,
+            "peak_over_chord": {
+                part: {n: float(one.value / record.chords[n][part].mean()) for n, one in ones.items()}
+                for part, ones in peak.items()
+            },
+            "closed_form_peak_over_network_peak": {part: list(one) for part, one in ratio["network"].items()},
+            "explained_by_closed_form": {part: list(one) for part, one in explained["network"].items()},
         },
-        "closed_form_peak_over_network_peak": {part: list(one) for part, one in near["network"].items()},
-        "explained_by_closed_form": {part: list(one) for part, one in explained["network"].items()},
-    }
-    return judged(dict(zip(NAMED, held["network"], strict=True)), found, numbers)
+    )
 
 
 def _straight(record: Record, name: str) -> bool:
@@ -121,13 +129,13 @@ def _straight(record: Record, name: str) -> bool:
     return bool(parts[0].mean(0).max() <= STRAIGHT * parts[1].mean())
 
 
-def _bent(near: dict[str, Interval], explained: dict[str, Interval]) -> bool:
-    """Whether the closed form has the peaks as NEAR, and explains HALF, of the state and of the denoised image."""
-    tall = all(abs(ratio.value - 1) <= NEAR for ratio in near.values())
+def _bent(ratios: dict[str, Interval], explained: dict[str, Interval]) -> bool:
+    """Whether the closed form has the peaks as CLOSE, and explains HALF, of the state and of the denoised image."""
+    tall = all(abs(ratio.value - 1) <= CLOSE for ratio in ratios.values())
     return tall and all(one.value >= HALF for one in explained.values())
 
 
-def _near(record: Record, name: str, part: str) -> Interval:
+def _ratio(record: Record, name: str, part: str) -> Interval:
     """The closed form's peak over a model's, each where its mean is largest over all paths."""
     closed, own = (record.deviations[one][part] for one in ("closed_form", name))
     places = closed.mean(0).argmax(), own.mean(0).argmax()
@@ -144,11 +152,11 @@ def _place(record: Record, name: str, part: str) -> float:
 
 def _explained(record: Record, name: str, part: str) -> Interval:
     """1 - sum |model - closed form|^2 / sum |model|^2 of the deviations, over paths and levels."""
-    return interval(_share, record.missed[name][part], record.deviations[name][part])
+    return interval(_fraction, record.missed[name][part], record.deviations[name][part])
 
 
-def _share(left: np.ndarray, own: np.ndarray) -> float:
-    return 1 - _over((left**2).sum(), (own**2).sum())
+def _fraction(residual: np.ndarray, own: np.ndarray) -> float:
+    return 1 - _over((residual**2).sum(), (own**2).sum())
 
 
 def _over(a: np.floating, b: np.floating) -> float:
@@ -165,11 +173,9 @@ def draw(record: Record) -> Figure:
     axes[0].set(title="noisy state", ylabel="distance from the chord (data units)", ylim=(0, None))
     axes[1].set(title="denoised image", ylim=(0, None))
     own = record.deviations["network"]["state"]
-    away, explained = (
-        own.mean(0).max() / record.chords["network"]["state"].mean(),
-        _share(record.missed["network"]["state"], own),
-    )
-    figure.suptitle(f"A path leaves its chord by {away:.2%} of it; second moments explain {explained:.2f} of its bend")
+    peak = own.mean(0).max() / record.chords["network"]["state"].mean()
+    explained = _fraction(record.missed["network"]["state"], own)
+    figure.suptitle(f"A path leaves its chord by {peak:.2%} of it; second moments explain {explained:.2f} of its bend")
     return noise_axes(figure, *axes)
 
 
@@ -184,9 +190,10 @@ BOOMERANG = Experiment(
     "closed form has the peaks of both paths within a quarter and explains at least half of the network's squared "
     "deviation as vectors, of the state and of the denoised image, and (3) the mean deviation of the denoised image is "
     "largest at lower noise than the state's; in part where some of these hold. (3) was added when the others had been "
-    "seen: the claim says it.",
+    "measured: the claim says it.",
     caption="The distance of the noisy state (left) and of the denoised image (right) from the straight line between "
     "the ends of their path, the mean over paths. Dashed: the Gaussian's exact path from the same starts.",
+    headline=Headline("distance from the chord ÷ its length", ("peak_over_chord", "state", "network")),
     measure=measure,
     find=find,
     draw=draw,

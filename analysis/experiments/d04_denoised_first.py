@@ -2,7 +2,7 @@
 
 On a Gaussian, at noise sigma and alpha = 1, a mode of variance lam has in the state x and in the denoised image D
 
-    spread of x: sqrt(lam + sigma^2) = sqrt(lam) / r,   spread of D: lam / sqrt(lam + sigma^2) = sqrt(lam) r,   r < 1
+    std of x: sqrt(lam + sigma^2) = sqrt(lam) / r,   std of D: lam / sqrt(lam + sigma^2) = sqrt(lam) r,   r < 1
 
 so that D misses sqrt(lam) by r times what x does: nearer at every level, in every mode. So it is to the path's own end,
 of coefficient sqrt(lam) z: x is sqrt(lam) (1 / r - 1) |z| away and D sqrt(lam) (1 - r) |z|, wherever the path began.
@@ -18,8 +18,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gaussdiff as gd
-from analysis.harness.controls import also
-from analysis.harness.experiment import Experiment, Finding, judged
+from analysis.harness.experiment import Experiment, Headline
+from analysis.harness.finding import Criterion, Finding, meet
 from analysis.harness.setting import Setting
 from analysis.harness.style import noise_axes, panels
 from analysis.measures import endpoints
@@ -32,7 +32,6 @@ SETTLED = 0.1  # of the data's variance: the mean squared distance per entry to 
 AHEAD = 0.9  # of the steps at which the denoised image must be nearer to the data
 DRAWS = 40  # of starts: each takes two Frechet distances at every step, seconds for all
 PARTS = ("x", "denoised")
-PASSED = ("settle first with the denoised image",)  # what controls do that hold the part they are measured for
 
 
 @dataclass(frozen=True)
@@ -65,25 +64,28 @@ class Record:
 
 def measure(setting: Setting) -> Record:
     """The network's paths as they are shared, and Euler's on a long grid and on short ones."""
-    shared = setting.paths["network"]
+    shared, euler = setting.paths["network"], gd.Euler()
     target = setting.features.extract(setting.data.held_out)
-    frechet = lambda samples: gd.metrics.frechet_distance(setting.features.extract(samples), target)  # noqa: E731
     sigma = shared.sigma[:-1].astype(np.float64)
-    sigma_max, calls = sigma[0], ALL_CALLS if setting.full else CALLS
-    grids = [gd.grids.karras(k, sigma_max=sigma_max) for k in calls]
-    long = gd.grids.karras(STEPS, sigma_max=sigma_max)
-    broken = [gd.NoiseLevel(1.0, jnp.append(long.sigma[:k], 0.0)) for k in calls]
-    path = endpoints.path(gd.Euler(), setting.network, setting.few, long)
-    jumped = [path.denoised[:, k - 1] for k in calls]
-    whole = [endpoints.ends(gd.Euler(), setting.network, setting.few, grid) for grid in grids]
-    error = lambda levels: endpoints.gaussian_error(gd.Euler(), levels, setting.gaussian)  # noqa: E731
-    x_w2, denoised_w2 = _spreads(setting.gaussian, sigma)
+    calls = ALL_CALLS if setting.full else CALLS
+
+    def features(points: np.ndarray) -> np.ndarray:
+        return np.stack([setting.features.extract(x) for x in points.swapaxes(0, 1)])
+
+    def frechet(samples: np.ndarray) -> float:
+        return gd.metrics.frechet_distance(setting.features.extract(samples), target)
+
+    # the whole grid of k steps, and the first k of a long one, whose last step an Euler step to 0 turns into a jump
+    whole_grids = [gd.grids.karras(k, sigma_max=sigma[0]) for k in calls]
+    long = gd.grids.karras(STEPS, sigma_max=sigma[0])
+    jump_grids = [gd.NoiseLevel(1.0, jnp.append(long.sigma[:k], 0.0)) for k in calls]
+    path = endpoints.path(euler, setting.network, setting.few, long)
+    jumps = [path.denoised[:, k - 1] for k in calls]
+    wholes = [endpoints.ends(euler, setting.network, setting.few, grid) for grid in whole_grids]
+    x_w2, denoised_w2 = _distances_in_closed_form(setting.gaussian, sigma)
     return Record(
         sigma=sigma,
-        features={
-            part: np.stack([setting.features.extract(x) for x in points.swapaxes(0, 1)])
-            for part, points in (("x", shared.x[:, :-1]), ("denoised", shared.denoised))
-        },
+        features={"x": features(shared.x[:, :-1]), "denoised": features(shared.denoised)},
         target=target,
         final=frechet(shared.samples),
         own={name: _own(path) for name, path in {"network": shared, **setting.control_paths}.items()},
@@ -91,25 +93,28 @@ def measure(setting: Setting) -> Record:
         x_w2=x_w2,
         denoised_w2=denoised_w2,
         calls=np.array(calls),
-        jump=np.stack([endpoints.apart(x, setting.fine_ends) for x in jumped]),
-        whole=np.stack([endpoints.apart(x, setting.fine_ends) for x in whole]),
-        jump_frechet=np.array([frechet(x) for x in jumped]),
-        whole_frechet=np.array([frechet(x) for x in whole]),
-        jump_w2=np.array([error(levels) for levels in broken]),
-        whole_w2=np.array([error(levels) for levels in grids]),
+        jump=np.stack([endpoints.apart(x, setting.fine_ends) for x in jumps]),
+        whole=np.stack([endpoints.apart(x, setting.fine_ends) for x in wholes]),
+        jump_frechet=np.array([frechet(x) for x in jumps]),
+        whole_frechet=np.array([frechet(x) for x in wholes]),
+        jump_w2=np.array([endpoints.gaussian_error(euler, levels, setting.gaussian) for levels in jump_grids]),
+        whole_w2=np.array([endpoints.gaussian_error(euler, levels, setting.gaussian) for levels in whole_grids]),
     )
 
 
 def _own(path: Paths) -> dict[str, np.ndarray]:
     """Squared distances per entry of x and of D from where the path ends: (B, n) both."""
-    apart = lambda points: np.stack([endpoints.apart(x, path.samples) for x in points.swapaxes(0, 1)], 1)  # noqa: E731
-    return {"x": apart(path.x[:, :-1]), "denoised": apart(path.denoised)}
+
+    def distances(points: np.ndarray) -> np.ndarray:
+        return np.stack([endpoints.apart(x, path.samples) for x in points.swapaxes(0, 1)], 1)
+
+    return {"x": distances(path.x[:, :-1]), "denoised": distances(path.denoised)}
 
 
-def _spreads(gaussian: gd.Gaussian, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """W2 to the data of the true law of x, and of that of D = E[x0 | x], at each noise scale."""
-    rest = gaussian.mean.size - gaussian.rank
-    variances = np.append(np.asarray(gaussian.eigvals, np.float64), np.full(rest, float(gaussian.residual)))
+def _distances_in_closed_form(gaussian: gd.Gaussian, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """W2 to the data of the true law of x, and of that of D = E[x0 | x], at each noise level."""
+    outside = np.full(gaussian.mean.size - gaussian.rank, float(gaussian.residual))
+    variances = np.append(np.asarray(gaussian.eigvals, np.float64), outside)
     marginal, clean = np.sqrt(variances + sigma[:, None] ** 2), np.sqrt(variances)
     return np.linalg.norm(marginal - clean, axis=1), np.linalg.norm(variances / marginal - clean, axis=1)
 
@@ -119,48 +124,62 @@ def find(record: Record) -> Finding:
     frechet, ahead = _frechet(record), _ahead(record)
     settled = {part: interval(lambda rows: _settled(record, rows), record.own["network"][part]) for part in PARTS}
     sooner = {name: _sooner(record, name) for name in record.own}
-    held = {name: (one.low > 0,) for name, one in sooner.items()}
+    first = {name: one.low > 0 for name, one in sooner.items()}
     ratios = [interval(_ratio, a, b, draws=400) for a, b in zip(record.jump, record.whole, strict=True)]
     gains = [int(k) for k, ratio in zip(record.calls, ratios, strict=True) if ratio.high < 1]
     losses = [int(k) for k, ratio in zip(record.calls, ratios, strict=True) if ratio.low > 1]
-    jumps = len(gains) > len(record.calls) / 2
-    at = len(record.calls) // 2
-    found = (
-        f"The denoised image is nearer to the data than the state at a share {ahead} of the steps (95 % interval over "
-        f"paths). Its mean squared distance to its path's own end falls below {SETTLED:g} of the data's variance at "
-        f"noise scale {settled['denoised']}, the state's at {settled['x']}.{also(PASSED, held, list(record.own)[1:])} "
-        f"Stopping early and showing the denoised image {_helps(record.calls, gains)}: after "
-        f"{record.calls[at]} of {STEPS} steps it ends {ratios[at]} times as far from the fine solution as a whole grid "
-        f"of as many calls; by the exact W2 on the Gaussian {record.jump_w2[at] / record.whole_w2[at]:.3g} times. "
-        f"Of {_listed(record.calls)} calls it is nearer at {_listed(gains)}, farther at {_listed(losses)}."
-    )
-    numbers = {
-        "sigma": record.sigma.tolist(),
-        "frechet_state": frechet["x"].tolist(),
-        "frechet_denoised": frechet["denoised"].tolist(),
-        "frechet_final": record.final,
-        "share_of_steps_ahead": list(ahead),
-        "settled_sigma": {part: list(one) for part, one in settled.items()},
-        "settles_sooner_by": {name: list(one) for name, one in sooner.items()},
-        "gaussian_w2_state": record.x_w2.tolist(),
-        "gaussian_w2_denoised": record.denoised_w2.tolist(),
-        "calls": record.calls.tolist(),
-        "distance_jump": [endpoints.root_mean(row) for row in record.jump],
-        "distance_whole_grid": [endpoints.root_mean(row) for row in record.whole],
-        "distance_ratio": [list(ratio) for ratio in ratios],
-        "frechet_jump": record.jump_frechet.tolist(),
-        "frechet_whole_grid": record.whole_frechet.tolist(),
-        "gaussian_w2_jump": record.jump_w2.tolist(),
-        "gaussian_w2_whole_grid": record.whole_w2.tolist(),
-    }
-    return judged(
-        {
-            "(1), nearer to the data": ahead.value >= AHEAD,
-            "(2), settles first": held["network"][0],
-            "(3), jumps": jumps,
+    middle = len(record.calls) // 2
+    return Finding(
+        sentence=f"The denoised sample is nearer to the data than the state at {ahead.value:.0%} of the steps.",
+        criteria=(
+            Criterion(
+                "fraction of the steps at which the denoised sample is nearer to the data than the state",
+                ahead,
+                f"at least {AHEAD:g}",
+                ahead.value >= AHEAD,
+            ),
+            Criterion(
+                "noise level at which the denoised sample has settled, minus the state's",
+                sooner["network"],
+                "above 0 with its interval",
+                first["network"],
+                note=f"It settles at σ = {settled['denoised']}, the state at {settled['x']}: from there on its mean "
+                f"squared distance to its end is below {SETTLED:g} of the data's variance.",
+                controls=meet(first, [name for name in record.own if name != "network"]),
+            ),
+            Criterion(
+                "numbers of calls at which stopping early is better than a shorter grid",
+                f"{len(gains)} of {len(record.calls)}",
+                "more than half",
+                len(gains) > len(record.calls) / 2,
+                note=f"Of {_listed(record.calls)} calls it is nearer to the fine solution at {_listed(gains)}, farther "
+                f"at {_listed(losses)}.",
+            ),
+        ),
+        numbers={
+            "sigma": record.sigma.tolist(),
+            "frechet_state": frechet["x"].tolist(),
+            "frechet_denoised": frechet["denoised"].tolist(),
+            "frechet_final": record.final,
+            "share_of_steps_ahead": list(ahead),
+            "settled_sigma": {part: list(one) for part, one in settled.items()},
+            "settles_sooner_by": {name: list(one) for name, one in sooner.items()},
+            "gaussian_w2_state": record.x_w2.tolist(),
+            "gaussian_w2_denoised": record.denoised_w2.tolist(),
+            "calls": record.calls.tolist(),
+            "distance_jump": [endpoints.root_mean(row) for row in record.jump],
+            "distance_whole_grid": [endpoints.root_mean(row) for row in record.whole],
+            "distance_ratio": [list(ratio) for ratio in ratios],
+            "frechet_jump": record.jump_frechet.tolist(),
+            "frechet_whole_grid": record.whole_frechet.tolist(),
+            "gaussian_w2_jump": record.jump_w2.tolist(),
+            "gaussian_w2_whole_grid": record.whole_w2.tolist(),
         },
-        found,
-        numbers,
+        notes=(
+            f"Stopped after {record.calls[middle]} of {STEPS} steps, the path ends {ratios[middle]} times as far from "
+            f"the fine solution as a whole grid of as many calls; by the exact W2 on the Gaussian "
+            f"{record.jump_w2[middle] / record.whole_w2[middle]:.3g} times.",
+        ),
     )
 
 
@@ -173,28 +192,22 @@ def _frechet(record: Record, rows: np.ndarray | slice = slice(None)) -> dict[str
 
 
 def _ahead(record: Record) -> Interval:
-    """The share of steps at which D has the smaller Frechet distance."""
+    """The fraction of steps at which D has the smaller Frechet distance."""
 
-    def share(rows: np.ndarray) -> float:
-        found = _frechet(record, rows)
-        return float((found["denoised"] < found["x"]).mean())
+    def fraction(rows: np.ndarray) -> float:
+        distances = _frechet(record, rows)
+        return float((distances["denoised"] < distances["x"]).mean())
 
-    return interval(share, np.arange(record.features["x"].shape[1]), draws=DRAWS)
+    return interval(fraction, np.arange(record.features["x"].shape[1]), draws=DRAWS)
 
 
 def _sooner(record: Record, name: str) -> Interval:
     """By how much the noise scale at which D settles is above that at which x does."""
-    difference = lambda x, denoised: _settled(record, denoised) - _settled(record, x)  # noqa: E731
+
+    def difference(x: np.ndarray, denoised: np.ndarray) -> float:
+        return _settled(record, denoised) - _settled(record, x)
+
     return interval(difference, *(record.own[name][part] for part in PARTS))
-
-
-def _helps(calls: np.ndarray, gains: list[int]) -> str:
-    """After how many of the steps stopping is a gain, in words."""
-    if not gains:
-        return "never helps"
-    if gains == calls[-len(gains) :].tolist() and len(gains) < len(calls):
-        return f"helps only when at most {STEPS - gains[0]} steps are left"
-    return "always helps" if len(gains) == len(calls) else f"helps after {_listed(gains)} steps alone"
 
 
 def _listed(calls) -> str:
@@ -259,18 +272,17 @@ DENOISED_FIRST = Experiment(
     title="The denoised image converges before the state",
     claim="The denoised images along a path converge faster than the states, so that one may stop early and give the "
     "denoised image out (ODE-jump).",
-    published="No number could be read; Chen et al., arXiv 2305.19947.",
+    published="No number was published; Chen et al., arXiv 2305.19947.",
     criterion="Agrees where (1) the denoised image has the smaller Fréchet distance at nine tenths of the steps, (2) "
     "it settles at a higher noise scale than the state (interval of the difference above 0): both have settled where "
     "the mean squared distance to the path's own end, per entry, is a tenth of the data's variance; and (3) a jump "
     "ends nearer to the fine solution than a whole grid of as many calls (interval of the ratio below 1) at most of "
     "the numbers of calls; in part where some of these hold. (2) was revised: it asked each to come within a tenth of "
     "its own way, but the state's own way is the first noise, so that the state was first wherever that was large.",
-    caption="Left: how far the states and the denoised images of the network are from held-out data, along the same "
-    "paths. Middle: how far they are from where their own path ends, and (grey) a tenth of the data's variance. Right: "
-    "after so many of 20 Euler steps the denoised image is given out; its distance to the fine solution as a share of "
-    "that of Euler's method on a whole grid of as many calls, with 95 % intervals; on the Gaussian of the data the "
-    "same of the exact W2.",
+    caption="Left and middle: how far states and denoised samples are from held-out data and from where their own path "
+    "ends (grey: a tenth of the data's variance). Right: the distance to the fine solution after stopping early at the "
+    "denoised sample over that of a whole Euler grid of as many calls; on the Gaussian the same of the exact W2.",
+    headline=Headline("σ at which the denoised sample has settled", ("settled_sigma", "denoised")),
     measure=measure,
     find=find,
     draw=draw,

@@ -10,19 +10,16 @@ places says how much of the distance is more than second-order statistics.
 
 from dataclasses import dataclass
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 import gaussdiff as gd
-from analysis.harness.controls import as_well
-from analysis.harness.experiment import Experiment, Finding, judged
+from analysis.harness.experiment import Experiment, Headline
+from analysis.harness.finding import Criterion, Finding, meet
 from analysis.harness.setting import Setting
 from analysis.harness.style import COLORS, LINES, NAMES, noise_axes, panels
 from analysis.measures.bootstrap import Interval, extreme, interval
+from analysis.measures.stepwise import denoised
 
 VERSIONS = ("paths", "beliefs", "own", "optimal")
 WORDS = {
@@ -34,15 +31,15 @@ WORDS = {
 FALLS = 4  # from its peak the deviation on the optimal path falls by this factor or more
 HIGH = 20.0  # the noise scale from which on noise is high, where the published distances are smallest
 QUOTED = (20.0, 8.6, 3.9, 2.5)  # noise scales that the published distances on the learned path are quoted for
-NEAR = 1.3  # a level of the grid within this factor of one of them stands for it
-SAME = 0.01  # a sample this near to a training image, in units of the data's spread, is that image
+GRID_FACTOR = 1.3  # a level of the grid within this factor of one of them stands for it
+SAME = 0.01  # a sample this near to a training sample, in units of the data's standard deviation, is that sample
 
 
 @dataclass(frozen=True)
 class Record:
     """sigma: (n,), without the end. deviations: {model: {version: (b, n)}}, Euclidean norms in data units, for all
     models but the data set, controls among them. replay: (B,) distance of the data set's samples to the nearest
-    training image, over the data's spread sqrt(sum of variances).
+    training sample, over the data's standard deviation sqrt(sum of variances).
     """
 
     sigma: np.ndarray
@@ -59,24 +56,24 @@ def measure(setting: Setting) -> Record:
     paths, deviations = {**setting.paths, **setting.control_paths}, {}
     for name, model in models.items():
         path = paths[name]
-        there = _denoised(data_set, jnp.asarray(path.x[:few, :-1]), levels)
-        here = _denoised(model, jnp.asarray(best.x[:few, :-1]), levels)
+        there = _denoised(data_set, path.x[:few, :-1], levels)
+        here = _denoised(model, best.x[:few, :-1], levels)
         deviations[name] = {
             "paths": _norm(path.x[:few, :-1] - best.x[:few, :-1]),
             "beliefs": _norm(path.denoised[:few] - best.denoised[:few]),
-            "own": _norm(path.denoised[:few] - np.asarray(there)),
-            "optimal": _norm(np.asarray(here) - best.denoised[:few]),
+            "own": _norm(path.denoised[:few] - there),
+            "optimal": _norm(here - best.denoised[:few]),
         }
-    spread = float(np.sqrt(np.sum(np.asarray(setting.gaussian.variances, np.float64))))
-    replay = gd.metrics.nearest_distances(best.samples, setting.data.train) / spread
+    deviation = float(np.sqrt(np.sum(np.asarray(setting.gaussian.variances, np.float64))))
+    replay = gd.metrics.nearest_distances(best.samples, setting.data.train) / deviation
     return Record(setting.sigma[:-1], deviations, replay, tuple(setting.controls))
 
 
-@eqx.filter_jit
-def _denoised(model: gd.Denoiser, x: Float[Array, "b n *event"], levels: gd.NoiseLevel) -> Float[Array, "b n *event"]:
-    at_level = jax.vmap(model.denoise, in_axes=(0, None))
-    found = jax.lax.map(lambda both: at_level(*both), (jnp.moveaxis(x, 1, 0), levels))
-    return jnp.moveaxis(found, 0, 1)
+def _denoised(model: gd.Denoiser, x: np.ndarray, levels: gd.NoiseLevel) -> np.ndarray:
+    """Of states (b, n, *event) at levels (n,)."""
+    return np.stack(
+        [denoised(model, at_level, level) for at_level, level in zip(x.swapaxes(0, 1), levels, strict=True)], 1
+    )
 
 
 def _norm(difference: np.ndarray) -> np.ndarray:
@@ -92,46 +89,63 @@ def find(record: Record) -> Finding:
     peak = int(optimal.mean(0).argmax())
     top, end = _mean(optimal[:, peak]), _mean(optimal[:, -1])
     last, high = _mean(own[:, -1]), extreme(own[:, _high(record.sigma)])
-    replays = replayed.value >= 0.99
     gaussian = record.deviations["gaussian"]["optimal"].mean(0)
     quoted = _quoted(record.sigma)
-    there = "; ".join(f"{own[:, i].mean():.3g} at noise scale {record.sigma[i]:.2g}" for i in quoted)
-    found = (
-        f"On the optimal path the network's denoiser is farthest from the data set's at noise scale "
-        f"{record.sigma[peak]:.2g}: {top}, against {gaussian[peak]:.3g} of the Gaussian, and ends at {end}; on its own "
-        f"path it ends at {last}, is at most {high} at high noise, from σ = {HIGH:g} on, and {own.mean(0).max():.3g} "
-        f"anywhere. Distances are in data units. {replayed} of the optimal samples are training images. "
-        f"Where published distances on the learned path are quoted, ours are: {there or 'none'}."
-        f"{as_well('agree at high noise', _alike(record, agrees))}"
-        f"{as_well('come back on the optimal path', _alike(record, returns))}"
-        f"{as_well('stay away on their own path', _alike(record, stays))}"
-    )
-    numbers = {
-        "noise_scale": record.sigma.tolist(),
-        "deviation": {
-            name: {version: values.mean(0).tolist() for version, values in versions.items()}
-            for name, versions in record.deviations.items()
+    ours = "; ".join(f"{own[:, i].mean():.3g} at σ = {record.sigma[i]:.2g}" for i in quoted)
+    return Finding(
+        sentence="On the data set's own path the network's denoiser is at most "
+        f"{top.value:.3g} data units from the data set's, and {end.value:.2g} at the end.",
+        criteria=(
+            Criterion(
+                f"largest distance on the network's own path from σ = {HIGH:g} on",
+                high,
+                "at most a quarter of its largest",
+                agrees["network"],
+                note=f"The largest at any noise level is {own.mean(0).max():.3g}.",
+                controls=meet(agrees, record.controls),
+            ),
+            Criterion(
+                "distance at the end of the data set's path",
+                end,
+                f"at most a quarter of its peak, {top.value:.3g}",
+                returns["network"],
+                note=f"The peak is {top} at σ = {record.sigma[peak]:.2g}; of the Gaussian it is {gaussian[peak]:.3g} "
+                f"there.",
+                controls=meet(returns, record.controls),
+            ),
+            Criterion(
+                "distance at the end of the network's own path",
+                last,
+                f"above that on the data set's path, {end.value:.2g}, intervals apart",
+                stays["network"],
+                controls=meet(stays, record.controls),
+            ),
+            Criterion(
+                "fraction of the data set's samples that are training samples",
+                replayed,
+                "at least 0.99",
+                replayed.value >= 0.99,
+            ),
+        ),
+        numbers={
+            "noise_scale": record.sigma.tolist(),
+            "deviation": {
+                name: {version: values.mean(0).tolist() for version, values in versions.items()}
+                for name, versions in record.deviations.items()
+            },
+            "quoted_noise_scale": [float(record.sigma[i]) for i in quoted],
+            "own_where_quoted": [float(own[:, i].mean()) for i in quoted],
+            "peak_noise_scale": float(record.sigma[peak]),
+            "peak_on_optimal_path": list(top),
+            "end_on_optimal_path": list(end),
+            "end_on_own_path": list(last),
+            "replayed": list(replayed),
         },
-        "quoted_noise_scale": [float(record.sigma[i]) for i in quoted],
-        "own_where_quoted": [float(own[:, i].mean()) for i in quoted],
-        "peak_noise_scale": float(record.sigma[peak]),
-        "peak_on_optimal_path": list(top),
-        "end_on_optimal_path": list(end),
-        "end_on_own_path": list(last),
-        "replayed": list(replayed),
-    }
-    parts = {
-        "(1), at high noise": agrees["network"],
-        "(2), coming back": returns["network"],
-        "(3), staying away": stays["network"],
-        "(4), the optimum": replays,
-    }
-    return judged(parts, found, numbers)
-
-
-def _alike(record: Record, held: dict[str, bool]) -> list[str]:
-    """The controls that hold a part which the network holds."""
-    return [name for name in record.controls if held["network"] and held[name]]
+        notes=(
+            "Distances are in data units, mean over paths with 95 % intervals.",
+            f"Where published distances on the learned path are quoted, ours are: {ours or 'none'}.",
+        ),
+    )
 
 
 def _high(sigma: np.ndarray) -> np.ndarray:
@@ -158,7 +172,7 @@ def _stays(versions: dict[str, np.ndarray]) -> bool:
 def _quoted(sigma: np.ndarray) -> list[int]:
     """The levels nearest to those of QUOTED, where the grid has one near enough."""
     nearest = [int(np.abs(np.log(sigma / one)).argmin()) for one in QUOTED]
-    near = [i for i, one in zip(nearest, QUOTED, strict=True) if abs(np.log(sigma[i] / one)) <= np.log(NEAR)]
+    near = [i for i, one in zip(nearest, QUOTED, strict=True) if abs(np.log(sigma[i] / one)) <= np.log(GRID_FACTOR)]
     return list(dict.fromkeys(near))
 
 
@@ -194,12 +208,12 @@ SCORE_DEVIATION = Experiment(
     criterion=f"Agrees where (1) the mean distance on the network's own path is, at noise scales from {HIGH:g} on, at "
     f"most 1/{FALLS} of its largest, (2) that on the optimal path peaks after the start and ends at 1/{FALLS} of the "
     "peak or less, (3) that on the network's own path ends above it, intervals apart, and (4) 99 % of the optimal "
-    "samples are training images; in part where some of these hold. (1) was added when the others had been seen: the "
-    "claim says it.",
-    caption="Distances between the network and the data set's own denoiser (marked *) from the same noise: of the "
-    "states, of what each believes on its own path, and of the two denoisers asked at the same place. The Gaussian in "
-    "the network's stead shows how much second-order statistics leave out; controls that come back, and stay away, as "
-    "the network does show how much of the claim any denoiser fulfils: at small noise all return what they see.",
+    "samples are training images; in part where some of these hold. (1) was added when the others had been measured: "
+    "the claim says it.",
+    caption="Distances between the network and the data set's own denoiser (*) from the same noise: of the states, of "
+    "their denoised samples, and of the two denoisers at the same place. The Gaussian's curve is what second-order "
+    "statistics leave out; a control's, what any denoiser shows.",
+    headline=Headline("distance from the optimal denoiser at the end", ("end_on_own_path",)),
     measure=measure,
     find=find,
     draw=draw,

@@ -13,8 +13,8 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
 import gaussdiff as gd
-from analysis.harness.controls import as_well
-from analysis.harness.experiment import Experiment, Finding, NotMeasuredError, judged
+from analysis.harness.experiment import Experiment, Headline, NotMeasuredError
+from analysis.harness.finding import Criterion, Finding, meet
 from analysis.harness.setting import Setting
 from analysis.harness.style import is_image, picture_row
 from analysis.measures.bootstrap import interval
@@ -25,9 +25,9 @@ from training.evaluation.samples import draws
 
 KINDS = (linear, spherical, rescaled)
 COLORS = {"ends": "#999999", "linear": "#d55e00", "spherical": "#0072b2", "rescaled": "#009e73"}
-SHARES = np.linspace(0, 1, 9)  # of the second noise, in the picture
+FRACTIONS = np.linspace(0, 1, 9)  # of the second noise, in the picture
 STEPS = 16  # of the solver: as many calls
-NEAR = 0.1  # how near to what is expected a share counts as it
+TOLERANCE = 0.1  # how far from what is expected a length or a variance may be
 LEAST = 4  # pairs of noises
 
 
@@ -37,7 +37,7 @@ class Record:
 
     power, gaussian: (P,), squared distance of the network's or the Gaussian's sample from the mean of the ends, over
     the mean of that of the ends. frechet: to the held-out data in the features of that name; floor: that of as many
-    training samples. shares: (s,) of the second noise; lengths: (s,), mean length of the noise over sigma sqrt(D);
+    training samples. fractions: (s,) of the second noise; lengths: (s,), mean length of the noise over sigma sqrt(D);
     rows: (s, *event), samples between one pair. controls: {model: power} of those that learned nothing.
     """
 
@@ -46,7 +46,7 @@ class Record:
     frechet: dict[str, float]
     floor: float
     features: str
-    shares: np.ndarray
+    fractions: np.ndarray
     lengths: dict[str, np.ndarray]
     rows: dict[str, np.ndarray]
     controls: dict[str, dict[str, np.ndarray]]
@@ -62,11 +62,11 @@ def measure(setting: Setting) -> Record:
     starts = np.asarray(setting.starts[: 2 * pairs])
     first, second = starts[::2], starts[1::2]
     half = {"ends": first, **{kind.__name__: _between(kind, first, second, 0.5) for kind in KINDS}}
-    along = {kind.__name__: [_between(kind, first, second, share) for share in SHARES] for kind in KINDS}
+    along = {kind.__name__: [_between(kind, first, second, fraction) for fraction in FRACTIONS] for kind in KINDS}
     noises = {**half, **{f"row {name}": np.array([x[0] for x in rows]) for name, rows in along.items()}}
     models = {name: setting.models[name] for name in ("network", "gaussian")} | dict(setting.controls)
     samples = {name: _samples(setting, model, noises) for name, model in models.items()}
-    powers = {name: _power({kind: found[kind] for kind in half}) for name, found in samples.items()}
+    powers = {name: _power({kind: one[kind] for kind in half}) for name, one in samples.items()}
     target = setting.features.extract(setting.data.held_out)
     training = [setting.features.extract(x) for x in draws(unseen(setting.data), pairs, setting.seed)]
     scale = float(setting.sigma[0]) * np.sqrt(first[0].size)
@@ -79,15 +79,15 @@ def measure(setting: Setting) -> Record:
         },
         floor=float(np.mean([gd.metrics.frechet_distance(x, target) for x in training])),
         features=setting.features.name,
-        shares=SHARES,
+        fractions=FRACTIONS,
         lengths={name: np.array([_length(x).mean() / scale for x in rows]) for name, rows in along.items()},
         rows={name: samples["network"][f"row {name}"] for name in along},
         controls={name: powers[name] for name in setting.controls},
     )
 
 
-def _between(kind: Callable, first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
-    return np.array([kind(a, b, share) for a, b in zip(first, second, strict=True)]).astype(first.dtype)
+def _between(kind: Callable, first: np.ndarray, second: np.ndarray, fraction: float) -> np.ndarray:
+    return np.array([kind(a, b, fraction) for a, b in zip(first, second, strict=True)]).astype(first.dtype)
 
 
 def _samples(setting: Setting, model: gd.Denoiser, noises: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -114,46 +114,65 @@ def find(record: Record) -> Finding:
     power = {name: interval(_ratio, values, record.power["ends"]) for name, values in record.power.items()}
     gaussian = {name: float(values.mean()) for name, values in record.gaussian.items()}
     lengths = {name: float(values[len(values) // 2]) for name, values in record.lengths.items()}
-    shares = {name: float(values.mean()) for name, values in record.power.items()}
-    controls = {
+    of_controls = {
         model: {name: float(values.mean()) for name, values in one.items()} for model, one in record.controls.items()
     }
-    shrinks, keeps = _shrinks(lengths, shares), _keeps(lengths, shares)
-    faded = [name for name, one in controls.items() if shrinks and _shrinks(lengths, one)]
-    kept = [name for name, one in controls.items() if keeps and _keeps(lengths, one)]
-    found = (
-        f"Half way on the straight line the noise has {lengths['linear']:.2f} of its length. Samples have "
-        f"{power['linear']} of the variance at the ends there; the Gaussian's have {gaussian['linear']:.2f}, in closed "
-        f"form 1/2. On the arc the noise has {lengths['spherical']:.2f} of its length, and samples "
-        f"{power['spherical']} of the variance; on the rescaled line {lengths['rescaled']:.2f} and "
-        f"{power['rescaled']}. The Fréchet distance to held-out data, not judged: linear "
-        f"{record.frechet['linear']:.3g}, spherical {record.frechet['spherical']:.3g}, rescaled "
-        f"{record.frechet['rescaled']:.3g}, at the ends {record.frechet['ends']:.3g}; as many training samples have "
-        f"{record.floor:.3g}."
-        f"{as_well('fade on the straight line', faded)}{as_well('keep the variance on the other two', kept)}"
+    means = {"network": {name: float(values.mean()) for name, values in record.power.items()}, **of_controls}
+    shrinks = {model: _shrinks(lengths, one) for model, one in means.items()}
+    keeps = {model: _keeps(lengths, one) for model, one in means.items()}
+    distances = ", ".join(f"{name} {record.frechet[name]:.3g}" for name in ("linear", "spherical", "rescaled", "ends"))
+    return Finding(
+        sentence="Half way on the straight line between two noises, samples have "
+        f"{power['linear'].value:.0%} of the variance at the ends; on the arc, {power['spherical'].value:.0%}.",
+        criteria=(
+            Criterion(
+                "variance of samples half way on the straight line ÷ at its ends",
+                power["linear"],
+                f"within {TOLERANCE:g} of 1/2, and the noise's length within {TOLERANCE:g} of √½",
+                shrinks["network"],
+                note=f"The noise has {lengths['linear']:.2f} of its length; the Gaussian's samples have "
+                f"{gaussian['linear']:.2f} of the variance, in closed form 1/2.",
+                controls=meet(shrinks, of_controls),
+            ),
+            Criterion(
+                "the same on the arc and on the rescaled line, the one farther from 1",
+                max((power["spherical"], power["rescaled"]), key=lambda one: abs(one.value - 1)),
+                f"within {2 * TOLERANCE:g} of 1, and the noise's length within {TOLERANCE:g} of 1",
+                keeps["network"],
+                note=f"On the arc the noise has {lengths['spherical']:.2f} of its length and samples "
+                f"{power['spherical']} of the variance; on the rescaled line {lengths['rescaled']:.2f} and "
+                f"{power['rescaled']}.",
+                controls=meet(keeps, of_controls),
+            ),
+        ),
+        numbers={
+            "variance_share": {name: list(one) for name, one in power.items()},
+            "variance_share_of_gaussian": gaussian,
+            "variance_share_of_controls": of_controls,
+            "frechet": record.frechet,
+            "frechet_of_training_samples": record.floor,
+            "frechet_features": record.features,
+            "pairs": len(record.power["ends"]),
+            "noise_length": {name: values.tolist() for name, values in record.lengths.items()},
+            "share_of_second_noise": record.fractions.tolist(),
+        },
+        notes=(
+            f"Fréchet distances to held-out data, not judged: {distances}; of as many training samples "
+            f"{record.floor:.3g}.",
+        ),
     )
-    numbers = {
-        "variance_share": {name: list(one) for name, one in power.items()},
-        "variance_share_of_gaussian": gaussian,
-        "variance_share_of_controls": controls,
-        "frechet": record.frechet,
-        "frechet_of_training_samples": record.floor,
-        "frechet_features": record.features,
-        "pairs": len(record.power["ends"]),
-        "noise_length": {name: values.tolist() for name, values in record.lengths.items()},
-        "share_of_second_noise": record.shares.tolist(),
-    }
-    return judged({"(1), the straight line": shrinks, "(2), the other two": keeps}, found, numbers)
 
 
-def _shrinks(lengths: dict[str, float], shares: dict[str, float]) -> bool:
+def _shrinks(lengths: dict[str, float], variances: dict[str, float]) -> bool:
     """Whether noise and samples lose half of their variance half way on the straight line."""
-    return abs(lengths["linear"] - np.sqrt(0.5)) <= NEAR and abs(shares["linear"] - 0.5) <= NEAR
+    return abs(lengths["linear"] - np.sqrt(0.5)) <= TOLERANCE and abs(variances["linear"] - 0.5) <= TOLERANCE
 
 
-def _keeps(lengths: dict[str, float], shares: dict[str, float]) -> bool:
+def _keeps(lengths: dict[str, float], variances: dict[str, float]) -> bool:
     """Whether noise and samples keep their variance on the arc and on the rescaled line."""
-    return all(abs(lengths[k] - 1) <= NEAR and abs(shares[k] - 1) <= 2 * NEAR for k in ("spherical", "rescaled"))
+    return all(
+        abs(lengths[k] - 1) <= TOLERANCE and abs(variances[k] - 1) <= 2 * TOLERANCE for k in ("spherical", "rescaled")
+    )
 
 
 def _ratio(values: np.ndarray, ends: np.ndarray) -> float:
@@ -167,7 +186,7 @@ def draw(record: Record) -> Figure:
     grid = figure.add_gridspec(1 + pictures, 1, height_ratios=(3.6, 3.4)[: 1 + pictures])
     length, power, quality = figure.add_subfigure(grid[0]).subplots(1, 3, squeeze=False)[0]
     for name, values in record.lengths.items():
-        length.plot(record.shares, values, color=COLORS[name], label=name, ls="--" if name == "rescaled" else "-")
+        length.plot(record.fractions, values, color=COLORS[name], label=name, ls="--" if name == "rescaled" else "-")
     length.set(xlabel="share of the second noise", ylabel="length / (σ √D)", ylim=(0.6, 1.1))
     length.set_title("Length of the noise", fontsize=10)
     length.legend(frameon=False)
@@ -184,17 +203,17 @@ def draw(record: Record) -> Figure:
         axis.spines[["top", "right"]].set_visible(False)
     if pictures:
         _draw_rows(figure.add_subfigure(grid[1]), record)
-    share = record.power["linear"].mean()
-    figure.suptitle(f"Half way on the straight line between two noises, samples have {share:.0%} of their variance")
+    variance = record.power["linear"].mean()
+    figure.suptitle(f"Half way on the straight line between two noises, samples have {variance:.0%} of their variance")
     return figure
 
 
 def _draw_rows(figure: SubFigure, record: Record) -> None:
-    axes = figure.subplots(len(record.rows), len(record.shares))
+    axes = figure.subplots(len(record.rows), len(record.fractions))
     for line, (name, images) in zip(axes, record.rows.items(), strict=True):
         picture_row(line, images, name)
-    for axis, share in zip(axes[0], record.shares, strict=True):
-        axis.set_title(f"{share:.2g}", fontsize=8)
+    for axis, fraction in zip(axes[0], record.fractions, strict=True):
+        axis.set_title(f"{fraction:.2g}", fontsize=8)
 
 
 INTERPOLATION = Experiment(
@@ -202,14 +221,15 @@ INTERPOLATION = Experiment(
     title="Between two noises one goes along the arc, not along the straight line",
     claim="The straight line between two noises leaves the shell on which noise lies, and its samples fade; spherical "
     "and rescaled interpolation keep the length of the noise and the quality of the samples.",
-    published="No number read; Chen et al., arXiv 2305.19947.",
-    criterion=f"Agrees where, half way, (1) on the straight line the noise has within {NEAR} of √½ of its length, and "
-    f"samples within {NEAR} of half the variance of those at its ends, and (2) on the arc and on the rescaled line the "
-    f"noise has within {NEAR} of all of its length, and samples within {2 * NEAR} of all of that variance; in part "
-    "where one of the two holds. Fréchet distances of so few samples are shown, not judged.",
-    caption="Left: the length of the noise on the way. Middle: the variance of samples half way, as a share of that at "
-    "the ends; dashes: the Gaussian with the same solver. Right: how far the samples are from held-out data; dots: as "
-    "many training samples. Below: one pair, sampled along the way.",
+    published="No number was published; Chen et al., arXiv 2305.19947.",
+    criterion=f"Agrees where, half way, (1) on the straight line the noise has within {TOLERANCE} of √½ of its length, "
+    f"and samples within {TOLERANCE} of half the variance of those at its ends, and (2) on the arc and on the rescaled "
+    f"line the noise has within {TOLERANCE} of all of its length, and samples within {2 * TOLERANCE} of all of that "
+    "variance; in part where one of the two holds. Fréchet distances of so few samples are shown, not judged.",
+    caption="Left: the length of the noise on the way; middle: the variance of samples half way over that at the ends "
+    "(dashes: the Gaussian with the same solver); right: their distance to held-out data (dots: as many training "
+    "samples). Below: one pair, sampled along the way.",
+    headline=Headline("variance half way on the line ÷ at its ends", ("variance_share", "linear")),
     measure=measure,
     find=find,
     draw=draw,

@@ -15,24 +15,24 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.harness.controls import as_well
-from analysis.harness.experiment import Experiment, Finding, NotMeasuredError, judged
+from analysis.harness.experiment import Experiment, Headline, NotMeasuredError
+from analysis.harness.finding import Criterion, Finding, meet
 from analysis.harness.setting import Setting
 from analysis.harness.style import COLORS, LINES, NAMES, noise_axes, panels
 from analysis.measures.bootstrap import Interval, interval
 from analysis.measures.geometry import expected_path, noise, off_chord
 from analysis.measures.paths import Paths
 
-ALIKE = 0.9  # shares from which paths count as planar beside the chord, and as alike
-STRAIGHT = 1e-3  # paths that leave the chord by less than this share of the closed form's have no shape
+ALIKE = 0.9  # fractions from which paths count as planar beside the chord, and as alike
+STRAIGHT = 1e-3  # paths that leave the chord by less than this fraction of the closed form's have no shape
 ROUNDING = 1e-9  # of the chord: a closed form that leaves it by less is straight
-SEEN = 20.0  # noise scale from which on turning and twist are above the rounding of single precision
+RESOLVED = 20.0  # noise level from which on turning and twist are above the rounding of single precision
 
 
 @dataclass(frozen=True)
 class Shape:
     """Of B paths. beside: (B, n+1, 2), from the chord, in the two directions that hold most of it; planar: (B,), the
-    share of the squares that they hold; turning, twist: (B, n), in radians per unit of log sigma.
+    fraction of the squares that they hold; turning, twist: (B, n), in radians per unit of log sigma.
     """
 
     beside: np.ndarray
@@ -69,11 +69,11 @@ def measure(setting: Setting) -> Record:
         )
     shapes, straight = {}, []
     for name, path in {**setting.paths, **setting.control_paths}.items():
-        found = shape(path, expected.beside[0])
-        if np.sqrt(np.mean(found.beside**2)) * np.sqrt(found.beside[0].size) < STRAIGHT * depth:
+        own = shape(path, expected.beside[0])
+        if np.sqrt(np.mean(own.beside**2)) * np.sqrt(own.beside[0].size) < STRAIGHT * depth:
             straight.append(name)
         else:
-            shapes[name] = found
+            shapes[name] = own
     return Record(setting.sigma, shapes, straight, list(setting.control_paths), expected)
 
 
@@ -126,41 +126,55 @@ def bends(velocity: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def find(record: Record) -> Finding:
     """Agrees where two directions hold what is beside the chord, and the paths' shapes are one."""
+    if "network" not in record.shapes:
+        straight = Criterion("paths of the network that leave their chord", "none", "all", False)
+        return Finding(
+            "The network's paths are straight: they have no shape.", (straight,), {"straight": record.straight}
+        )
     planar = {name: interval(np.mean, one.planar) for name, one in record.shapes.items()}
     shared = {name: _alike(one.beside, one.beside.mean(0)) for name, one in record.shapes.items()}
     closed = {name: _alike(one.beside, record.expected.beside[0]) for name, one in record.shapes.items()}
-    if "network" not in record.shapes:
-        nothing = "The network's paths are straight: they have no shape."
-        return Finding("differs", nothing, {"straight": record.straight})
-    seen = record.sigma[:-1] <= SEEN
-    peak = {name: _peak(one, record.sigma, seen) for name, one in record.shapes.items()}
-    expected = _peak(record.expected, record.sigma, seen)
-    alone = shared["network"].value < ALIKE
-    alike = [name for name in record.controls if name in shared and shared[name].value >= ALIKE and not alone]
+    resolved = record.sigma[:-1] <= RESOLVED
+    peak = {name: _peak(one, record.sigma, resolved) for name, one in record.shapes.items()}
+    expected = _peak(record.expected, record.sigma, resolved)
+    alike = {name: one.value >= ALIKE for name, one in shared.items()}
     others = ", ".join(f"{NAMES.get(name, name)} {one.value:.3f}" for name, one in shared.items() if name != "network")
-    found = (
-        f"Two directions hold {planar['network']} of what is beside the chord (closed form "
-        f"{record.expected.planar[0]:.3f}). Aligned paths share {shared['network']} of it ({others}), and "
-        f"{closed['network']} with the closed form. They turn fastest at noise scale {peak['network'][0]:.2g}, by "
-        f"{peak['network'][1]:.3g} radians per unit of log sigma; closed form {expected[1]:.3g} at {expected[0]:.2g}."
-        f"{as_well('share their shape', alike)}"
-    )
-    numbers = {
-        "planar": {name: list(one) for name, one in planar.items()},
-        "planar_expected": float(record.expected.planar[0]),
-        "shared": {name: list(one) for name, one in shared.items()},
-        "shared_with_closed_form": {name: list(one) for name, one in closed.items()},
-        "straight": record.straight,
-        "noise_scale": record.sigma[:-1][seen].tolist(),
-        "turning": {name: np.median(one.turning, 0)[seen].tolist() for name, one in record.shapes.items()},
-        "twist": {name: np.median(one.twist, 0)[seen].tolist() for name, one in record.shapes.items()},
-        "turning_expected": record.expected.turning[0][seen].tolist(),
-        "twist_expected": record.expected.twist[0][seen].tolist(),
-    }
-    return judged(
-        {"two directions": planar["network"].value >= ALIKE, "one shape": shared["network"].value >= ALIKE},
-        found,
-        numbers,
+    return Finding(
+        sentence=f"Aligned, paths to different samples share {shared['network'].value:.0%} of their shape beside the "
+        f"chord.",
+        criteria=(
+            Criterion(
+                "fraction of what is beside the chord that lies in two directions",
+                planar["network"],
+                f"at least {ALIKE:g}",
+                planar["network"].value >= ALIKE,
+                note=f"The closed form has {record.expected.planar[0]:.3f}.",
+            ),
+            Criterion(
+                "fraction that aligned paths share with their mean",
+                shared["network"],
+                f"at least {ALIKE:g}",
+                alike["network"],
+                note=f"Other models: {others}. With the closed form the network shares {closed['network']}.",
+                controls=meet(alike, record.controls),
+            ),
+        ),
+        numbers={
+            "planar": {name: list(one) for name, one in planar.items()},
+            "planar_expected": float(record.expected.planar[0]),
+            "shared": {name: list(one) for name, one in shared.items()},
+            "shared_with_closed_form": {name: list(one) for name, one in closed.items()},
+            "straight": record.straight,
+            "noise_scale": record.sigma[:-1][resolved].tolist(),
+            "turning": {name: np.median(one.turning, 0)[resolved].tolist() for name, one in record.shapes.items()},
+            "twist": {name: np.median(one.twist, 0)[resolved].tolist() for name, one in record.shapes.items()},
+            "turning_expected": record.expected.turning[0][resolved].tolist(),
+            "twist_expected": record.expected.twist[0][resolved].tolist(),
+        },
+        notes=(
+            f"Paths turn fastest at σ = {peak['network'][0]:.2g}, by {peak['network'][1]:.3g} radians per unit of log "
+            f"sigma; the closed form by {expected[1]:.3g} at {expected[0]:.2g}.",
+        ),
     )
 
 
@@ -170,34 +184,34 @@ def _alike(shapes: np.ndarray, one: np.ndarray) -> Interval:
     return interval(lambda e, s: float(1 - e.sum() / s.sum()), errors, squares)
 
 
-def _peak(found: Shape, sigma: np.ndarray, seen: np.ndarray) -> tuple[float, float]:
+def _peak(one: Shape, sigma: np.ndarray, resolved: np.ndarray) -> tuple[float, float]:
     """Where the median turning is largest, and how large."""
-    middle = np.where(seen, np.median(found.turning, 0), 0)
+    middle = np.where(resolved, np.median(one.turning, 0), 0)
     return float(sigma[middle.argmax()]), float(middle.max())
 
 
 def draw(record: Record) -> Figure:
     """Aligned shapes, their distance from the chord, turning and twist."""
     figure, (plane, depth, turning, twist) = panels(4, width=3.5)
-    shown = [name for name in ("network", "gaussian", "data_set") if name in record.shapes]
-    seen = record.sigma[:-1] <= SEEN
-    for name in shown:
-        found = record.shapes[name]
+    drawn = [name for name in ("network", "gaussian", "data_set") if name in record.shapes]
+    resolved = record.sigma[:-1] <= RESOLVED
+    for name in drawn:
+        own = record.shapes[name]
         style = {**LINES[name], "ms": 2}
-        for i, one in enumerate(found.beside[:12] if name == "network" else []):
+        for i, one in enumerate(own.beside[:12] if name == "network" else []):
             plane.plot(*one.T, color=COLORS[name], lw=0.5, alpha=0.5, label=None if i else "12 paths")
-        plane.plot(*found.beside.mean(0).T, color=COLORS[name], lw=2, ls=style["ls"])
-        low, middle, high = np.quantile(np.linalg.norm(found.beside, axis=-1), (0.1, 0.5, 0.9), axis=0)
+        plane.plot(*own.beside.mean(0).T, color=COLORS[name], lw=2, ls=style["ls"])
+        low, middle, high = np.quantile(np.linalg.norm(own.beside, axis=-1), (0.1, 0.5, 0.9), axis=0)
         depth.plot(record.sigma[:-1], middle[:-1], color=COLORS[name], label=NAMES[name], **style)
         depth.fill_between(record.sigma[:-1], low[:-1], high[:-1], color=COLORS[name], alpha=0.15, lw=0)
-        for axis, values in ((turning, found.turning), (twist, found.twist)):
-            axis.plot(record.sigma[:-1][seen], np.median(values, 0)[seen], color=COLORS[name], **style)
+        for axis, values in ((turning, own.turning), (twist, own.twist)):
+            axis.plot(record.sigma[:-1][resolved], np.median(values, 0)[resolved], color=COLORS[name], **style)
     only = record.expected
     plane.plot(*only.beside[0].T, color="#d55e00", ls="--")
     distance = np.linalg.norm(only.beside[0], axis=-1)[:-1]
     depth.plot(record.sigma[:-1], distance, color="#d55e00", ls="--", label="closed form")
     for axis, values in ((turning, only.turning), (twist, only.twist)):
-        axis.plot(record.sigma[:-1][seen], values[0][seen], color="#d55e00", ls="--")
+        axis.plot(record.sigma[:-1][resolved], values[0][resolved], color="#d55e00", ls="--")
         axis.set_ylabel("radians per unit of log σ")
     plane.set(title="Aligned, beside the chord", xlabel="first direction (data units)", ylabel="second direction")
     plane.title.set_fontsize(10)
@@ -214,8 +228,8 @@ def _title(record: Record) -> str:
     if "network" not in record.shapes:
         return "The network's paths are straight"
     beside = record.shapes["network"].beside
-    share = _alike(beside, beside.mean(0)).value
-    return f"Aligned, paths to different images share {share:.0%} of their shape beside the chord"
+    fraction = _alike(beside, beside.mean(0)).value
+    return f"Aligned, paths to different samples share {fraction:.0%} of their shape beside the chord"
 
 
 SHAPE = Experiment(
@@ -223,14 +237,14 @@ SHAPE = Experiment(
     title="All paths have one shape",
     claim="Paths to different images are the same curve, turned: chord and two more directions hold it, and aligned "
     "they lie on each other.",
-    published="No number read; Chen et al., arXiv 2506.10177.",
+    published="No number was published; Chen et al., arXiv 2506.10177.",
     criterion=f"Agrees where two directions hold {ALIKE:.0%} of the squares beside the chord on average, and aligned "
     f"paths share {ALIKE:.0%} of theirs with their mean; in part where one of the two holds. The chord, hundreds of "
     "times longer, is left out: with it any paths would be alike.",
     caption="Left: paths beside their chord, in the two directions that hold most, turned onto the closed form "
-    "(dashed: the Gaussian's path with every mode at one standard deviation). Then their distance from the chord, "
-    "and how fast they turn and twist, by noise level. Controls that share their shape as well show that many "
-    "dimensions, not learning, make it.",
+    "(dashed: the Gaussian's path with every mode at one standard deviation). Then their distance from the chord, and "
+    "how fast they turn and twist, by noise level.",
+    headline=Headline("fraction of shape that paths have in common", ("shared", "network")),
     measure=measure,
     find=find,
     draw=draw,

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 import gaussdiff as gd
 from analysis.harness import twins
-from analysis.harness.controls import OF_SCALE, as_well
-from analysis.harness.experiment import Experiment, Finding, judged
+from analysis.harness.experiment import Experiment, Headline
+from analysis.harness.finding import SCALE, Criterion, Finding
 from analysis.harness.setting import Setting
 from analysis.harness.style import NOISE_AXIS, panels
 from analysis.measures import endpoints
@@ -43,7 +43,7 @@ class Record:
 
     calls: np.ndarray
     grids: dict[str, list[np.ndarray]]
-    apart: dict[str, np.ndarray]
+    distances: dict[str, np.ndarray]
     w2: dict[str, np.ndarray]
 
 
@@ -51,14 +51,16 @@ def measure(setting: Setting) -> Record:
     """Make every grid for each number of calls, and take it on the network."""
     calls = ALL_CALLS if setting.full else CALLS
     grids = {name: [make(n) for n in calls] for name, make in _makes(setting).items()}
-    found = {
+    ends = {
         name: [endpoints.ends(SAMPLER, setting.network, setting.few, one) for one in each]
         for name, each in grids.items()
     }
     return Record(
         calls=np.array(calls),
         grids={name: [np.asarray(one.sigma) for one in each] for name, each in grids.items()},
-        apart={name: np.stack([endpoints.apart(x, setting.fine_ends) for x in each]) for name, each in found.items()},
+        distances={
+            name: np.stack([endpoints.apart(x, setting.fine_ends) for x in each]) for name, each in ends.items()
+        },
         w2={
             name: np.array([endpoints.gaussian_error(SAMPLER, one, setting.gaussian) for one in each])
             for name, each in grids.items()
@@ -90,39 +92,54 @@ def gits(setting: Setting, model: gd.Denoiser) -> Callable[[int], gd.NoiseLevel]
 def find(record: Record) -> Finding:
     """Whether the network's own grid beats EDM's, and whether that of a closed form's paths does."""
     ratios = {
-        name: [interval(_ratio, a, b, draws=400) for a, b in zip(rows, record.apart[USUAL], strict=True)]
-        for name, rows in record.apart.items()
+        name: [interval(_ratio, a, b, draws=400) for a, b in zip(rows, record.distances[USUAL], strict=True)]
+        for name, rows in record.distances.items()
         if name != USUAL
     }
-    wins = {name: all(ratio.high < 1 for ratio in found) for name, found in ratios.items()}
-    own, transferred = wins[OWN], any(wins[name] for name in TWINS)
-    alike = ["isotropic"] if wins[CONTROL] and (own or transferred) else []
-    distances = {name: [endpoints.root_mean(row) for row in rows] for name, rows in record.apart.items()}
+    wins = {name: all(ratio.high < 1 for ratio in one) for name, one in ratios.items()}
+    better = {
+        name: [str(n) for n, one in zip(record.calls, ones, strict=True) if one.high < 1]
+        for name, ones in ratios.items()
+    }
+    distances = {name: [endpoints.root_mean(row) for row in rows] for name, rows in record.distances.items()}
     agreement = rank_correlation(
         np.concatenate(list(record.w2.values())), np.concatenate([np.array(d) for d in distances.values()])
     )
-    k = len(record.calls) - 1
-    each = "; ".join(f"“{name}” {found[k]}" for name, found in ratios.items())
-    won = {
-        name: [str(n) for n, one in zip(record.calls, found, strict=True) if one.high < 1]
-        for name, found in ratios.items()
-    }
-    nearer = "; ".join(f"“{name}” at {', '.join(won[name]) or 'none'}" for name in (OWN, *TWINS, CONTROL))
-    found = (
-        f"At {record.calls[k]} calls of iPNDM the distance to the fine solution, as a share of that on EDM's grid "
-        f"({distances[USUAL][k]:.3g}): {each}. Of {', '.join(map(str, record.calls))} calls these grids of GITS "
-        f"are nearer than EDM's, with the whole interval: {nearer}."
-        f"{as_well('are nearer at each number of calls', alike, OF_SCALE)}"
+    most = len(record.calls) - 1
+    twin = min(TWINS, key=lambda name: (not wins[name], ratios[name][most].value))
+    listed = "; ".join(f"“{name}” {one[most]}" for name, one in ratios.items())
+    nearer = "; ".join(f"“{name}” at {', '.join(better[name]) or 'none'}" for name in (OWN, *TWINS, CONTROL))
+    control = ("isotropic",) if wins[CONTROL] else ()
+
+    def criterion(name: str, grid: str) -> Criterion:
+        return Criterion(
+            f"distance on {name} ÷ on EDM's, at {record.calls[most]} calls",
+            ratios[grid][most],
+            f"below 1 with its interval, at each of {', '.join(map(str, record.calls))} calls",
+            wins[grid],
+            controls=control if wins[grid] else (),
+            takes=SCALE,
+        )
+
+    return Finding(
+        sentence=f"At {record.calls[most]} calls the network's own time grid ends "
+        f"{ratios[OWN][most].value:.2f} times as far from the fine solution as the usual grid.",
+        criteria=(criterion("the network's own GITS grid", OWN), criterion(f"that of a closed form ({twin})", twin)),
+        numbers={
+            "calls": record.calls.tolist(),
+            "grids": {name: [grid.tolist() for grid in each] for name, each in record.grids.items()},
+            "distance": distances,
+            "distance_share_of_edm": {name: [list(one) for one in ones] for name, ones in ratios.items()},
+            "w2_on_the_gaussian": {name: w2.tolist() for name, w2 in record.w2.items()},
+            "rank_correlation_w2_distance": agreement,
+        },
+        notes=(
+            f"At {record.calls[most]} calls of iPNDM the distances over that on EDM's grid "
+            f"({distances[USUAL][most]:.3g}) are: {listed}.",
+            f"Of {', '.join(map(str, record.calls))} calls these GITS grids end nearer than EDM's, with the whole "
+            f"interval: {nearer}.",
+        ),
     )
-    numbers = {
-        "calls": record.calls.tolist(),
-        "grids": {name: [grid.tolist() for grid in each] for name, each in record.grids.items()},
-        "distance": distances,
-        "distance_share_of_edm": {name: [list(one) for one in found] for name, found in ratios.items()},
-        "w2_on_the_gaussian": {name: w2.tolist() for name, w2 in record.w2.items()},
-        "rank_correlation_w2_distance": agreement,
-    }
-    return judged({"the network's own grid": own, "a closed form's grid": transferred}, found, numbers)
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> float:
@@ -137,7 +154,7 @@ def draw(record: Record) -> Figure:
     for row, (name, grids) in enumerate(record.grids.items()):
         levels = grids[k][grids[k] > 0]
         left.plot(levels, np.full(len(levels), -row), "o-", ms=4, lw=0.8, color=colors[name])
-        distances = [endpoints.root_mean(squares) for squares in record.apart[name]]
+        distances = [endpoints.root_mean(squares) for squares in record.distances[name]]
         at = np.arange(len(record.calls)) + (row - (len(record.grids) - 1) / 2) * 0.12
         right.bar(at, distances, 0.11, color=colors[name])
     left.set(xscale="log", xlabel=NOISE_AXIS, title=f"the levels above 0 for {record.calls[k]} calls")
@@ -145,9 +162,9 @@ def draw(record: Record) -> Figure:
     left.invert_xaxis()
     right.set(xticks=range(len(record.calls)), xticklabels=record.calls, xlabel="calls of the network (iPNDM-4)")
     right.set(ylabel="root mean square per entry", title="distance to the fine solution")
-    best = min(record.apart, key=lambda name: endpoints.root_mean(record.apart[name][k]))
-    share = endpoints.root_mean(record.apart[best][k]) / endpoints.root_mean(record.apart[USUAL][k])
-    figure.suptitle(f"{record.calls[k]} calls: the best grid, “{best}”, ends {share:.2f} times as far as EDM's")
+    best = min(record.distances, key=lambda name: endpoints.root_mean(record.distances[name][k]))
+    ratio = endpoints.root_mean(record.distances[best][k]) / endpoints.root_mean(record.distances[USUAL][k])
+    figure.suptitle(f"{record.calls[k]} calls: the best grid, “{best}”, ends {ratio:.2f} times as far as EDM's")
     figure.legend(
         right.patches[:: len(record.calls)], list(record.grids), loc="outside lower center", ncols=3, frameon=False
     )
@@ -164,9 +181,12 @@ TIME_GRIDS = Experiment(
     criterion="Agrees where at each number of calls the network's own GITS grid ends nearer to the fine solution than "
     "EDM's (interval of the ratio below 1), and so does that of the data set's or of the Gaussian's "
     "paths; in part where one does. The grid of least W2 does not come from paths: it is shown, not judged.",
-    caption="Left: the noise levels of each grid. Right: how far the same sampler on each of them ends from the "
-    "network's fine solution, from the same noise; lower is better. GITS is given its published gamma, 1.15, and 64 "
-    "paths of the model named; “least W2” is the grid on which the sampler's law is nearest to the Gaussian.",
+    caption="Left: the noise levels of each grid (GITS with its published gamma, 1.15, on 64 paths of the model named; "
+    "“least W2”: the grid on which the sampler's law is nearest to the Gaussian). Right: how far the same sampler on "
+    "each of them ends from the network's fine solution, from the same noise.",
+    headline=Headline(
+        "distance on the network's own grid ÷ on EDM's, most calls", ("distance_share_of_edm", "GITS, network")
+    ),
     measure=measure,
     find=find,
     draw=draw,

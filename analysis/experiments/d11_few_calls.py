@@ -3,8 +3,8 @@
 The W2 of a solver's law to the Gaussian of the data (gd.wasserstein2) needs no network, no noise and no samples. Two
 solvers on one grid, at as many calls, are in the right order where the one of less W2 also ends nearer to the network's
 fine solution. The W2 to the isotropic Gaussian, which knows the mean and the scale of the data alone, is the control.
-The last row of the published table, iPNDM on the grid of GITS, is told beside iPNDM on EDM's grid (D9 judges grids).
-docs/ranking.md has many more solvers and grids, on a network that was trained longer.
+The last row of the published table, iPNDM on the grid of GITS, is reported beside iPNDM on EDM's grid (D9 judges
+grids). docs/ranking.md has many more solvers and grids, on a network that was trained longer.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 
 import gaussdiff as gd
 from analysis.experiments.d09_time_grids import gits
-from analysis.harness.controls import OF_SCALE, as_well
-from analysis.harness.experiment import Experiment, Finding, judged
+from analysis.harness.experiment import Experiment, Headline
+from analysis.harness.finding import SCALE, Criterion, Finding
 from analysis.harness.setting import Setting
 from analysis.harness.style import panels, plain_numbers
 from analysis.measures import endpoints
@@ -40,8 +40,8 @@ PUBLISHED = {
 }
 ON_GITS = "iPNDM-4"  # the solver that was published on the grid of GITS too, with FID by calls
 PUBLISHED_GITS = {5: 8.4, 6: 4.9, 8: 3.2, 10: 2.5}
-PARTS = ("apart", "frechet", "w2", "w2_isotropic", "published")  # of Row, but for the calls
-SHARE = 0.75  # of the pairs in the right order: half would be so by chance
+PARTS = ("distances", "frechet", "w2", "w2_isotropic", "published")  # of Row, but for the calls
+ORDERED = 0.75  # of the pairs in the right order: half would be so by chance
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Row:
     """
 
     calls: np.ndarray
-    apart: np.ndarray
+    distances: np.ndarray
     frechet: np.ndarray
     w2: np.ndarray
     w2_isotropic: np.ndarray
@@ -60,13 +60,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Record:
-    """Of the samplers (s) at each number of calls (k), on EDM's grid, what Row has: apart (s, k, B), the rest (s, k).
+    """Of the samplers (s) at each number of calls (k), on EDM's grid, what Row has: distances (s, k, B), others (s, k).
 
     gits: of ON_GITS on the network's own grid of GITS, at those of these calls that were published.
     """
 
     calls: np.ndarray
-    apart: np.ndarray
+    distances: np.ndarray
     frechet: np.ndarray
     w2: np.ndarray
     w2_isotropic: np.ndarray
@@ -87,11 +87,11 @@ def measure(setting: Setting) -> Record:
 def _row(setting: Setting, name: str, grids: dict[int, gd.NoiseLevel], published: dict[int, float]) -> Row:
     sampler, extract = SAMPLERS[name], setting.features.extract
     target, isotropic = extract(setting.data.held_out), explain.isotropic(setting.data.train)
-    found = [endpoints.ends(sampler, setting.network, setting.few, grid) for grid in grids.values()]
+    ends = [endpoints.ends(sampler, setting.network, setting.few, grid) for grid in grids.values()]
     return Row(
         calls=np.array(list(grids)),
-        apart=np.array([endpoints.apart(x, setting.fine_ends) for x in found]),
-        frechet=np.array([gd.metrics.frechet_distance(extract(x), target) for x in found]),
+        distances=np.array([endpoints.apart(x, setting.fine_ends) for x in ends]),
+        frechet=np.array([gd.metrics.frechet_distance(extract(x), target) for x in ends]),
         w2=np.array([endpoints.gaussian_error(sampler, grid, setting.gaussian) for grid in grids.values()]),
         w2_isotropic=np.array([endpoints.gaussian_error(sampler, grid, isotropic) for grid in grids.values()]),
         published=np.array([published[n] for n in grids]),
@@ -105,8 +105,8 @@ def in_order(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def find(record: Record) -> Finding:
-    """The shares of pairs in the order of W2 and in the published order, with intervals over the starts."""
-    distance, starts = np.sqrt(record.apart.mean(-1)), np.moveaxis(record.apart, -1, 0)
+    """The fractions of pairs in the order of W2 and in the published order, with intervals over the starts."""
+    distance, starts = np.sqrt(record.distances.mean(-1)), np.moveaxis(record.distances, -1, 0)
     by_w2, by_scale, by_fid = (
         interval(_shared_order(other), starts) for other in (record.w2, record.w2_isotropic, record.published)
     )
@@ -115,55 +115,75 @@ def find(record: Record) -> Finding:
     best = ", ".join(f"{names[int(distance[:, k].argmin())]} at {n}" for k, n in enumerate(record.calls))
     guess = ", ".join(f"{names[int(record.w2[:, k].argmin())]} at {n}" for k, n in enumerate(record.calls))
     beside = _beside(record)
-    known, as_published = by_w2.value >= SHARE, by_fid.value >= SHARE
-    alike = ["isotropic"] if known and by_scale.value >= SHARE else []
-    found = (
-        f"Of all pairs of solvers at one number of calls the exact W2 on the Gaussian orders {by_w2} as the distance "
-        f"to the network's fine solution does, that on the isotropic Gaussian {by_scale}, the published FID {by_fid} "
-        f"(shares; half is chance).{as_well('order them', alike, OF_SCALE)} The rank "
-        f"correlation of W2 and distance over all {distance.size} is {rank}. Intervals are over the starts: that "
-        f"{len(names)} solvers are few is not in them. Nearest on the network: {best} calls; by W2: {guess}."
-        f"{_of_gits(record, beside)}"
-    )
-    numbers = {
-        "calls": record.calls.tolist(),
-        "distance": dict(zip(names, distance.tolist(), strict=True)),
-        "frechet": dict(zip(names, record.frechet.tolist(), strict=True)),
-        "w2_on_the_gaussian": dict(zip(names, record.w2.tolist(), strict=True)),
-        "w2_on_the_isotropic": dict(zip(names, record.w2_isotropic.tolist(), strict=True)),
-        "published_fid_cifar10": dict(zip(names, record.published.tolist(), strict=True)),
-        "pairs_in_order_of_w2": list(by_w2),
-        "pairs_in_order_of_w2_isotropic": list(by_scale),
-        "pairs_in_published_order": list(by_fid),
-        "pairs_of_frechet_in_order_of_w2": float(in_order(record.w2, record.frechet).mean()),
-        "rank_correlation_w2_distance": list(rank),
-        "gits": {
-            "calls": record.gits.calls.tolist(),
-            "distance": [endpoints.root_mean(row) for row in record.gits.apart],
-            "distance_over_edm": [list(one) for one in beside],
-            "frechet": record.gits.frechet.tolist(),
-            "w2_on_the_gaussian": record.gits.w2.tolist(),
-            "published_fid_cifar10": record.gits.published.tolist(),
+    known = by_w2.value >= ORDERED
+    return Finding(
+        sentence=f"The exact error on a Gaussian puts {by_w2.value:.0%} of the pairs of solvers in the order that the "
+        "network does.",
+        criteria=(
+            Criterion(
+                "fraction of pairs of solvers that the exact W2 on the Gaussian orders as the network does",
+                by_w2,
+                f"at least {ORDERED:g}; half is chance",
+                known,
+                note=f"The W2 on the isotropic Gaussian orders {by_scale}.",
+                controls=("isotropic",) if known and by_scale.value >= ORDERED else (),
+                takes=SCALE,
+            ),
+            Criterion(
+                "fraction that the published FID orders as the network does",
+                by_fid,
+                f"at least {ORDERED:g}",
+                by_fid.value >= ORDERED,
+            ),
+        ),
+        numbers={
+            "calls": record.calls.tolist(),
+            "distance": dict(zip(names, distance.tolist(), strict=True)),
+            "frechet": dict(zip(names, record.frechet.tolist(), strict=True)),
+            "w2_on_the_gaussian": dict(zip(names, record.w2.tolist(), strict=True)),
+            "w2_on_the_isotropic": dict(zip(names, record.w2_isotropic.tolist(), strict=True)),
+            "published_fid_cifar10": dict(zip(names, record.published.tolist(), strict=True)),
+            "pairs_in_order_of_w2": list(by_w2),
+            "pairs_in_order_of_w2_isotropic": list(by_scale),
+            "pairs_in_published_order": list(by_fid),
+            "pairs_of_frechet_in_order_of_w2": float(in_order(record.w2, record.frechet).mean()),
+            "rank_correlation_w2_distance": list(rank),
+            "gits": {
+                "calls": record.gits.calls.tolist(),
+                "distance": [endpoints.root_mean(row) for row in record.gits.distances],
+                "distance_over_edm": [list(one) for one in beside],
+                "frechet": record.gits.frechet.tolist(),
+                "w2_on_the_gaussian": record.gits.w2.tolist(),
+                "published_fid_cifar10": record.gits.published.tolist(),
+            },
         },
-    }
-    return judged({"the order by the exact W2": known, "the order by published FID": as_published}, found, numbers)
+        notes=(
+            f"The rank correlation of W2 and distance over all {distance.size} is {rank}. Intervals are over the "
+            f"starts; that {len(names)} solvers are few is not in them.",
+            f"Nearest on the network: {best} calls. Nearest by W2: {guess}.",
+            _of_gits(record, beside),
+        ),
+    )
 
 
 def _shared_order(other: np.ndarray) -> Callable[[np.ndarray], float]:
-    """From squared distances (B, s, k) to the share of pairs that are in the order of `other` (s, k)."""
+    """From squared distances (B, s, k) to the fraction of pairs that are in the order of `other` (s, k)."""
     return lambda rows: float(in_order(other, np.sqrt(rows.mean(0))).mean())
 
 
 def _on_edm(record: Record) -> Row:
     """The row of ON_GITS on EDM's grid, at the calls that there are on the grid of GITS."""
-    i, kept = list(SAMPLERS).index(ON_GITS), np.isin(record.calls, record.gits.calls)
-    return Row(record.calls[kept], *(getattr(record, part)[i][kept] for part in PARTS))
+    i, shared = list(SAMPLERS).index(ON_GITS), np.isin(record.calls, record.gits.calls)
+    return Row(record.calls[shared], *(getattr(record, part)[i][shared] for part in PARTS))
 
 
 def _beside(record: Record) -> list[Interval]:
     """The distance on the grid of GITS over that on EDM's, at each number of calls."""
-    ratio = lambda a, b: endpoints.root_mean(a) / endpoints.root_mean(b)  # noqa: E731
-    return [interval(ratio, *pair) for pair in zip(record.gits.apart, _on_edm(record).apart, strict=True)]
+
+    def ratio(a: np.ndarray, b: np.ndarray) -> float:
+        return endpoints.root_mean(a) / endpoints.root_mean(b)
+
+    return [interval(ratio, *pair) for pair in zip(record.gits.distances, _on_edm(record).distances, strict=True)]
 
 
 def _of_gits(record: Record, beside: list[Interval]) -> str:
@@ -175,20 +195,20 @@ def _of_gits(record: Record, beside: list[Interval]) -> str:
             beside, usual.calls, record.gits.w2 / usual.w2, record.gits.published / usual.published, strict=True
         )
     )
-    return f" On the network's own grid of GITS {ON_GITS} ends this many times as far as on EDM's: {listed}."
+    return f"On the network's own grid of GITS {ON_GITS} ends this many times as far as on EDM's: {listed}."
 
 
 def draw(record: Record) -> Figure:
     """Distance and exact W2 against calls, and one against the other."""
     figure, axes = panels(3, width=4)
-    distance = np.sqrt(record.apart.mean(-1))
+    distance = np.sqrt(record.distances.mean(-1))
     for i, (name, color) in enumerate(COLORS.items()):
         axes[0].plot(record.calls, distance[i], "o-", color=color, label=name)
         axes[1].plot(record.calls, record.w2[i], "o-", color=color)
         axes[2].plot(record.w2[i], distance[i], "o", color=color)
         for calls, x, y in zip(record.calls, record.w2[i], distance[i], strict=True):
             axes[2].annotate(str(calls), (x, y), (4, 2), textcoords="offset points", fontsize=7)
-    on_gits = np.sqrt(record.gits.apart.mean(-1))
+    on_gits = np.sqrt(record.gits.distances.mean(-1))
     for axis, (x, y) in zip(
         axes,
         ((record.gits.calls, on_gits), (record.gits.calls, record.gits.w2), (record.gits.w2, on_gits)),
@@ -219,13 +239,13 @@ FEW_CALLS = Experiment(
     + "; ".join(f"{name} {' '.join(map(str, row.values()))}" for name, row in PUBLISHED.items())
     + f"; {ON_GITS} on the grid of GITS at 5, 6, 8, 10 calls: {' '.join(map(str, PUBLISHED_GITS.values()))}; Chen et "
     "al., arXiv 2405.11326.",
-    criterion=f"Agrees where at least {SHARE:.0%} of all pairs of solvers at one number of calls are ordered by the "
+    criterion=f"Agrees where at least {ORDERED:.0%} of all pairs of solvers at one number of calls are ordered by the "
     "exact W2 on the Gaussian as by their distance to the network's fine solution, and as many by the published FID; "
-    "in part where one of the two holds. The grid of GITS is told, not judged: D9 judges grids.",
-    caption="Four solvers on EDM's grid (rho = 7), from the same noise. Left: how far they end from the network's fine "
-    "solution. Middle: how far their law is from the Gaussian's, exactly and without the network. Right: one against "
-    "the other; numbers are calls. On a rising line the Gaussian would know the order. Triangles: on the "
-    "network's own grid of GITS.",
+    "in part where one of the two holds. The grid of GITS is reported, not judged: D9 judges grids.",
+    caption="Four solvers on EDM's grid, from the same noise: how far they end from the network's fine solution (left) "
+    "and how far their law is from the Gaussian's, exactly and without the network (middle; triangles: on the "
+    "network's own grid of GITS). Right: one against the other; on a rising line the Gaussian would know the order.",
+    headline=Headline("rank correlation of exact W2 and distance", ("rank_correlation_w2_distance",)),
     measure=measure,
     find=find,
     draw=draw,

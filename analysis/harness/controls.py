@@ -1,6 +1,5 @@
 """Models that share all with the studied ones but what a claim is about: an artefact shows in them too."""
 
-from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import equinox as eqx
@@ -10,7 +9,6 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 import gaussdiff as gd
-from analysis.harness.style import NAMES
 from training.config import Config
 from training.networks.build import initial_params
 from training.networks.denoiser import LearnedDenoiser
@@ -21,7 +19,7 @@ Model = TypeVar("Model", bound=gd.Denoiser)
 FILTERS = ("edm", "v", "flow")  # objectives by which an output of 0 is a filter of x; by others it is x itself, or 0
 
 
-OF_SCALE = "more of the data than their mean and scale"  # what the isotropic Gaussian shows not to be needed
+USUAL = ("untrained", "shuffled_weights", "shuffled_spectrum")  # what `usual` gives, the first where it is one
 
 
 def usual(network: LearnedDenoiser, config: Config, gaussian: gd.Gaussian, seed: int) -> dict[str, gd.Denoiser]:
@@ -58,22 +56,3 @@ def shuffled_spectrum(gaussian: gd.Gaussian, seed: int) -> gd.Gaussian:
     """The Gaussian whose variances belong to other directions than in the data: as many, as large, in another order."""
     order = np.random.default_rng(seed).permutation(gaussian.rank)
     return eqx.tree_at(lambda g: g.eigvals, gaussian, gaussian.eigvals[order])
-
-
-def as_well(what: str, names: Iterable[str], takes: str = "learning") -> str:
-    """The sentence that says of a part of a claim which controls show it too; empty where none does."""
-    names = list(names)
-    spectrum = takes == "learning" and names == ["shuffled_spectrum"]  # which has what was learned of the variances
-    lacking = "it takes the data's variances, not their directions" if spectrum else f"it takes no {takes}"
-    alike = "; ".join(NAMES.get(name, name) for name in names)
-    return f" Controls {what} as well ({alike}): {lacking}." if names else ""
-
-
-def also(parts: Sequence[str], held: Mapping[str, Sequence[bool]], names: Iterable[str]) -> str:
-    """These sentences for the parts of a criterion that the network holds, of the controls that hold them too.
-
-    parts: what controls do where they hold each; held: by model, which of the parts hold.
-    """
-    own, names = held["network"], list(names)
-    alike = [(what, [name for name in names if held[name][i]]) for i, what in enumerate(parts) if own[i]]
-    return "".join(as_well(*one) for one in alike)

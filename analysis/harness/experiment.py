@@ -1,30 +1,43 @@
-"""What an experiment is: a claim of the literature, a measurement, and the sentence that sets one beside the other."""
+"""What an experiment is: a claim of the literature, a measurement, and the criteria that set one beside the other."""
 
 import json
-import math
+import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from matplotlib.figure import Figure
 
+from analysis.harness.finding import Entry, Finding, Verdict, measured
 from analysis.harness.setting import Setting
+from analysis.harness.table import Table
 
 Record = TypeVar("Record")
-Verdict = Literal["agrees", "agrees in part", "differs", "not measured"]
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What came out: a verdict, the sentence that says it with its interval, and the numbers for JSON.
+class Headline:
+    """The one number of an experiment that a table of several runs has room for.
 
-    They are finite, but for the ends of an interval that is not known: NaN here, null in JSON.
+    label: what it is. keys: the way to it in the finding's numbers; an interval is given by [value, low, high]. Of a
+    list of intervals, one for each number of calls, it is the last.
     """
 
-    verdict: Verdict
-    found: str
-    numbers: dict[str, Any]
+    label: str
+    keys: tuple[str, ...]
+
+    def of(self, entry: Entry) -> str:
+        """The number in an entry of metrics.json, with its interval; a dash where there is none."""
+        value: Any = entry["numbers"]
+        for key in self.keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        while isinstance(value, list) and value and isinstance(value[-1], list):
+            value = value[-1]
+        if isinstance(value, list) and None in value:
+            value = value[0]
+        return "–" if value is None else measured(value)
 
 
 @dataclass(frozen=True)
@@ -32,8 +45,8 @@ class Experiment(Generic[Record]):
     """One experiment: how the claim reads, what was published, and the three functions that judge it.
 
     measure: from models, noise and grids to a record of arrays; NotMeasuredError where the setting lacks what it takes.
-    find: from the record to the finding. draw: from the record to a figure that `caption` explains.
-    criterion: what `find` takes for agreement, in words.
+    find: from the record to the finding. draw: from the record to a figure that `caption` explains in two sentences.
+    criterion: what `find` takes for agreement, in words. table: further numbers of the record that a report prints.
     """
 
     name: str
@@ -42,25 +55,11 @@ class Experiment(Generic[Record]):
     published: str
     criterion: str
     caption: str
+    headline: Headline
     measure: Callable[[Setting], Record]
     find: Callable[[Record], Finding]
     draw: Callable[[Record], Figure]
-
-
-def verdict(*held: bool) -> Verdict:
-    """Agrees where all parts of a criterion hold, in part where some do, differs where none does."""
-    return "agrees" if all(held) else "agrees in part" if any(held) else "differs"
-
-
-def judged(parts: Mapping[str, bool], found: str, numbers: dict[str, Any]) -> Finding:
-    """The finding by the parts of a criterion, which are named where some of them hold and some do not."""
-    return Finding(verdict(*map(bool, parts.values())), found + named(parts), numbers)
-
-
-def named(parts: Mapping[str, bool]) -> str:
-    """Which parts of a criterion hold and which do not, in words; empty where all do, or none."""
-    holds, fails = ([name for name, held in parts.items() if bool(held) is wanted] for wanted in (True, False))
-    return f" Holds: {'; '.join(holds)}. Does not hold: {'; '.join(fails)}." if holds and fails else ""
+    table: Callable[[Record], Table] | None = None
 
 
 class NotMeasuredError(ValueError):
@@ -69,50 +68,66 @@ class NotMeasuredError(ValueError):
 
 @dataclass(frozen=True)
 class Result:
-    """An experiment that was run: its finding, record and figure (None where it was not measured), and seconds."""
+    """An experiment that was run.
+
+    finding and record are None where it was not measured, for `reason`, or failed, with the traceback `error`; figure
+    is None there too, and where it was not drawn.
+    """
 
     experiment: Experiment[Any]
-    finding: Finding
+    finding: Finding | None
     record: Any
     figure: Figure | None
     seconds: float
+    reason: str = ""
+    error: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the claim's criteria say; "not measured" for want of something, "failed" by a fault of the program."""
+        if self.finding is not None:
+            return self.finding.verdict
+        return "failed" if self.error else "not measured"
 
     def to_json(self) -> dict[str, Any]:
         """The entry of metrics.json."""
-        about, finding = self.experiment, self.finding
+        about = self.experiment
+        none = {"verdict": self.verdict, "sentence": self.reason, "criteria": [], "notes": [], "numbers": {}}
         return {
             "title": about.title,
             "claim": about.claim,
             "published": about.published,
             "criterion": about.criterion,
-            "found": finding.found,
-            "verdict": finding.verdict,
-            "numbers": storable(finding.numbers),
+            **(none if self.finding is None else self.finding.to_json()),
+            "error": self.error,
             "seconds": self.seconds,
         }
 
 
-def storable(numbers: Any) -> Any:
-    """The numbers with null for the ends of intervals [value, NaN, NaN], which are not known."""
-    if isinstance(numbers, Mapping):
-        return {name: storable(one) for name, one in numbers.items()}
-    if not isinstance(numbers, list):
-        return numbers
-    unknown = len(numbers) == 3 and all(isinstance(one, float) and math.isnan(one) for one in numbers[1:])
-    return [numbers[0], None, None] if unknown else [storable(one) for one in numbers]
+def run(experiment: Experiment[Any], setting: Setting, drawn: bool = True) -> Result:
+    """Measure and judge, and draw where asked to. What the setting lacks is the reason; a fault has its traceback.
 
-
-def run(experiment: Experiment[Any], setting: Setting) -> Result:
-    """Measure, judge and draw; where that cannot be done the reason is what was found, and others can go on."""
+    Neither costs any other experiment.
+    """
     began = time.perf_counter()
-    record = figure = None
+
+    def spent() -> float:
+        return round(time.perf_counter() - began, 2)
+
     try:
         record = experiment.measure(setting)
         finding = experiment.find(record)
-        json.dumps(storable(finding.numbers), allow_nan=False)  # what metrics.json will hold
-        figure = experiment.draw(record)
-    except NotMeasuredError as reason:
-        finding = Finding("not measured", str(reason), {})
-    except (ValueError, RuntimeError, TypeError, ArithmeticError, IndexError) as error:
-        record, finding = None, Finding("not measured", f"It failed here: {error!r}", {})
-    return Result(experiment, finding, record, figure, round(time.perf_counter() - began, 2))
+        json.dumps(finding.to_json(), allow_nan=False)  # what metrics.json will hold
+        return Result(experiment, finding, record, experiment.draw(record) if drawn else None, spent())
+    except NotMeasuredError as lack:
+        return Result(experiment, None, None, None, spent(), reason=str(lack))
+    except Exception:  # a report goes on with the other experiments, and its exit code says that one failed
+        return failed(experiment, traceback.format_exc(), spent())
+
+
+def failed(experiment: Experiment[Any], error: str, seconds: float) -> Result:
+    """The result of an experiment that met a fault of the program; the traceback `error` is printed."""
+    print(f"{experiment.name} failed:\n{error}", file=sys.stderr, flush=True)
+    last = error.strip().splitlines()[-1]
+    reason = f"It failed with an error of the program, which says nothing of the claim: {last}"
+    return Result(experiment, None, None, None, seconds, reason=reason, error=error)

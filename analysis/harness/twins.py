@@ -14,6 +14,9 @@ FINE = 100  # components of the fine mixture, where the data allow: at least 10 
 RANK = 10  # modes of its components, and of the low-rank Gaussian; the rest of their variance is spread evenly
 
 
+MORE = ("isotropic", "low_rank", "fine_mixture")  # what `more` fits
+
+
 class Twins(NamedTuple):
     """gaussian: mean and covariance. mixture: one Gaussian per cluster. data_set: the training samples themselves."""
 

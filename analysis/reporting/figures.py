@@ -8,9 +8,12 @@ from matplotlib.figure import Figure
 from analysis.harness.style import COLORS, NAMES, channel_note, image_rows, pair, panels, visible
 from analysis.measures.paths import Paths
 
+PLANE_PATHS = 40  # paths of vectors that are drawn
+SAMPLES = 12  # images of each model
+
 
 def trajectories(paths: Mapping[str, Paths], start: int = 0, columns: int = 9) -> Figure:
-    """One start, every model: the network's noisy state on top, then what each model believes the image is."""
+    """One start, every model: the network's noisy state on top, then each model's denoised image."""
     levels, event = paths["network"].sigma, paths["network"].x.shape[2:]
     between = _spread(levels[:-1], columns - 2)
     chosen = np.unique([0, *between, len(levels) - 1])  # with the start and the end of the path
@@ -20,24 +23,24 @@ def trajectories(paths: Mapping[str, Paths], start: int = 0, columns: int = 9) -
     scale = np.sqrt(levels[chosen] ** 2 + 1).reshape(-1, 1, 1, 1)
     rows = [("noisy state\n(network)", paths["network"].x[start, chosen] / scale)]
     rows += [
-        (f"{NAMES[name]}\nbelieves", np.append(path.denoised[start], path.x[start, -1:], 0)[chosen])
+        (f"denoised:\n{NAMES[name]}", np.append(path.denoised[start], path.x[start, -1:], 0)[chosen])
         for name, path in paths.items()
     ]
     figure = image_rows(rows)
     places = ["start\n", *[""] * (len(chosen) - 2), "end\n"]
     for axis, place, sigma in zip(figure.axes, places, levels[chosen], strict=False):
         axis.set_title(f"{place}σ = {sigma:.2g}", fontsize=9)
-    figure.suptitle(_titled("Same noise, same solver: what each model believes on the way", event), fontsize=12)
+    figure.suptitle(_titled("Same noise, same solver: the prediction of each model on the way", event), fontsize=12)
     return figure
 
 
-def samples(images: Mapping[str, np.ndarray], columns: int = 12) -> Figure:
+def samples(images: Mapping[str, np.ndarray], columns: int = SAMPLES) -> Figure:
     """A row of samples for each name, columns from the same noise."""
     event = next(iter(images.values())).shape[1:]
-    seen = {name: visible(row, len(event)) for name, row in images.items()}
+    drawn = {name: visible(row, len(event)) for name, row in images.items()}
     if len(event) != 3:
-        return _clouds(seen)
-    figure = image_rows([(name, row[:columns]) for name, row in seen.items()])
+        return _clouds(drawn)
+    figure = image_rows([(name, row[:columns]) for name, row in drawn.items()])
     words = "Finished samples: the models in one column started from the same noise"
     figure.suptitle(_titled(words, event), fontsize=12)
     return figure
@@ -60,14 +63,14 @@ def _spread(sigma: np.ndarray, columns: int) -> np.ndarray:
     return np.array([np.abs(np.log(sigma) - np.log(w)).argmin() for w in wanted])
 
 
-def _plane(paths: Mapping[str, Paths], shown: int = 40) -> Figure:
+def _plane(paths: Mapping[str, Paths], shown: int = PLANE_PATHS) -> Figure:
     """Paths of the denoised value in the first two coordinates, for data that are vectors."""
     figure, axes = panels(len(paths), width=3.4)
     for axis, (name, path) in zip(axes, paths.items(), strict=True):
         plane = pair(path.denoised[:shown])
         axis.plot(plane[..., 0].T, plane[..., 1].T, color=COLORS[name], lw=0.6, alpha=0.7)
         axis.plot(*pair(path.samples[:shown]).T, ".", color=COLORS[name], ms=4)
-        axis.set(title=f"{NAMES[name]}: denoised value on its way", aspect="equal")
+        axis.set(title=f"{NAMES[name]}: denoised value along paths", aspect="equal")
         axis.title.set_fontsize(9)
     return figure
 

@@ -9,7 +9,7 @@ from typing import Any
 def folded(summary: str, values: Mapping[str, Any]) -> str:
     """A table of the leaves of nested values under a line that unfolds it."""
     rows = "".join(
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(said(value))}</td></tr>" for name, value in _flat(values)
+        f"<tr><th>{html.escape(name)}</th><td>{html.escape(written(value))}</td></tr>" for name, value in _flat(values)
     )
     return f'<details><summary>{html.escape(summary)}</summary><div class="wide"><table>{rows}</table></div></details>'
 
@@ -24,11 +24,11 @@ def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any
             yield place, value
 
 
-def said(value: Any) -> str:
+def written(value: Any) -> str:
     """A value as in JSON, numbers to four digits and text without quotes; in lists of lists each has a line."""
     if isinstance(value, list | tuple):
-        apart = ",\n " if any(isinstance(one, list | tuple) for one in value) else ", "
-        return f"[{apart.join(map(said, value))}]"
+        between = ",\n " if any(isinstance(one, list | tuple) for one in value) else ", "
+        return f"[{between.join(map(written, value))}]"
     if isinstance(value, float):
         return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,58 +1,58 @@
 """The page of a report: the words around what was measured, every figure inside the one file."""
 
-import base64
 import html
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
-from analysis.harness.experiment import Result, storable
-from analysis.reporting import figures
+from analysis.harness.experiment import Result
+from analysis.harness.finding import counted
+from analysis.harness.style import NAMES
+from analysis.harness.table import Table
 from analysis.reporting import words as page_words
+from analysis.reporting.claims import chip, picture, section
+from analysis.reporting.drawing import Drawing
 from analysis.reporting.folded import folded
 from analysis.reporting.slider import slider
 from analysis.reporting.study import Study
-from analysis.reporting.tables import Table, tables
-
-SECTION = Template("""<section id="$name">
-<h2>$title $verdict</h2>
-<p class="soft">$name. The claim: $claim<br>Published: $published<br>$criterion</p>
-<p class="found">$found</p>
-$figure
-$numbers
-</section>""")
-
+from analysis.reporting.tables import tables
 
 CAPTIONS = {
-    "images": "Left: the start, pure noise, where a model should believe in the average image. Right: the end of the "
-    "path, σ = 0, the finished image. For large σ the rows look alike, because only the mean and the covariance matter "
-    "there; they part when details are decided.",
-    "points": "Every line is one start: what the model believes from pure noise, where it should be the average point, "
-    "to the finished point, the dot. The lines leave the middle alike, and part where details are decided.",
+    "images": "From left to right the noise falls from pure noise to none, where the image is finished. For large σ "
+    "the rows look alike, because only the mean and the covariance of the data matter there; at small σ each model "
+    "adds details of its own.",
+    "points": "Every line is one start: the model's prediction from pure noise, where it should be the average point, "
+    "to the finished point, the dot. The lines leave the middle alike, and separate at the noise scales where details "
+    "are decided.",
 }
 
 SAMPLES = {
-    "images": "Columns share their noise, except for the real images in the last row.",
-    "points": "Every dot is a sample. All models started from the same noise; the last panel shows real points.",
+    "images": "The models in one column started from the same noise. The last row shows real images for comparison.",
+    "points": "Every dot is a sample, and all models started from the same noise. The last panel shows real points.",
 }
 
 
-def page(study: Study, drawings: Mapping[str, bytes]) -> str:
-    """report.html. drawings: PNG files by name, "trajectories", "samples" and one for each experiment measured."""
-    told = {name: html.escape(text) for name, text in sentences(study).items()}
+def page(study: Study, drawings: Mapping[str, Drawing], interrupted: bool = False) -> str:
+    """report.html. drawings: of "trajectories", "samples" and the experiments, as many as are drawn.
+
+    A page of a study that goes on says which experiments are still to come; an interrupted one, that they were not
+    measured.
+    """
+    kind = page_words.kind(study.setting.is_image)
+    figures = {name: drawing["png"] for name, drawing in drawings.items()}
     return filled(
         Path(__file__).with_name("page.html"),
-        **told,
-        figure_trajectories=encoded(drawings["trajectories"]),
-        figure_samples=encoded(drawings["samples"]),
+        **{name: html.escape(text) for name, text in sentences(study).items()},
+        state=_state(study, interrupted),
+        trajectories=picture("Predictions of each model along one path", CAPTIONS[kind], figures.get("trajectories")),
+        samples=picture("Samples of each model", SAMPLES[kind], figures.get("samples")),
         words=page_words.words(study.setting.is_image),
         slider=slider(study.setting.paths),
-        claims="\n".join(_claim(result) for result in study.results),
-        experiments="\n\n".join(_section(result, drawings.get(result.experiment.name)) for result in study.results),
+        claims="\n".join(map(_row, study.results)),
+        experiments="\n\n".join(_section(result, figures) for result in study.results),
         tables="\n".join(map(html_table, tables(study))),
-        settings=folded("all settings of the training run", study.config.to_json()),
-        seconds=folded("the seconds of each part", _seconds(study)),
+        settings=folded("All settings of the training run", study.config.to_json()),
+        seconds=folded("The seconds of each part", _seconds(study)),
     )
 
 
@@ -62,30 +62,41 @@ def filled(template: Path, **parts: str) -> str:
     return Template(template.read_text(encoding="utf-8")).substitute(parts, style=style)
 
 
+def _state(study: Study, interrupted: bool) -> str:
+    """What is still to come, and how to see it; nothing on a finished page."""
+    done, names = f"{len(study.results)} of {len(study.experiments)}", ", ".join(one.name for one in study.pending)
+    if interrupted:
+        return (
+            f'<p class="state"><strong>Interrupted.</strong> {done} experiments have run, not {names or "figures"}. '
+            "Run the same command again.</p>"
+        )
+    if not study.pending:
+        return ""
+    return (
+        f'<p class="state"><strong>Still running.</strong> {done} experiments have run; still to come: {names}. '
+        '<button type="button" onclick="location.reload()">Reload</button> to see more.</p>'
+    )
+
+
 def sentences(study: Study) -> dict[str, str]:
     """The sentences of the page that depend on what was measured."""
-    quality, settings = study.quality, study.settings
-    frechet = ", ".join(
-        f"{figures.NAMES[name]} {row['frechet']:.2f}" for name, row in quality.items() if name != "real"
-    )
+    quality, settings, kind = study.quality, study.settings, page_words.kind(study.setting.is_image)
+    distances = ", ".join(f"{NAMES[name]} {row['frechet']:.2f}" for name, row in quality.items() if name != "real")
     ratio = {name: f"{row['nearest_training_ratio']:.2f}" for name, row in quality.items()}
+    real, spread = (f"{quality['real'][key]:.2f}" for key in ("frechet", "frechet_std"))
     sizes = f"{len(study.data.train)} training and {len(study.data.held_out)} held-out samples"
-    kind = page_words.kind(study.setting.is_image)
     nouns = page_words.NOUNS[kind]
     thing = nouns["thing"]
     return {
-        "data": f"{study.config.data}: {sizes}; the network after {study.step:,} steps",
+        "data": f"{study.config.data}: {sizes}; the network after {study.step:,} training steps",
         "thing": thing,
-        "caption": CAPTIONS[kind],
-        "under_samples": SAMPLES[kind],
         "article": nouns["article"],
-        "verdicts": _counted(study.results),
-        "samples": (
-            f"Fréchet distance to unseen {kind}: {frechet}; for comparison, real {kind} against real "
-            f"{kind}: {quality['real']['frechet']:.2f} ± {quality['real']['frechet_std']:.2f}; differences smaller "
-            f"than that ± {quality['real']['frechet_std']:.2f} mean nothing. The network's samples lie "
-            f"{ratio['network']} times as far from the nearest training {thing} as unseen {kind} do, those of the data "
-            f"set {ratio['data_set']} times."
+        "verdicts": _counted(study),
+        "quality": (
+            f"Fréchet distance to held-out {kind}: {distances}. That of real {kind} is {real} ± {spread}, and "
+            f"differences of less than {spread} mean nothing. The distance to the nearest training {thing}, over that "
+            f"of a held-out {thing}, is {ratio['network']} for the network's samples and {ratio['data_set']} for the "
+            "data set's."
         ),
         "made": (
             f"{study.starts} starts, Heun's method, {settings.steps} steps on the EDM grid from σ = "
@@ -97,20 +108,12 @@ def sentences(study: Study) -> dict[str, str]:
     }
 
 
-SAID = {  # of one claim, and of several
-    "agrees": ("agrees", "agree"),
-    "agrees in part": ("agrees in part", "agree in part"),
-    "differs": ("differs", "differ"),
-    "not measured": ("was not measured", "were not measured"),
-}
-
-
-def _counted(results: tuple[Result, ...]) -> str:
-    counts = Counter(result.finding.verdict for result in results)
-    said = ", ".join(
-        f"{counts[verdict]} {words[counts[verdict] > 1]}" for verdict, words in SAID.items() if verdict in counts
-    )
-    return f"Of {len(results)} claims of the literature, measured on this run, {said}."
+def _counted(study: Study) -> str:
+    """How many claims have each verdict."""
+    entries = [result.to_json() for result in study.results]
+    if not entries:
+        return "No claim has been measured yet." if study.pending else "No claim was measured."
+    return f"Of {len(entries)} claims of the literature, measured on this run, {counted(entries)}."
 
 
 def _spent(study: Study) -> str:
@@ -118,58 +121,31 @@ def _spent(study: Study) -> str:
     return f"It took {sum(study.seconds.values()):.0f} s with {versions}."
 
 
-SHARED = {
+COMMON = {
     "open": "open the run and its data, fit the twins",
     "follow": "follow the paths of all models and controls",
-    "judge": "judge the samples, find when components are decided",
+    "judge": "judge the samples, measure when components are decided",
 }
 
 
 def _seconds(study: Study) -> dict[str, float]:
     titles = {result.experiment.name: f"{result.experiment.name} {result.experiment.title}" for result in study.results}
-    names = {**SHARED, **titles}
+    names = {**COMMON, **titles}
     return {names[part]: seconds for part, seconds in study.seconds.items()}
 
 
-def _claim(result: Result) -> str:
-    about, finding = result.experiment, result.finding
+def _row(result: Result) -> str:
+    about = result.experiment
     return (
         f'<tr><td><a href="#{about.name}">{about.name}</a></td><td>{html.escape(about.title)}</td>'
-        f"<td>{chip(finding.verdict)}</td></tr>"
+        f"<td>{chip(result.verdict)}</td></tr>"
     )
 
 
-def _section(result: Result, drawing: bytes | None) -> str:
-    about, finding = result.experiment, result.finding
-    words = {name: html.escape(getattr(about, name)) for name in ("title", "claim", "published", "criterion")}
-    return SECTION.substitute(
-        words,
-        name=about.name,
-        verdict=chip(finding.verdict),
-        found=html.escape(finding.found),
-        figure=_figure(about.title, about.caption, drawing),
-        numbers=folded("all its numbers", storable(finding.numbers)) if finding.numbers else "",
-    )
-
-
-def chip(verdict: str) -> str:
-    """A verdict as a coloured mark."""
-    return f'<span class="verdict {verdict.replace(" ", "-")}">{verdict}</span>'
-
-
-def _figure(title: str, caption: str, drawing: bytes | None) -> str:
-    if drawing is None:
-        return ""
-    return (
-        f'<figure><div class="wide"><img alt="{html.escape(title)}" '
-        f'src="data:image/png;base64,{encoded(drawing)}"></div>'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-    )
-
-
-def encoded(drawing: bytes) -> str:
-    """A PNG file as text for an address of an image."""
-    return base64.b64encode(drawing).decode()
+def _section(result: Result, figures: Mapping[str, bytes]) -> str:
+    about = result.experiment
+    figure = picture(about.title, about.caption, figures.get(about.name))
+    return section(about.name, {"": result.to_json()}, figure)
 
 
 def html_table(table: Table) -> str:

@@ -1,4 +1,4 @@
-"""What the page's slider shows: paths of a few starts, each number kept as one byte, so that the page stays small."""
+"""What the page's slider shows: paths of a few starts, each number stored as one byte, so that the page stays small."""
 
 import base64
 import json
@@ -20,20 +20,20 @@ REACH = 2.0  # pixel values -REACH to REACH have a byte of their own
 
 def slider(paths: Mapping[str, Paths]) -> str:
     """The part of the page in which a reader moves along the paths of every model."""
-    event, seen = paths["network"].x.shape[2:], visible_paths(paths)
-    held = _pictures(seen) if len(event) == 3 else _plane(seen)
+    event, shown = paths["network"].x.shape[2:], visible_paths(paths)
+    packed = _pictures(shown) if len(event) == 3 else _plane(shown)
     note = channel_note(event)
-    hint = HINTS[held["kind"]] + (f" Shown and compared here: {note}." if note else "")
+    hint = HINTS[packed["kind"]] + (f" Shown and compared here: {note}." if note else "")
     text = Template(Path(__file__).with_name("slider.html").read_text(encoding="utf-8"))
-    return text.substitute(data=json.dumps(held), hint=hint, last=len(held["sigma"]) - 1)
+    return text.substitute(data=json.dumps(packed), hint=hint, last=len(packed["sigma"]) - 1)
 
 
 HINTS = {
-    "images": "Each column is a model. The last row is the model's denoised image minus the network's: red where it is "
-    "darker, blue where it is lighter; below it, its root mean square per pixel. States are divided by √(1 + σ²), to "
-    "be seen at every noise scale.",
-    "plane": "Each panel is a model: grey the noisy states, divided by √(1 + σ²), in colour the denoised values, first "
-    "two coordinates.",
+    "images": "Each column is a model. The last row of images is the model's denoised image minus the network's: red "
+    "where it is darker, blue where it is lighter; below it is its root mean square per pixel. States are divided by "
+    "√(1 + σ²), to be visible at every noise scale.",
+    "plane": "Each panel is a model. Grey: the noisy states, divided by √(1 + σ²). In colour: the denoised values. "
+    "Both are drawn by their first two coordinates.",
 }
 
 
@@ -74,10 +74,10 @@ def _named(paths: Mapping[str, Paths], sigma: np.ndarray) -> dict:
 
 
 def _frames(path: Paths, starts: int, chosen: np.ndarray, packed) -> dict[str, str]:
-    """Level by level, then start by start: the states, and what is believed there; at the end that is the sample."""
+    """Level by level, then start by start: the states, and what is predicted there; at the end that is the sample."""
     scale = np.sqrt(1 + path.sigma**2).reshape(1, -1, *[1] * (path.x.ndim - 2))
-    believed = np.concatenate([path.denoised, path.x[:, -1:]], 1)
-    parts = {"state": path.x / scale, "denoised": believed}
+    predicted = np.concatenate([path.denoised, path.x[:, -1:]], 1)
+    parts = {"state": path.x / scale, "denoised": predicted}
     return {part: packed(values[:starts, chosen].swapaxes(0, 1)) for part, values in parts.items()}
 
 

@@ -2,9 +2,11 @@
 
 import dataclasses
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +14,10 @@ import numpy as np
 
 import gaussdiff as gd
 import training
-from analysis.experiments import STANDARD, a06_explained, named
+from analysis.experiments import STANDARD, named
 from analysis.harness import controls, experiment, twins
-from analysis.harness.experiment import Result
+from analysis.harness.experiment import Experiment, Result
+from analysis.harness.finding import sentence
 from analysis.harness.setting import Setting
 from analysis.measures import paths as compare
 from analysis.measures import quality
@@ -22,8 +25,8 @@ from training import runs
 from training.data.dataset import Dataset
 from training.storage.checkpoint import versions
 
-MEMORY, MODELS = 5 * 2**29, 11  # bytes that paths may take, of so many models
-LEAST = 16  # starts, however large they are
+MEMORY = 5 * 2**29  # bytes that paths may take
+LEAST_STARTS = 16  # however large they are
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Study:
-    """The measurements: arrays keyed by model, and what they were measured on."""
+    """The measurements: arrays keyed by model, and what they were measured on.
+
+    experiments: all that were asked for, in the order of a report. results: of the first of them, as many as have run.
+    """
 
     settings: Settings
     config: training.Config
     step: int  # of the training run
     setting: Setting
+    experiments: tuple[Experiment[Any], ...]
     results: tuple[Result, ...]
     distances: dict[str, compare.Curves]
     variances: np.ndarray  # (modes,) of the principal components
@@ -88,9 +95,14 @@ class Study:
         return self.setting.sigma
 
     @property
-    def explained(self) -> a06_explained.Record | None:
-        """What A6 measured; None where it could not be."""
-        return next((result.record for result in self.results if result.experiment is a06_explained.EXPLAINED), None)
+    def pending(self) -> tuple[Experiment[Any], ...]:
+        """The experiments that have not run yet."""
+        return self.experiments[len(self.results) :]
+
+    @property
+    def failed(self) -> tuple[Result, ...]:
+        """The experiments that met a fault of the program."""
+        return tuple(result for result in self.results if result.verdict == "failed")
 
     @property
     def versions(self) -> dict[str, str]:
@@ -98,15 +110,24 @@ class Study:
         return {"gaussdiff": gd.__version__, **versions()}
 
 
+def paths_held() -> int:
+    """How many models have their paths in memory at once, at the most: the network, its twins and its controls,
+
+    the Gaussian's closed form, and the further twins of some experiments. As many for every run, so that runs are
+    compared from the same noise.
+    """
+    return 1 + len(twins.Twins._fields) + len(controls.USUAL) + 1 + len(twins.MORE)
+
+
 def noise_and_grid(settings: Settings, shape: tuple[int, ...]) -> tuple[jax.Array, gd.NoiseLevel]:
     """The starts (B, *shape), noise of the first level's scale, and the grid of levels; fewer starts of large images.
 
-    States and denoised images of eleven models, eight that all experiments share and three that A5 adds, are held at
-    once: B (2 steps + 1) D numbers of four bytes each, which may take MEMORY.
+    States and denoised samples of all models are in memory at once: B (2 steps + 1) D numbers of four bytes for each of
+    them, which may take MEMORY.
     """
     levels = gd.grids.karras(settings.steps, settings.sigma_min, settings.sigma_max)
-    each = 4 * MODELS * (2 * settings.steps + 1) * int(np.prod(shape))
-    count = min(settings.paths, max(LEAST, MEMORY // each))
+    each = 4 * paths_held() * (2 * settings.steps + 1) * int(np.prod(shape))
+    count = min(settings.paths, max(LEAST_STARTS, MEMORY // each))
     noise = jax.random.normal(jax.random.key(settings.seed), (count, *shape), jnp.float32)
     return levels.sigma[0] * noise, levels
 
@@ -133,12 +154,22 @@ def open_run(directory: Path, settings: Settings) -> Setting:
 
 
 def run(directory: Path, settings: Settings, names: tuple[str, ...] = ()) -> Study:
+    """All of `stages`: the finished study."""
+    *_, study = stages(directory, settings, names)
+    return study
+
+
+def stages(
+    directory: Path, settings: Settings, names: tuple[str, ...] = (), earlier: Mapping[str, float] | None = None
+) -> Iterator[Study]:
     """Load the run in `directory` and its data, fit the twins, and measure; a line of progress for each part.
 
-    names: of the experiments, all without any; ValueError for one that is none.
+    Yields the study before the first experiment, and again after each. names: of the experiments, all without any;
+    ValueError for one that is none. earlier: the seconds that experiments took in another report, from which the time
+    left is estimated.
     """
     wanted = [named(name) for name in names] or STANDARD
-    clock = _Clock()
+    clock = _Clock(earlier or {})
     setting = open_run(directory, settings)
     data = setting.data
     clock.lap("open", f"{setting.name}: {len(data.train)} training and {len(data.held_out)} held-out samples; twins")
@@ -153,19 +184,32 @@ def run(directory: Path, settings: Settings, names: tuple[str, ...] = ()) -> Stu
     variances, committed = _commitment(setting)
     clock.lap("judge", "quality of samples, commitment of components")
 
-    results = tuple(_told(clock, experiment.run(one, setting)) for one in STANDARD if one in wanted)
-    return Study(
+    study = Study(
         settings=settings,
         config=training.load_config(directory),
         step=runs.open_run(directory).step,
         setting=setting,
-        results=results,
+        experiments=tuple(one for one in STANDARD if one in wanted),
+        results=(),
         distances=compare.distance_to_network(setting.paths),
         variances=variances,
         committed=committed,
         quality=judged,
-        seconds=clock.seconds,
+        seconds=dict(clock.seconds),
     )
+    yield study
+    while study.pending:
+        result = experiment.run(study.pending[0], setting, drawn=False)
+        study = _with(study, result, clock)
+        yield study
+
+
+def _with(study: Study, result: Result, clock: "_Clock") -> Study:
+    """The study with one more result, of which it prints a line."""
+    name, pending = result.experiment.name, [one.name for one in study.pending[1:]]
+    clock.lap(name, f"{result.verdict}: {sentence(result.to_json())}", pending)
+    result = dataclasses.replace(result, seconds=clock.seconds[name])
+    return dataclasses.replace(study, results=(*study.results, result), seconds=dict(clock.seconds))
 
 
 def _commitment(setting: Setting) -> tuple[np.ndarray, compare.Curves]:
@@ -175,18 +219,24 @@ def _commitment(setting: Setting) -> tuple[np.ndarray, compare.Curves]:
 
 
 class _Clock:
-    """Prints each part as it ends and keeps its seconds."""
+    """Prints each part as it ends, with the time left where an earlier report says how long parts take."""
 
-    def __init__(self):
+    def __init__(self, earlier: Mapping[str, float]):
         self.seconds: dict[str, float] = {}
+        self._earlier = earlier
         self._last = time.perf_counter()
 
-    def lap(self, part: str, what: str) -> None:
+    def lap(self, part: str, what: str, pending: list[str] | None = None) -> None:
         now = time.perf_counter()
         self.seconds[part], self._last = round(now - self._last, 2), now
-        print(f"{part:<8} {self.seconds[part]:6.1f} s  {what}", flush=True)
+        left = self._left(pending) if pending else ""
+        print(f"{part:<8} {self.seconds[part]:6.1f} s  {what}{left}", flush=True)
 
-
-def _told(clock: _Clock, result: Result) -> Result:
-    clock.lap(result.experiment.name, f"{result.finding.verdict}: {result.experiment.title}")
-    return dataclasses.replace(result, seconds=clock.seconds[result.experiment.name])
+    def _left(self, pending: list[str]) -> str:
+        """The time left, if the parts that are pending take as much longer than they did as those that are done."""
+        before = sum(self._earlier.get(part, 0) for part in self.seconds)
+        if not before or not all(part in self._earlier for part in pending):
+            return ""
+        slower = sum(seconds for part, seconds in self.seconds.items() if part in self._earlier) / before
+        seconds = slower * sum(self._earlier[part] for part in pending)
+        return f" (about {seconds:.0f} s left)" if seconds < 90 else f" (about {seconds / 60:.0f} min left)"

@@ -1,52 +1,23 @@
 """The numbers of a study: as tables for the terminal and the page, and as one JSON record."""
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from analysis.experiments.a06_explained import Record
-from analysis.reporting.figures import NAMES
+from analysis.harness.style import NAMES
+from analysis.harness.table import Table
 from analysis.reporting.study import Study
 
 
-@dataclass(frozen=True)
-class Table:
-    """A title, what to read off it, column heads, and rows of text."""
-
-    title: str
-    note: str
-    columns: list[str]
-    rows: list[list[str]]
-
-
 def tables(study: Study) -> list[Table]:
-    """The tables of a report: of what twins explain only where A6 was measured."""
-    explained = [] if study.explained is None else [_explained(study.explained)]
-    return [*explained, _distance(study), _commitment(study), _quality(study)]
-
-
-def _explained(record: Record, shown: int = 8) -> Table:
-    held_out, chosen = record.parts["held_out"], np.linspace(0, len(record.sigma) - 1, shown).astype(int)
-    rows = [
-        [f"{NAMES[name]}, {label}", *(_share(curve[i]) for i in chosen)]
-        for part, label in (("denoiser", "denoised image"), ("score", "score"))
-        for name, curve in held_out.explained[part].items()
+    """The tables of a report: those that experiments make of their records, and those of what all of them share."""
+    own = [
+        result.experiment.table(result.record)
+        for result in study.results
+        if result.experiment.table is not None and result.finding is not None
     ]
-    return Table(
-        "Explained variance of the network",
-        "1: the twin says what the network says; below 0: worse than a constant. Isotropic: the baseline that knows "
-        "only the mean and the total variance. "
-        f"On {held_out.whole['score'].shape[1]} held-out samples with noise of scale σ (as in A6; patches on fewer).",
-        ["σ =", *(f"{record.sigma[i]:.2g}" for i in chosen)],
-        rows,
-    )
-
-
-def _share(value: np.ndarray) -> str:
-    """An explained variance; far below 0 its size says nothing more."""
-    return f"{value:.3f}" if value > -1 else "< -1"
+    return [*own, _distance(study), _commitment(study), _quality(study)]
 
 
 def _distance(study: Study, shown: int = 8) -> Table:
@@ -116,7 +87,6 @@ def metrics(study: Study) -> dict[str, Any]:
         "settings": dataclasses.asdict(study.settings),
         "step": study.step,
         "training": study.config.to_json(),
-        "explained_variance": {} if study.explained is None else _explained_lists(study.explained),
         "path_distance": {"sigma": study.levels.tolist(), **_lists(study.distances)},
         "commitment": {
             "variance": study.variances.tolist(),
@@ -128,11 +98,6 @@ def metrics(study: Study) -> dict[str, Any]:
         "seconds": study.seconds,
         "versions": study.versions,
     }
-
-
-def _explained_lists(record: Record) -> dict[str, Any]:
-    """What entry A6 has of the held-out samples."""
-    return {"sigma": record.sigma.tolist(), **_lists(record.parts["held_out"].explained)}
 
 
 def _lists(parts: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, list[float]]]:

@@ -23,13 +23,14 @@ from analysis.harness import twins
 from analysis.harness.style import panels, plain_numbers
 from analysis.measures import endpoints
 from analysis.measures.bootstrap import Interval, interval
-from analysis.reporting import write as report
+from analysis.reporting.drawing import drawn
 from analysis.solvers import recipe
 from analysis.solvers.candidates import KNOWN, PLAIN, SIGMA_MAX, Choice, candidates, from_file, known, screen
 from training.data.dataset import Dataset
 from training.evaluation.features import Features, learn_components, unseen
 from training.evaluation.samples import draws
 from training.runs import load_data
+from training.storage import disk
 
 REFERENCE = 18  # steps of Heun's method, EDM's own choice: 35 calls, whose quality is asked for by default
 RANK = 100  # components of the Gaussian that is stored in a recipe: at these noise scales the rest are alike
@@ -319,11 +320,11 @@ def _curve(axis, judged: list[Judged], quality: Quality, line: str, **style) -> 
 def write(result: Result, out: Path) -> None:
     """Print the choice; write accelerate.json, accelerate.png, accelerate.pdf and recipe.json to the folder `out`."""
     numbers = json.dumps(record(result), indent=1, allow_nan=False) + "\n"
-    pictures = {kind: report.drawn(draw(result), kind) for kind in ("png", "pdf")}
+    pictures = {kind: drawn(draw(result), kind) for kind in ("png", "pdf")}
     print(sentence(result))
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "accelerate.json").write_text(numbers)
+    disk.make(out)
+    disk.write(out / "accelerate.json", numbers.encode())
     for kind, picture in pictures.items():
-        (out / f"accelerate.{kind}").write_bytes(picture)
+        disk.write(out / f"accelerate.{kind}", picture)
     print(f"written: {out / 'accelerate.json'}, .png, .pdf")
     recipe.write((result.chosen.choice.sampler, result.chosen.choice.levels), out / "recipe.json")

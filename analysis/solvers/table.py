@@ -13,10 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import gaussdiff as gd
-from analysis.reporting import write as report
-from analysis.reporting.tables import Table
+from analysis.harness.table import Table
+from analysis.reporting.drawing import drawn
+from analysis.reporting.write import show
 from analysis.solvers.figure import draw
 from training.data.dataset import load
+from training.storage import disk
 
 CAVEAT = (
     "These errors are exact for the Gaussian with the mean and covariance of the data. At noise scales above about 1 a "
@@ -128,14 +130,14 @@ def write(result: Result, out: Path) -> None:
     Everything is made before the first file is written; KeyboardInterrupt after that says that files are missing.
     """
     numbers = json.dumps(record(result), indent=1, allow_nan=False) + "\n"
-    rows, picture = _csv(result.table), report.drawn(draw(result.table, result.scale, result.name), "png")
-    report.show(tables(result))
+    rows, picture = _csv(result.table), drawn(draw(result.table, result.scale, result.name), "png")
+    show(tables(result))
     print("\n".join(sentences(result)) + f"\n\n{CAVEAT}\n")
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "solvers.json").write_text(numbers)
-        (out / "solvers.csv").write_text(rows)
-        (out / "solvers.png").write_bytes(picture)
+        disk.make(out)
+        disk.write(out / "solvers.json", numbers.encode())
+        disk.write(out / "solvers.csv", rows.encode())
+        disk.write(out / "solvers.png", picture)
     except KeyboardInterrupt:
         unfinished = f"interrupted; the files in {out} may be incomplete: run the same command again"
         raise KeyboardInterrupt(unfinished) from None
