@@ -129,7 +129,7 @@ def test_a_batch_that_cannot_be_shared_out_is_named():
     done = run([sys.executable, "-m", "training", "train", "--out", "unused", "--batch", "100", "--accumulate", "5"], 8)
     errors = done.communicate()[1]
     assert done.returncode == 2
-    assert "batch: expected a multiple of the 8 devices for each of the 5 microbatches, got 20 images a microbatch" in errors
+    assert "batch: expected a multiple of the 8 devices for each of the 5 microbatches, got 20 images" in errors
 
 
 FULL = ("--sharding", "full")

@@ -115,7 +115,7 @@ def altered(file: Path, out: Path, **facts) -> Path:
 def test_other_files_are_errors(run, file, tmp_path):
     with pytest.raises(FileNotFoundError, match="expected the folder of a run or a file of weights"):
         training.load(tmp_path / "nothing.safetensors")
-    with pytest.raises(ValueError, match=r"weights: expected 'ema', the only weights in .*, got 'params'; set --weights ema"):
+    with pytest.raises(ValueError, match=r"weights: expected 'ema', the only weights in .*, got 'params'; set"):
         training.load(file, "params")
     with pytest.raises(ValueError, match=r"out: expected a name that ends in \.safetensors, got weights\.npz"):
         training.export(run, "weights.npz")
