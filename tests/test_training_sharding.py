@@ -53,8 +53,11 @@ def test_eight_devices_give_the_answers_of_one():
 STEP = """
 import sys, jax, jax.numpy as jnp, numpy as np
 import gaussdiff as gd
-from training import Config, checkpoint, devices, evaluate, likelihoods
-from training.step import Examples, Trainer
+from training import Config, devices
+from training.evaluation import errors, likelihoods
+from training.storage import checkpoint
+from training.data.batches import Examples
+from training.step import Trainer
 tiny = {"channels": 16, "channel_mult": (1,), "attention": (8,), "blocks": 1, "batch": 16, "accumulate": 1}
 config = Config(**tiny, labels=True, sharding="full", warmup=1)
 trainer = Trainer.create(config, (8, 8, 1), 10)
@@ -67,7 +70,7 @@ assert len(share) > 10 and set(share) == {1 / jax.device_count()}, share
 state, loss = trainer.compiled_step(state, examples, indices)(state, examples, indices)
 arrays = checkpoint.flatten(devices.fetch(state))
 model = gd.Gaussian.isotropic(jnp.zeros((8, 8, 1)), 0.5)
-arrays["errors"] = evaluate.errors(model, x, jnp.array([0.1, 1.0]), jax.random.key(1))
+arrays["errors"] = errors.errors(model, x, jnp.array([0.1, 1.0]), jax.random.key(1))
 levels = gd.grids.uniform_log_snr(4, 0.05, 80.0, final_zero=False)
 arrays["chain"] = likelihoods.chain_bounds(model, x, jax.random.split(jax.random.key(2), 20), levels)
 arrays["loss"] = loss
