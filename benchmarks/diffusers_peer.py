@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 import gaussdiff as gd
-from gaussdiff.samplers.adams import EVEN
+from gaussdiff.samplers.adams import EVEN_WEIGHTS
 from gaussdiff.samplers.multistep import History, NoiseMultistep, by_order, gauss_legendre, polynomial_weights
 from gaussdiff.samplers.sample import follow
 
@@ -125,7 +125,7 @@ class Plain(NoiseMultistep):
     order: int = eqx.field(static=True)
 
     def weights(self, history: History, level: gd.NoiseLevel, next_level: gd.NoiseLevel) -> jax.Array:
-        rows = jnp.array([[*row, *[0.0] * (self.memory - len(row))] for row in EVEN[: self.order]])
+        rows = jnp.array([[*row, *[0.0] * (self.memory - len(row))] for row in EVEN_WEIGHTS[: self.order]])
         return rows[jnp.minimum(history.index, self.memory)]
 
 

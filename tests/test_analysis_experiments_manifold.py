@@ -199,20 +199,27 @@ def test_a_thinned_grid_keeps_both_ends():
 @pytest.mark.slow
 def test_a_gaussian_s_undecided_directions_are_its_components_and_its_map_has_their_gains(setting):
     record = MANIFOLD.measure(setting)
-    np.testing.assert_allclose(record.shares["network"], 1, atol=1e-3)
+    np.testing.assert_allclose(record.fractions["network"], 1, atol=1e-3)
     np.testing.assert_allclose(record.variances, np.broadcast_to(record.expected[:, None], (4, 16, 10)), rtol=1e-3)
     latent = record.latent
     np.testing.assert_allclose(latent.gains, np.broadcast_to(latent.solver, latent.gains.shape), rtol=1e-6)
     np.testing.assert_allclose(latent.values["network"], np.broadcast_to(latent.expected, (4, 8)), rtol=1e-3)
     np.testing.assert_allclose(latent.values["shuffled_spectrum"], latent.values["network"], rtol=1e-3)
-    np.testing.assert_allclose(latent.shares["network"], 1, atol=1e-2)
-    assert latent.shares["shuffled_spectrum"].mean() < 0.5
+    np.testing.assert_allclose(latent.fractions["network"], 1, atol=1e-2)
+    assert latent.fractions["shuffled_spectrum"].mean() < 0.5
     # a walk moves the image along its own component alone, by the step times the deviation
     np.testing.assert_allclose(latent.along, 1, rtol=1e-6)
     np.testing.assert_allclose(latent.inside, 1, rtol=1e-6)
-    kept = set(np.asarray(setting.controls["shuffled_spectrum"].eigvals).argsort()[-10:]) & set(range(10))
-    np.testing.assert_allclose(record.shares["shuffled_spectrum"], len(kept) / 10, atol=1e-3)
-    assert MANIFOLD.find(record).verdict == "agrees"
+    common = set(np.asarray(setting.controls["shuffled_spectrum"].eigvals).argsort()[-10:]) & set(range(10))
+    np.testing.assert_allclose(record.fractions["shuffled_spectrum"], len(common) / 10, atol=1e-3)
+    finding = MANIFOLD.find(record)
+    assert finding.verdict == "agrees"
+    assert [criterion.measured.value for criterion in finding.criteria] == pytest.approx([1, 1], abs=1e-3)
+    assert finding.criteria[0].controls == ()
+    # made: a control whose directions are components too
+    fractions = {**record.fractions, "shuffled_spectrum": record.fractions["network"][[OUTLINE]]}
+    same = MANIFOLD.find(replace(record, fractions=fractions))
+    assert [criterion.controls for criterion in same.criteria] == [("shuffled_spectrum",), ()]
 
 
 @pytest.mark.slow
@@ -220,7 +227,9 @@ def test_a_model_of_other_directions_has_another_manifold(setting):
     other = with_network(setting, setting.controls["shuffled_spectrum"])
     result = experiment.run(MANIFOLD, other)
     assert result.finding.verdict == "differs"
-    assert result.record.shares["network"][OUTLINE].mean() < 0.5
+    assert result.record.fractions["network"][OUTLINE].mean() < 0.5
+    assert [criterion.holds for criterion in result.finding.criteria] == [False, False]
+    assert " only " in result.finding.sentence
     numbers, latent = result.finding.numbers, result.record.latent
     assert set(numbers) == documented("A10")
     # how far off gains are, resampled here with other draws; a factor is 1 or more
@@ -228,6 +237,7 @@ def test_a_model_of_other_directions_has_another_manifold(setting):
     picks = np.random.default_rng(5).integers(16, size=(4000, 16))
     ends = np.quantile([away(latent.gains[pick]) for pick in picks], [0.025, 0.975])
     assert numbers["gain_factor"][0] == pytest.approx(away(latent.gains))
+    assert list(result.finding.criteria[1].measured) == numbers["gain_factor"]
     np.testing.assert_allclose(numbers["gain_factor"][1:], ends, rtol=0.05)
 
 
@@ -250,9 +260,11 @@ def test_a_path_decides_where_the_image_tells_as_much_as_there_are_names(setting
 
 @pytest.mark.slow
 def test_a_model_that_remembers_is_found_out(setting):
-    found = experiment.run(RETRIEVAL, with_network(setting, setting.models["data_set"])).finding
-    assert found.verdict == "agrees in part"
-    assert found.numbers["copies"]["network"][0] == 1
+    finding = experiment.run(RETRIEVAL, with_network(setting, setting.models["data_set"])).finding
+    assert finding.verdict == "agrees in part"
+    assert [criterion.holds for criterion in finding.criteria] == [True, False]
+    assert finding.numbers["copies"]["network"][0] == finding.criteria[1].measured.value == 1
+    assert finding.sentence == "100.0% of the network's samples are copies of training images."
 
 
 # --- D5 ---

@@ -14,7 +14,7 @@ import gaussdiff as gd
 import training
 from analysis import __main__ as commands
 from analysis.experiments import a09_teleportation, d04_denoised_first, d09_time_grids, d11_few_calls
-from analysis.harness import experiment
+from analysis.harness.finding import Finding
 from analysis.measures import endpoints
 from analysis.measures.bootstrap import Interval
 from analysis.solvers import accelerate, candidates, least_w2
@@ -110,7 +110,7 @@ def test_jumps_by_wrong_covariances_are_named_where_they_are_nearer_too():
     rng = np.random.default_rng(0)
     plain, features = rng.uniform(1, 2, size=(5, 40)), np.repeat(rng.normal(size=(1, 40, 2)), 5, 0)
 
-    def told(jump: float, moved: float = 0.0) -> experiment.Finding:
+    def find(jump: float, moved: float = 0.0) -> Finding:
         record = a09_teleportation.Record(
             sigma=np.arange(5.0)[::-1],
             calls=np.array([35, 29, 27, 25, 23]),
@@ -124,18 +124,27 @@ def test_jumps_by_wrong_covariances_are_named_where_they_are_nearer_too():
         )
         return a09_teleportation.find(record)
 
-    near, far = told(0.5), told(2.0)
+    near, far = find(0.5), find(2.0)
     assert (near.verdict, far.verdict) == ("agrees", "differs")
-    partly = told(0.5, moved=9.0)  # nearer, but to samples of another law
+    partly = find(0.5, moved=9.0)  # nearer, but to samples of another law
     assert partly.verdict == "agrees in part"
-    unsure = told(0.5, moved=0.2)  # an interval with its upper end beyond the margin, its lower within
+    unsure = find(0.5, moved=0.2)  # an interval with its upper end beyond the margin, its lower within
     assert (near.numbers["saved_at_equal_frechet"], unsure.numbers["saved_at_equal_frechet"]) == (12 / 35, 0)
-    assert partly.found.endswith(" Holds: the longest jump is nearer. Does not hold: calls saved beyond fewer steps.")
+    assert [[one.holds for one in finding.criteria] for finding in (partly, far)] == [[False, True], [False, False]]
+    assert [finding.sentence for finding in (near, partly, far)] == [
+        "A closed-form start saves 34% of the 35 calls at an equal Fréchet distance.",
+        "A closed-form start saves none of the 35 calls at an equal Fréchet distance.",
+        "A closed-form start saves 34% of the 35 calls at an equal Fréchet distance, but plain Heun with fewer steps "
+        "does as well.",
+    ]
+    assert far.criteria[0].expected == "at least 0.15, and more than the 0.343 of plain Heun with fewer steps"
     assert set(near.numbers) == documented("A9")
-    assert "Controls end nearer as well (isotropic): it takes no right covariance." in near.found
+    assert near.criteria[0].controls == ()
+    assert (near.criteria[1].controls, near.criteria[1].takes) == (("isotropic",), a09_teleportation.COVARIANCE)
+    assert near.criteria[1].measured == pytest.approx([0.5] * 3)
     assert near.numbers["ratio_to_controls"]["isotropic"] == pytest.approx([0.625] * 3)
     assert near.numbers["controls_ratio_to_plain"]["shuffled_spectrum"] == pytest.approx([2.0] * 3)
-    assert "Controls" not in far.found  # a bound that the Gaussian's jump misses is none that others hold as well
+    assert far.criteria[1].controls == ()  # a bound that the Gaussian's jump misses is none that others meet as well
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from analysis.experiments import (
 )
 from analysis.harness.controls import shuffled
 from analysis.harness.experiment import NotMeasuredError, run
+from analysis.harness.finding import LEARNING, SCALE
 from analysis.measures import patches, probes
 from analysis.measures.bootstrap import Interval
 from analysis.measures.crossing import exponent, half_way
@@ -102,6 +103,8 @@ def test_a_network_that_is_a_finer_model_is_seen_as_such(by_mixture, setting):
     assert set(finding.numbers) == documented("A5")
     assert finding.numbers["nearest_finer_model"] == "mixture"
     assert finding.numbers["nearer_than_gaussian_by"][1] > 0
+    assert list(finding.criteria[1].measured) == finding.numbers["nearer_than_gaussian_by"]
+    assert finding.criteria[1].note == "The finer model is the mixture."
     early = finding.numbers["early_denoised_error_over_data_variance"]
     assert early["nearest"] == [0, 0, 0]
     assert early["beyond"] == early["gaussian"]
@@ -121,15 +124,17 @@ def test_what_no_twin_shares_is_no_fault_of_the_gaussian_s(by_mixture):
         }
         return a05_closed_form.find(dataclasses.replace(record, denoised=apart))
 
-    assert judged(0.09, 0.08).verdict == "agrees"
-    assert judged(0.09, 0.01).verdict == "agrees in part"
-    assert judged(0.2, 0.2).verdict == "agrees in part"
+    findings = near, shared, far = [judged(*distances) for distances in ((0.09, 0.08), (0.09, 0.01), (0.2, 0.2))]
+    assert [finding.verdict for finding in findings] == ["agrees", "agrees in part", "agrees in part"]
+    early = [finding.criteria[0] for finding in findings]
+    assert [criterion.holds for criterion in early] == [True, False, False]
+    assert [criterion.measured.value for criterion in early] == pytest.approx([0.01, 0.08, 0])
+    assert "by at most 0.09 variances of the data" in near.sentence
+    assert "by as much as 0.09" in shared.sentence
+    assert "by as much as 0.2" in far.sentence
     # what knows less than the Gaussian, where it is as near
-    assert (
-        "Controls stay as near there as well (isotropic): it takes no more of the data than their mean and scale."
-        in judged(0.09, 0.08).found
-    )
-    assert "Controls" not in judged(0.2, 0.2).found
+    assert [criterion.controls for criterion in early] == [("isotropic",), (), ()]
+    assert early[0].takes == SCALE
 
 
 @pytest.mark.slow
@@ -137,16 +142,16 @@ def test_controls_that_stay_as_near_are_named(by_mixture):
     record = by_mixture.record
     far = {**record.denoised, "isotropic": np.full_like(record.denoised["gaussian"], record.unit)}
     nearest = {"untrained": record.denoised["gaussian"], "shuffled_weights": far["isotropic"]}
-    found = a05_closed_form.find(dataclasses.replace(record, denoised=far, controls=nearest)).found
-    assert "Controls stay as near there as well (untrained): it takes no learning." in found
+    early = a05_closed_form.find(dataclasses.replace(record, denoised=far, controls=nearest)).criteria[0]
+    assert (early.controls, early.takes) == (("untrained",), LEARNING)
 
 
 @pytest.mark.slow
 def test_a_grid_that_starts_within_the_data_is_not_measured(setting):
     low = dataclasses.replace(setting, levels=gd.grids.karras(8, 0.01, 1.0))
-    finding = run(a05_closed_form.CLOSED_FORM, low).finding
-    assert finding.verdict == "not measured"
-    assert "--sigma-max" in finding.found
+    result = run(a05_closed_form.CLOSED_FORM, low)
+    assert result.verdict == "not measured"
+    assert result.reason.endswith("Raise --sigma-max.")
 
 
 # A6
@@ -168,8 +173,9 @@ def test_the_isotropic_gaussian_explains_what_its_expectation_says(explanation, 
     for name in ("denoiser", "score"):
         np.testing.assert_allclose(part(record, name)["gaussian"], 1)
     np.testing.assert_allclose(record.modes, 1)
-    assert "Does not hold: (3), some finer model at small noise." in finding.found
+    assert [criterion.holds for criterion in finding.criteria] == [True, True, False]
     assert finding.numbers["finest_beyond_gaussian_at_small_noise"][2] < 0
+    assert list(finding.criteria[2].measured) == finding.numbers["finest_beyond_gaussian_at_small_noise"]
 
 
 @pytest.mark.slow
@@ -206,6 +212,7 @@ def test_a_data_set_is_no_gaussian(setting):
     assert set(found.finding.numbers) == documented("A6")
     held_out, far = found.record.parts["held_out"], np.flatnonzero(a06_explained.large(found.record))
     value, low, high = found.finding.numbers["least_at_large_noise"]
+    assert found.finding.criteria[0].measured == (value, low, high)
     assert value == pytest.approx(held_out.explained["score"]["gaussian"][far].min(), rel=1e-6)
     i = far[held_out.explained["score"]["gaussian"][far].argmin()]
     left, whole = held_out.left["gaussian"][i], held_out.whole["score"][i]
@@ -218,11 +225,9 @@ def test_a_data_set_is_no_gaussian(setting):
 def test_data_beyond_all_noise_scales_have_no_large_noise(setting):
     """A deviation of 41: twice that is above 80, the largest scale."""
     wide = gd.Gaussian.isotropic(setting.gaussian.mean, 41.0**2)
-    finding = run(
-        a06_explained.EXPLAINED, dataclasses.replace(setting, models={**setting.models, "gaussian": wide})
-    ).finding
-    assert finding.verdict == "not measured"
-    assert "deviation of at most 40, half of the largest noise scale that is measured, got 41. Divide" in finding.found
+    result = run(a06_explained.EXPLAINED, dataclasses.replace(setting, models={**setting.models, "gaussian": wide}))
+    assert result.verdict == "not measured"
+    assert "deviation of at most 40, half of the largest noise scale that is measured, got 41. Divide" in result.reason
 
 
 def test_patches_that_are_too_dear_are_said_to_be_left_out():
@@ -251,7 +256,9 @@ def test_published_scales_and_the_untrained_control_are_what_expectations_say(se
         assert record.untrained is not None
         left = 1 - record.untrained.explained["score"]["gaussian"][i]
         assert left == pytest.approx(expected(0.2, record.sigma[i]), rel=0.2)
-    assert "untrained network's" in a06_explained.find(record).found
+    fraction = record.untrained.explained["score"]["gaussian"][a06_explained.large(record)].min()
+    note = a06_explained.find(record).criteria[0].note
+    assert note.endswith(f"Of an untrained network's score the Gaussian explains at least {fraction:.3f}.")
 
 
 @pytest.mark.slow
@@ -275,17 +282,21 @@ def test_scales_that_no_twin_explains_are_not_held_against_the_gaussian(explanat
 
     one = judged(far[-1:], "all")
     assert one.verdict == "agrees"
-    assert "At the other 1 no twin does" in one.found
+    assert one.criteria[1].note.endswith("at which some twin explains half; at the other 1 none does.")
     assert one.numbers["finest_beyond_gaussian_at_small_noise"] == pytest.approx([0.01] * 3)
     assert one.numbers["finest_at_small_noise"] == a06_explained.FINER[0]
     coarse = judged(far[-1:], "all", finer=1.1)
     assert coarse.numbers["finest_beyond_gaussian_at_small_noise"] == pytest.approx([-0.01] * 3)
     assert coarse.verdict == "agrees in part"
+    assert [criterion.holds for criterion in coarse.criteria] == [True, True, False]
     assert judged(far, "all").verdict == "agrees in part"
+    beyond = judged(far, "all").criteria[1]
+    assert (beyond.measured, beyond.holds) == ("no twin explains half of it", False)
     assert (
         max(one[far[0]] for name, one in a06_explained.gains(part).items() if name != "gaussian") >= a06_explained.HALF
     )
     assert judged(far[:1], "gaussian").verdict == "agrees in part"
+    assert [criterion.holds for criterion in judged(far[:1], "gaussian").criteria] == [True, False, True]
 
 
 @pytest.mark.slow
@@ -327,7 +338,7 @@ def test_the_rank_needed_is_the_closed_form_s(setting):
     noisy = rng.normal(size=(200_000, 64)) * np.sqrt(lam + record.sigma[i] ** 2)
     power = (noisy * lam / (lam + record.sigma[i] ** 2)).var(0)
     kept = np.cumsum(power) / power.sum()
-    assert abs(int((kept >= 1 - a08_rank.NEAR).argmax()) + 1 - record.expected[i]) <= 1
+    assert abs(int((kept >= 1 - a08_rank.CLOSE).argmax()) + 1 - record.expected[i]) <= 1
     assert a08_rank.find(record).verdict == "agrees"
     numbers = a08_rank.find(record).numbers
     assert set(numbers) == documented("A8")
@@ -347,7 +358,14 @@ def test_the_rank_needed_is_the_closed_form_s(setting):
     wrong[i] = found[i] // 3
     finding = a08_rank.find(dataclasses.replace(record, expected=wrong))
     assert finding.verdict == "agrees in part"
-    assert f"differ most at σ = {record.sigma[i]:.2g}" in finding.found
+    assert [criterion.holds for criterion in finding.criteria] == [True, False]
+    assert finding.criteria[1].measured.value == numbers["rank_needed"]["denoiser"][i] / wrong[i]
+    assert finding.criteria[1].note == f"They differ most at σ = {record.sigma[i]:.2g}."
+    # two noise levels at which the Gaussian explains half are too few to judge an order
+    few = {part: np.where(np.arange(16)[:, None] < 2, whole, 1e-9) for part, whole in record.whole.items()}
+    too_few = a08_rank.find(dataclasses.replace(record, whole=few))
+    assert [(one.measured, one.holds) for one in too_few.criteria] == [(2, False)]
+    assert (too_few.verdict, set(too_few.numbers)) == ("differs", documented("A8"))
 
 
 @pytest.mark.slow
@@ -417,8 +435,8 @@ def test_the_step_of_the_least_is_chosen_on_all_samples():
     numbers = finding.numbers
     assert set(numbers) == documented("A7")
     assert finding.verdict == "agrees in part"
-    said = " Holds: the Gaussian's residue grows again. Does not hold: the data set's falls to its least."
-    assert finding.found.endswith(said)
+    assert [criterion.holds for criterion in finding.criteria] == [True, False]
+    assert list(finding.criteria[0].measured) == numbers["gaussian_last_over_least"]
     grown = Interval(*numbers["gaussian_last_over_least"])
     resampled = np.random.default_rng(1).integers(40, size=(20_000, 40))
     curves = left[:, 0][:, resampled].mean(2)
@@ -441,12 +459,16 @@ def test_a_dip_that_the_total_variance_makes_is_told_from_the_gaussian_s(setting
     assert set(a07_order_of_learning.controls(record)) == {"shuffled_spectrum"}
     finding = a07_order_of_learning.find(record)
     assert finding.numbers["controls_last_over_least"]["shuffled_spectrum"][0] > 2
-    assert "Controls dip" not in finding.found  # for the network does not
+    assert finding.criteria[0].holds is False
+    assert finding.criteria[0].controls == ()  # for the network does not dip
+    assert "does not leave its Gaussian" in finding.sentence
     both = dataclasses.replace(record, left={**record.left, "gaussian": record.left["shuffled_spectrum"]})
-    assert "Controls dip and grow as well (shuffled spectrum)" in a07_order_of_learning.find(both).found
+    dips = a07_order_of_learning.find(both)
+    assert (dips.criteria[0].controls, dips.criteria[1].controls) == (("shuffled_spectrum",), ())
+    assert "and then leaves it" in dips.sentence
     alone = {1: start, 4: blend(start, setting.gaussian, 0.5), 16: setting.gaussian, 64: setting.gaussian}
     finding = run(a07_order_of_learning.ORDER_OF_LEARNING, with_history(setting, alone)).finding
-    assert "dip and grow as well" not in finding.found
+    assert finding.criteria[0].controls == ()
 
 
 @pytest.mark.slow
@@ -475,9 +497,9 @@ def test_a_network_that_only_nears_the_gaussian_differs(setting):
 def test_too_few_checkpoints_say_how_to_get_more(setting):
     few = with_history(setting, {0: setting.gaussian, 5: setting.gaussian})
     for one in (a07_order_of_learning.ORDER_OF_LEARNING, c02_learning_speed.LEARNING_SPEED):
-        finding = run(one, few).finding
-        assert finding.verdict == "not measured"
-        assert "--keep-powers" in finding.found
+        result = run(one, few)
+        assert result.verdict == "not measured"
+        assert "--keep-powers" in result.reason
 
 
 def test_checkpoints_are_chosen_evenly_in_log():

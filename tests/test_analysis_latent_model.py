@@ -111,6 +111,9 @@ def test_both_walks_are_equally_far_from_one_start_and_a_gaussian_s_goes_along_c
     apart = np.median(np.linalg.norm(held_out - train[:, 0], axis=-1).min(1))
     nearest = np.linalg.norm(latent[1, :, None] - train[:, 0], axis=-1).min(1)
     np.testing.assert_allclose(first.nearest["latent"][0, 1], nearest / apart, rtol=1e-4)
+    assert first.nearest["latent"][..., [0, -1]].mean() == pytest.approx(
+        a10_latent_walk.numbers(first)["latent_walk_nearest_at_ends"]["latent"][0]
+    )
     assert set(a10_latent_walk.numbers(first)) == {key for key in documented("A10") if key.startswith("latent_")}
 
 
@@ -121,4 +124,5 @@ def test_few_images_and_vectors_have_no_latent_walk(setting):
     for data in (few, again, flat):
         assert a10_latent_walk.measure(replace(setting, data=data), 1.0, 8, 12) is None
     assert a10_latent_walk.numbers(None) == {}
-    assert "No walk in a latent model: it takes 100 training images" in a10_latent_walk.told(None)
+    (note,) = a10_latent_walk.notes(None)
+    assert note.startswith("There is no walk in a latent model: it takes 100 training images or more")

@@ -42,7 +42,7 @@ def test_any_numbers_are_a_falling_grid_with_the_ends_asked_for(final_zero):
 def test_the_numbers_of_a_grid_give_it_back(final_zero):
     levels = gd.grids.karras(9, 0.01, 80.0, final_zero=final_zero)
     low = LOW if final_zero else jnp.asarray(0.01)
-    found = Recipe(numbers_of(levels, low, final_zero), gd.Heun(), low, HIGH, None, final_zero).levels()
+    found = Recipe(numbers_of(levels, low), gd.Heun(), low, HIGH, None, final_zero).levels()
     np.testing.assert_allclose(found.sigma, levels.sigma, rtol=1e-12)
 
 
@@ -101,7 +101,7 @@ def test_the_gradient_through_the_sampler_is_that_of_finite_differences(objectiv
         recipe = Recipe(numbers, gd.LinearMultistep(coefficients), LOW, HIGH, None, True)
         return objective(recipe.solver(), recipe.levels(), MIXTURE)
 
-    point, h = (numbers_of(levels, LOW, True), coefficients), 1e-6
+    point, h = (numbers_of(levels, LOW), coefficients), 1e-6
     slopes = jax.jit(jax.grad(judge, (0, 1)))(*point)
     for which, slope in enumerate(slopes):
         for i in range(slope.size):

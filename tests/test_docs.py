@@ -1,5 +1,6 @@
 """What the documents say is so: their code runs, their links lead somewhere, their commands exist."""
 
+import ast
 import os
 import re
 import shutil
@@ -132,6 +133,26 @@ def test_the_list_of_public_names_is_in_step():
         [sys.executable, str(ROOT / "tools" / "api.py"), "--check"], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def functions_of_many_arguments() -> dict[str, tuple[list[str], str]]:
+    """Arguments and docstring of the engine's public functions and methods of nine arguments or more."""
+    functions = {}
+    for path in sorted((ROOT / "gaussdiff").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name[0] != "_":
+                arguments = [a.arg for a in (*node.args.args, *node.args.kwonlyargs) if a.arg not in ("self", "cls")]
+                if len(arguments) >= 9:
+                    functions[f"{name(path)}:{node.name}"] = arguments, ast.get_docstring(node) or ""
+    return functions
+
+
+def test_functions_of_many_arguments_explain_each_in_a_line_of_its_own():
+    functions = functions_of_many_arguments()
+    assert {"optimal_grid", "sample_batch"} <= {key.split(":")[1] for key in functions}
+    for function, (arguments, text) in functions.items():
+        lines = re.findall(r"^ {4}(\w+): ", text.partition("Args:\n")[2], re.MULTILINE)
+        assert lines == arguments, function
 
 
 @pytest.fixture

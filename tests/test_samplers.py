@@ -365,6 +365,44 @@ class Calls(list):
         return self is other
 
 
+class Answered(gd.Denoiser):
+    """The model that always gives one answer."""
+
+    x0: jax.Array
+
+    def denoise(self, x, level):
+        return self.x0
+
+
+ASKING = {
+    **zoo.SAMPLERS,
+    "afs_of_euler": gd.AFS(gd.Euler()),
+    "switch_to_2m": gd.SwitchAt(gd.GaussianExact(zoo.GAUSSIAN.model), gd.DPMSolverPP2M(), 0.0),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ASKING)
+def test_one_answer_where_a_step_starts_suffices_exactly_where_a_sampler_says_so(name):
+    sampler, law, levels = ASKING[name], zoo.MIXTURE.model, gd.grids.karras(4, 0.1, 5.0)
+
+    @jax.jit
+    def differences(x):
+        state, gaps = sampler.init(x, levels), []
+        for i in range(4):
+            noise = jax.random.normal(jax.random.key(i), (sampler.draws(), *x.shape))
+            here = (x, state, levels[i], levels[i + 1], noise)
+            step, other = (sampler.step(model, *here) for model in (law, Answered(law.denoise(x, levels[i]))))
+            gaps.append(jnp.max(jnp.abs(step.x - other.x)))
+            x, state = step.x, step.state
+        return jnp.stack(gaps)
+
+    gaps = differences(5 * jax.random.normal(jax.random.key(9), law.shape))
+    assert sampler.asks_at_start == bool((gaps < 1e-9).all()), gaps
+    if sampler.asks_at_start:
+        assert sampler.nfe(5) - sampler.nfe(4) <= 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in zoo.SAMPLERS if name != "switch"])
 def test_the_model_is_called_as_often_as_nfe_says(name):

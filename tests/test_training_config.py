@@ -101,7 +101,7 @@ def test_a_folder_takes_the_preset_of_its_last_name():
 
 
 def test_settings_that_exclude_each_other_are_named():
-    with pytest.raises(ValueError, match=r"^accumulate: expected a divisor of the batch, got 5 parts of 96 images"):
+    with pytest.raises(ValueError, match=r"^accumulate: expected a divisor of the batch, got 5 for 96 images"):
         Config(accumulate=5)
     with pytest.raises(ValueError, match=r"^hold: expected warmup \+ hold below the steps, .* got 100 \+ 600 of 700"):
         Config(decay="cosine", steps=700)

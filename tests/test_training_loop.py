@@ -143,7 +143,7 @@ def killed(tmp_path_factory) -> tuple[Path, dict[str, str], str]:
 @pytest.mark.slow
 def test_a_second_training_in_the_folder_stops_at_once_and_the_death_of_the_first_frees_it(killed, capsys):
     run, _, refusal = killed
-    assert f"no other training writes to, got {run}, held by the first process on " in refusal
+    assert f"no other training writes to, got {run}, locked by the first process on " in refusal
     assert main(["train", *FLAGS, "--steps", "1", "--out", str(run)]) == 0
     assert "reused" in capsys.readouterr().out
 
@@ -169,7 +169,7 @@ def test_a_folder_is_held_by_one_until_the_end_of_its_block(tmp_path):
     run = tmp_path / "run"
     with (
         lock.exclusive(run),
-        pytest.raises(ValueError, match=f"got {run}, held by process {os.getpid()} on "),
+        pytest.raises(ValueError, match=f"got {run}, locked by process {os.getpid()} on "),
         lock.exclusive(run),
     ):
         pass
@@ -473,11 +473,10 @@ def test_guided_samples_are_those_of_the_guided_denoiser(tmp_path, capsys):
     model, levels = training.load(run), gd.grids.karras(2)
     guided = gd.Guided(model.given(4), model, 3.0)
     with np.load(out) as file:
-        expected = sampling.samples(model, 2, gd.Heun(), levels, 0, told=guided)
+        expected = sampling.samples(model, 2, gd.Heun(), levels, 0, conditioned=guided)
         np.testing.assert_allclose(file["samples"], expected, rtol=1e-4, atol=1e-5)
-        assert (
-            np.abs(file["samples"] - sampling.samples(model, 2, gd.Heun(), levels, 0, told=model.given(4))).max() > 1e-4
-        )
+        unguided = sampling.samples(model, 2, gd.Heun(), levels, 0, conditioned=model.given(4))
+        assert np.abs(file["samples"] - unguided).max() > 1e-4
 
 
 @pytest.mark.slow

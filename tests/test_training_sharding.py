@@ -140,7 +140,8 @@ def test_a_batch_that_cannot_be_shared_out_is_named():
     done = run([sys.executable, "-m", "training", "train", "--out", "unused", "--batch", "100", "--accumulate", "5"], 8)
     errors = done.communicate()[1]
     assert done.returncode == 2
-    assert "batch: expected a multiple of the 8 devices for each of the 5 parts, got 20 images a part" in errors
+    expected = "batch: expected a multiple of the 8 devices for each of the 5 microbatches, got 20 images a microbatch"
+    assert expected in errors
 
 
 SEVERAL = """

@@ -24,7 +24,7 @@ def over(table: dict, name: str = "case"):
     return pytest.mark.parametrize(name, list(table.values()), ids=list(table), scope="module")
 
 
-def exhaustive(*values) -> pytest.param:
+def exhaustive(*values):
     """A parameter that only `make test-all` runs."""
     return pytest.param(*values, marks=(pytest.mark.exhaustive, pytest.mark.slow))
 

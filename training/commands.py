@@ -32,7 +32,7 @@ from training.storage import disk
 class Train:
     """Train a denoiser, or continue the run in --out. The defaults are those made for --data."""
 
-    out: Path  # folder of the run; made where it is not there, continued where it holds a run
+    out: Path  # folder of the run: made for a new run, continued where there is one
     settings: tyro.conf.OmitArgPrefixes[Settings] = dataclasses.field(default_factory=Settings)
     preset: str | None = None  # data whose settings to start from, such as celeba64; None: those of --data
     distributed: bool = False  # one of several hosts; JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID
@@ -58,12 +58,12 @@ class Sample:
     seed: int = 0  # of the starting noise
     label: int | None = None  # class to draw from, for a run trained with labels
     sharpen: Path | None = None  # .npy or .npz of small images, one sample of each, for a run with --super-resolution
-    guidance: float = 1.0  # how far towards the label or small image: 0 not at all, 1 as trained, more exaggerates
+    guidance: float = 1.0  # strength of the label or small image: 0 none, 1 as trained, more exaggerates
     weights: str = "ema"  # "ema", "ema-2" .. for further half-lives, or "params"
 
     def __call__(self) -> None:
         if self.n < 1 or self.steps < 1:
-            raise ValueError(f"n, steps: expected at least 1, got {self.n} and {self.steps}")
+            raise ValueError(f"n, steps: expected at least 1, got {self.n} and {self.steps}; raise --n or --steps")
         check("seed", self.seed)
         if self.out.suffix != ".npz":
             cure = self.out.with_suffix(".npz")
@@ -72,13 +72,13 @@ class Sample:
         config.check_condition(self.label is not None, self.sharpen is not None)
         if self.guidance != 1:
             self._check_guided(config)
-        usual = gd.Heun(), gd.grids.karras(self.steps, config.sigma_min, config.sigma_max)
-        sampler, levels = usual if self.recipe is None else gd.load_recipe(self.recipe)
+        default = gd.Heun(), gd.grids.karras(self.steps, config.sigma_min, config.sigma_max)
+        sampler, levels = default if self.recipe is None else gd.load_recipe(self.recipe)
         if self.sharpen is None:
-            x = sampling.samples(model, self.n, sampler, levels, self.seed, told=self._told(model))
+            x = sampling.samples(model, self.n, sampler, levels, self.seed, conditioned=self._conditioned(model))
         else:
             images = read_images(self.sharpen)
-            x = sampling.sharpened(model, images, sampler, levels, self.seed, partial(self._told, model))
+            x = sampling.sharpened(model, images, sampler, levels, self.seed, partial(self._conditioned, model))
         self._write({"samples": x, "seed": self.seed, "steps": len(levels) - 1})
         print(f"{len(x)} samples of shape {model.shape} ({self.weights} weights): {self.out}")
         if x.ndim == 4 and find_spec("matplotlib"):
@@ -86,16 +86,16 @@ class Sample:
             print(f"picture: {self.out.with_suffix('.png')}")
 
     def _write(self, arrays: dict[str, Any]) -> None:
-        held = io.BytesIO()
-        np.savez(held, **arrays)
+        content = io.BytesIO()
+        np.savez(content, **arrays)
         with disk.explained(self.out, lambda: "make room, make the folder writable, or choose another --out"):
             disk.make(self.out.parent)
-            disk.write(self.out, held.getvalue())
+            disk.write(self.out, content.getvalue())
 
-    def _told(self, model: LearnedDenoiser, image: Array | None = None) -> gd.Denoiser:
-        """The model with what it is told, and guided towards that."""
-        told = model.given(self.label, image)
-        return told if self.guidance == 1 else gd.Guided(told, model, self.guidance)
+    def _conditioned(self, model: LearnedDenoiser, image: Array | None = None) -> gd.Denoiser:
+        """The model conditioned on the label and image, and guided towards them."""
+        conditioned = model.given(self.label, image)
+        return conditioned if self.guidance == 1 else gd.Guided(conditioned, model, self.guidance)
 
     def _check_guided(self, config: Config) -> None:
         if self.label is None and self.sharpen is None:
@@ -121,20 +121,20 @@ class Evaluate:
         out = self.out or (self.run if self.run.is_dir() else self.run.parent) / "evaluation.json"
         # An earlier evaluation stays until this one is whole.
         partial = out.with_name(f"{out.name}.partial")
-        found = evaluate.assess(model, dataset, config, self.questions, lambda found: self._write(partial, found))
-        print(f"{self.run} ({self.weights} weights)\n\n{evaluate.page(found)}\n")
+        results = evaluate.assess(model, dataset, config, self.questions, lambda some: self._write(partial, some))
+        print(f"{self.run} ({self.weights} weights)\n\n{evaluate.page(results)}\n")
         partial.replace(out)
         print(f"written: {out}")
-        if "failed" in found:
-            said = "\n".join(f"{table}: {reason}" for table, reason in found["failed"].items())
-            raise ValueError(f"not everything could be measured; the rest is in {out}\n{said}")
+        if "failed" in results:
+            reasons = "\n".join(f"{table}: {reason}" for table, reason in results["failed"].items())
+            raise ValueError(f"not everything could be measured; the rest is in {out}\n{reasons}")
 
-    def _write(self, out: Path, found: dict[str, Any]) -> None:
+    def _write(self, out: Path, results: dict[str, Any]) -> None:
         content = {
             "step": runs.open_run(self.run).step,
             "weights": self.weights,
             "asked": vars(self.questions),
-            **found,
+            **results,
         }
         with disk.explained(out, lambda: "make room, make the folder writable, or choose another --out"):
             disk.make(out.parent)
@@ -155,12 +155,12 @@ class Export:
 
 
 def defaults(arguments: list[str]) -> Config:
-    """Return the settings that the command line starts from: those of its --preset, or of its --data."""
+    """The settings that the command line starts from: those of its --preset, or of its --data."""
     return preset(named("--data", arguments) or Config.data, named("--preset", arguments))
 
 
 def named(option: str, arguments: list[str]) -> str | None:
-    """Return the value of an option on the command line, before it is parsed."""
+    """The value of an option on the command line, before it is parsed."""
     for name, value in zip(arguments, [*arguments[1:], ""], strict=True):
         if name == option and value:
             return value

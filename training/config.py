@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Fields that say how long to train, how often to look, and where the work is done. They do not change what step k
-# computes of the same data (but for the rounding of other parts of a batch or another device count), so an existing run
+# Fields that say how long to train, how often to evaluate, and where the work is done. They do not change what step k
+# computes of the same data (but for the rounding of other microbatches or another device count), so an existing run
 # may be continued with other values; every other field is fixed once the run has started.
 CADENCE = frozenset({"steps", "checkpoint_every", "keep_last", "keep_every", "keep_powers", "log_every"})
 CADENCE |= {"evaluate_every", "sample_every", "explain"}
@@ -23,12 +23,12 @@ class Settings:
     data: str = "digits"  # "digits", a 2-D toy, a tensorflow-datasets name, a folder of images, an .npy or .npz file
     data_dir: str | None = None  # folder of prepared tensorflow-datasets; None: TFDS_DATA_DIR, then its own default
     image_size: int | None = None  # side to which a folder's images are cropped and resized; None: as they are
-    held_out: float = 0.2  # share kept out of training, by content; unused where the set has its own test split
-    flip: bool = False  # mirror every other training image left to right
+    held_out: float = 0.2  # fraction held out of training, by content; unused where the set has its own test split
+    flip: bool = False  # mirror training images left to right, each with probability 1/2
     data_on: str = "auto"  # where training data live: "device", "host" (prefetched), "auto": device below 1 GiB
     accept_data: bool = False  # continue on data whose fingerprint is not that of the run, with a warning
     labels: bool = False  # learn class-conditional denoisers as well as the unconditional one
-    condition_dropout: float = 0.1  # share of training images whose label or small image is hidden: the unconditional
+    condition_dropout: float = 0.1  # fraction of images whose label or small image is hidden: unconditional ones
     super_resolution: int = 1  # 2 or more: learn to sharpen; the network also sees the image shrunk by this factor
     network: str = "auto"  # "unet", "dit", "mlp"; "auto": a U-Net for images, an MLP for vectors
     channels: int = 32  # width at full resolution (of every layer, for vectors and transformers)
@@ -37,7 +37,7 @@ class Settings:
     attention: tuple[int, ...] = (4,)  # U-Net: image heights at which blocks also attend; the cost is height^4
     groups: int = 8  # groups of the group norms; they must divide every width
     patch: int = 2  # transformer: side of the square of pixels that makes one token
-    dropout: float = 0.0  # share of hidden units dropped in training
+    dropout: float = 0.0  # fraction of hidden units dropped in training
     time_embedding: str = "sinusoidal"  # of the noise level: "sinusoidal", or "fourier" with random frequencies
     dtype: str = "float32"  # of the network's products: "float32" or "bfloat16"; norms, loss and state stay float32
     remat: bool = False  # compute activations again on the way back: less memory, more time
@@ -50,12 +50,12 @@ class Settings:
     levels: str = "log-normal"  # of sigma / alpha: "log-normal", or uniform: "uniform-time", "uniform-log-snr"
     level_mean: float = -1.2  # mean of log(sigma / alpha) of log-normal levels
     level_std: float = 1.2  # standard deviation of log(sigma / alpha) of log-normal levels
-    sigma_min: float = 0.002  # smallest sigma / alpha: of uniform levels, and that runs are sampled and judged at
+    sigma_min: float = 0.002  # smallest sigma / alpha: of uniform levels, and that runs are sampled and evaluated at
     sigma_max: float = 80.0  # largest sigma / alpha, in the same places
-    stratified: bool = False  # spread the levels of a batch evenly (one per equal share of probability)
+    stratified: bool = False  # spread the levels of a batch evenly (one for each of `batch` equal probabilities)
     sigma_data: float | None = 0.75  # standard deviation of the data about its overall mean; None: measured
     batch: int = 96  # images per step
-    accumulate: int = 0  # parts that a batch is computed in, one after the other; 0: as many as make a CPU fast
+    accumulate: int = 0  # microbatches that a batch is computed in, one after the other; 0: as many as suit a CPU
     steps: int = 1000  # optimizer steps in all; may grow later to continue a run
     learning_rate: float = 2e-3  # Adam's largest step size
     warmup: int = 100  # steps over which the learning rate rises from 0
@@ -66,14 +66,14 @@ class Settings:
     ema_half_lives: tuple[float, ...] = (13_000.0,)  # of the averaged weights, in images; the first is used by default
     seed: int = 0  # of the initial weights, the batches and the noise
     sharding: str = "replicated"  # over several devices: "replicated" weights, or "full": weights are split as well
-    checkpoint_every: int = 200  # steps between saved states
-    keep_last: int = 2  # saved states kept
-    keep_every: int = 0  # also keep every saved state whose step is a multiple of this; 0: none
-    keep_powers: bool = False  # also save and keep steps 1, 2, 4, 8, ..: the order in which things are learned
+    checkpoint_every: int = 200  # steps between checkpoints
+    keep_last: int = 2  # newest checkpoints that stay
+    keep_every: int = 0  # also keep every checkpoint whose step is a multiple of this; 0: none
+    keep_powers: bool = False  # also keep checkpoints of steps 1, 2, 4, 8, ..: the order in which things are learned
     log_every: int = 50  # steps between lines of train.jsonl
-    evaluate_every: int = 200  # steps between looks at the held-out loss
+    evaluate_every: int = 200  # steps between evaluations of the held-out loss
     sample_every: int = 0  # steps between pictures of samples; 0: none
-    explain: bool = False  # at each look, also say how much of the network the closed-form twins explain
+    explain: bool = False  # at each evaluation, also measure how much of the network the closed-form twins explain
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Config(Settings):
             check(field.name, getattr(self, field.name))
         if self.accumulate and self.batch % self.accumulate:
             raise ValueError(
-                f"accumulate: expected a divisor of the batch, got {self.accumulate} parts of {self.batch} images; "
+                f"accumulate: expected a divisor of the batch, got {self.accumulate} for {self.batch} images; "
                 "change --accumulate or --batch"
             )
         if self.sigma_min >= self.sigma_max:
@@ -108,7 +108,7 @@ class Config(Settings):
             )
 
     def check_unconditional(self, argument: str = "run") -> None:
-        """ValueError where the network never learned without its label or small image, as samples and twins do."""
+        """ValueError where the network never learned without its condition, as samples and twins need it."""
         if (self.labels or self.super_resolution > 1) and self.condition_dropout == 0:
             raise ValueError(
                 f"{argument}: expected a network that also learns without its condition, got condition_dropout 0; name "
@@ -116,18 +116,18 @@ class Config(Settings):
             )
 
     def check_condition(self, label: bool, image: bool) -> None:
-        """ValueError where samples are asked for with a part of what the network learned with, which it hid together.
+        """ValueError where samples are conditioned on one of label and image, of a network that learned with both.
 
-        label, image: whether it is told of one.
+        In training both were hidden together, so the network knows both or neither. label, image: whether given.
         """
         learned = {"label": self.labels, "sharpen": self.super_resolution > 1}
-        told = [name for name, is_told in {"label": label, "sharpen": image}.items() if is_told]
-        if not told:
+        given = [name for name, is_given in {"label": label, "sharpen": image}.items() if is_given]
+        if not given:
             self.check_unconditional()
-        elif left := [name for name, is_learned in learned.items() if is_learned and name not in told]:
+        elif missing := [name for name, is_learned in learned.items() if is_learned and name not in given]:
             raise ValueError(
-                f"{left[0]}: expected one beside {told[0]}, as the run learned with both, or neither, got none; "
-                f"add --{left[0]}"
+                f"{missing[0]}: expected one beside {given[0]}, as the run learned with both, or neither, got none; "
+                f"add --{missing[0]}"
             )
 
     @property
@@ -138,7 +138,7 @@ class Config(Settings):
         return self.sigma_data
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as a dictionary that JSON can hold."""
+        """The fields as a dictionary that JSON can hold."""
         return {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self).items()}
 
     @classmethod
@@ -146,22 +146,25 @@ class Config(Settings):
         """Rebuild a Config; ValueError where `saved` has fields that this version does not know."""
         unknown = sorted(set(saved) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
-            raise ValueError(f"config has unknown fields {unknown}: it was written by another version of this program")
+            raise ValueError(
+                f"config: expected settings that this version knows, got {', '.join(unknown)}, of a newer version; "
+                "install that one to open the run"
+            )
         fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items()}
         return cls(**fields)
 
 
-def differences(saved: Config, asked: Config) -> list[str]:
-    """Return "field: saved -> asked" for each field that may not change on an existing run.
+def differences(saved: Config, wanted: Config) -> list[str]:
+    """Lines "field: saved -> wanted", one for each field that may not change on an existing run.
 
     A learning rate that falls as a cosine knows its last step, so there the steps may not change either.
     """
     free = CADENCE - {"steps"} if saved.decay == "cosine" else CADENCE
-    free = free | {"sigma_data"} if asked.sigma_data is None else free  # it was measured when the run began
+    free = free | {"sigma_data"} if wanted.sigma_data is None else free  # it was measured when the run began
     return [
-        f"{field.name}: {getattr(saved, field.name)} -> {getattr(asked, field.name)}"
+        f"{field.name}: {getattr(saved, field.name)} -> {getattr(wanted, field.name)}"
         for field in dataclasses.fields(Config)
-        if field.name not in free and getattr(saved, field.name) != getattr(asked, field.name)
+        if field.name not in free and getattr(saved, field.name) != getattr(wanted, field.name)
     ]
 
 
@@ -182,7 +185,7 @@ _POSITIVE_INT: _Rule = ("an integer of at least 1", lambda v: _is_int(v) and v >
 _COUNT: _Rule = ("an integer of at least 0", lambda v: _is_int(v) and v >= 0)
 _POSITIVE: _Rule = ("a finite number above 0", lambda v: _is_real(v) and v > 0)
 _NOT_NEGATIVE: _Rule = ("a finite number of at least 0", lambda v: _is_real(v) and v >= 0)
-_SHARE: _Rule = ("a number in [0, 1)", lambda v: _is_real(v) and 0 <= v < 1)
+_FRACTION: _Rule = ("a number in [0, 1)", lambda v: _is_real(v) and 0 <= v < 1)
 _BOOL: _Rule = ("True or False", lambda v: isinstance(v, bool))
 
 
@@ -199,7 +202,7 @@ _RULES: dict[str, _Rule] = {
     "data_on": _one_of("auto", "device", "host"),
     "accept_data": _BOOL,
     "labels": _BOOL,
-    "condition_dropout": _SHARE,
+    "condition_dropout": _FRACTION,
     "super_resolution": _POSITIVE_INT,
     "network": _one_of("auto", "unet", "dit", "mlp"),
     "channels": _POSITIVE_INT,
@@ -208,7 +211,7 @@ _RULES: dict[str, _Rule] = {
     "attention": ("a tuple of positive integers, or ()", _is_tuple),
     "groups": _POSITIVE_INT,
     "patch": _POSITIVE_INT,
-    "dropout": _SHARE,
+    "dropout": _FRACTION,
     "time_embedding": _one_of("sinusoidal", "fourier"),
     "dtype": _one_of("float32", "bfloat16"),
     "remat": _BOOL,
@@ -255,7 +258,7 @@ _RULES: dict[str, _Rule] = {
 
 
 def check(name: str, value: object) -> None:
-    """Raise ValueError where `value` is none for the field `name`."""
+    """ValueError where `value` is none for the field `name`."""
     expected, holds = _RULES[name]
     if not holds(value):
         raise ValueError(f"{name}: expected {expected}, got {value!r}; set --{name.replace('_', '-')} to such a value")

@@ -17,8 +17,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "batch"
-SMALL = 2**10  # entries of an array that is not worth cutting
-REPORT = 2000  # bytes at most of what one host tells the others of its failure
+MINIMAL_ENTRIES = 2**10  # of an array that is worth cutting
+REPORT_BYTES = 2000  # at most, of the report that one host sends the others of its failure
 
 Result = TypeVar("Result")
 
@@ -44,31 +44,31 @@ def _number(name: str) -> int | None:
 
 
 def is_first_host() -> bool:
-    """Return whether this process is the one that writes and speaks."""
+    """Whether this process is the one that writes files and prints."""
     return jax.process_index() == 0
 
 
 def everywhere() -> NamedSharding:
-    """Return the placement of an array of which every device holds a copy."""
+    """The placement of an array of which every device holds a copy."""
     return NamedSharding(_mesh(), PartitionSpec())
 
 
 def spread() -> NamedSharding:
-    """Return the placement of an array that is cut along its first axis, one piece for each device."""
+    """The placement of an array that is cut along its first axis, one shard for each device."""
     return NamedSharding(_mesh(), PartitionSpec(AXIS))
 
 
 def of_state(state: Any, sharding: str) -> Any:
-    """Return the placement of every leaf of `state`: copies, or for "full" the large ones cut."""
+    """The placement of every leaf of `state`: copies, or for "full" shards of the large ones."""
     return jax.tree.map(lambda leaf: _cut(leaf.shape) if sharding == "full" else everywhere(), state)
 
 
 def place(tree: Any, placements: Any) -> Any:
-    """Return a tree of arrays of any kind as arrays with the given placement (a tree, or one for all leaves)."""
+    """The arrays of a tree, of any kind, with the given placement (a tree, or one for all leaves)."""
 
     def one(leaf: Any, placement: NamedSharding) -> Array:
-        held = np.asarray(leaf)
-        return jax.make_array_from_callback(held.shape, placement, lambda index: held[index])
+        array = np.asarray(leaf)
+        return jax.make_array_from_callback(array.shape, placement, lambda index: array[index])
 
     if isinstance(placements, NamedSharding):
         return jax.tree.map(lambda leaf: one(leaf, placements), tree)
@@ -76,7 +76,7 @@ def place(tree: Any, placements: Any) -> Any:
 
 
 def fetch(tree: Any) -> Any:
-    """Return a tree of placed arrays as NumPy arrays; all hosts must ask, because the pieces may lie on others."""
+    """A tree of placed arrays as NumPy arrays; all hosts must ask, because the shards may lie on others."""
 
     def one(leaf: Array) -> np.ndarray:
         if leaf.is_fully_addressable or leaf.is_fully_replicated:
@@ -87,38 +87,40 @@ def fetch(tree: Any) -> Any:
 
 
 def one_host() -> bool:
-    """Return whether this process is alone."""
+    """Whether this process is alone."""
     return jax.process_count() == 1
 
 
 def any_host(flag: bool) -> bool:
-    """Return whether the flag is set on any host; all hosts must ask."""
+    """Whether the flag is set on any host; all hosts must ask."""
     return flag if one_host() else bool(np.any(multihost_utils.process_allgather(np.array(flag))))
 
 
 def agree(number: int) -> bool:
-    """Return whether all hosts say the same number; all hosts must ask."""
+    """Whether all hosts say the same number; all hosts must ask."""
     return one_host() or len(np.unique(multihost_utils.process_allgather(np.array(number)))) == 1
 
 
 def together(act: Callable[[], Result], what: str) -> Result:
-    """Return `act()`; all hosts must ask, and where it fails on one all raise: that one its error, the others OSError.
+    """Call `act` and return its result; all hosts must call, and where it fails on one all raise.
+
+    That one raises its error, the others OSError.
 
     Inside `act` no host may wait for another. `what` says in a few words what was to be done.
     """
-    found: list[Result] = []
+    results: list[Result] = []
     failed = None
     try:
-        found.append(act())
+        results.append(act())
     except Exception as error:
         failed = error
-    # The others wait here, and would for ever if one left alone.
-    reports = _told("" if failed is None else f"host {jax.process_index()} could not {what}: {failed}")
+    # The others wait here, and would for ever if one went on without them.
+    reports = _reports("" if failed is None else f"host {jax.process_index()} could not {what}: {failed}")
     if failed is not None:
         raise failed
     if any(reports):
         raise OSError("; ".join(filter(None, reports)))
-    return found[0]
+    return results[0]
 
 
 def on_first_host(act: Callable[[], object], what: str) -> None:
@@ -126,12 +128,12 @@ def on_first_host(act: Callable[[], object], what: str) -> None:
     together(act if is_first_host() else lambda: None, what)
 
 
-def _told(report: str) -> list[str]:
-    """What each host has to say, in the order of the hosts."""
+def _reports(report: str) -> list[str]:
+    """The reports of all hosts, in their order."""
     if one_host():
         return [report]
-    text = report.encode()[:REPORT]
-    letters = np.frombuffer(text.ljust(REPORT, b"\0"), np.uint8)
+    text = report.encode()[:REPORT_BYTES]
+    letters = np.frombuffer(text.ljust(REPORT_BYTES, b"\0"), np.uint8)
     return [bytes(row).rstrip(b"\0").decode(errors="replace") for row in multihost_utils.process_allgather(letters)]
 
 
@@ -141,7 +143,7 @@ def constrain(tree: Any) -> Any:
 
 
 def map_spread(function: Callable, args: Any, chunk: int = 256) -> Any:
-    """Return function over the first axis of `args`, `chunk` examples at a time, each chunk spread over the devices."""
+    """`function` over the first axis of `args`, `chunk` examples at a time, each chunk spread over the devices."""
     count = len(jax.tree.leaves(args)[0])
     chunks = -(-count // chunk)
     rows = jnp.minimum(jnp.arange(chunks * chunk).reshape(chunks, chunk), count - 1)  # the last ones once more
@@ -149,8 +151,8 @@ def map_spread(function: Callable, args: Any, chunk: int = 256) -> Any:
     def one(rows: Array) -> Any:
         return jax.vmap(function)(jax.tree.map(lambda leaf: leaf[rows], args))
 
-    found = jax.lax.map(lambda rows: one(constrain(rows)), rows)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], found)
+    chunked = jax.lax.map(lambda rows: one(constrain(rows)), rows)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], chunked)
 
 
 def _mesh() -> Mesh:
@@ -158,10 +160,10 @@ def _mesh() -> Mesh:
 
 
 def _cut(shape: tuple[int, ...]) -> NamedSharding:
-    """The placement of one array under "full": cut along the longest axis that all devices can share evenly."""
+    """The placement of one array under "full": cut along the longest axis that the devices divide evenly."""
     count = jax.device_count()
     even = [axis for axis, size in enumerate(shape) if size % count == 0]
-    if not even or np.prod(shape) < SMALL:
+    if not even or np.prod(shape) < MINIMAL_ENTRIES:
         return everywhere()
     longest = max(even, key=lambda axis: shape[axis])
     return NamedSharding(_mesh(), PartitionSpec(*[AXIS if axis == longest else None for axis in range(len(shape))]))

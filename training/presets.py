@@ -69,7 +69,7 @@ _UNKNOWN: dict[str, Any] = {"sigma_data": None, "attention": ()}
 
 
 def preset(data: str, like: str | None = None) -> Config:
-    """Return sensible settings for a data set: those of the digits, with what differs for `data` or its last folder.
+    """Sensible settings for a data set: those of the digits, with what differs for `data` or its last folder.
 
     The scale of data that are not known here is measured, and their networks do not attend. like: the preset to take
     instead, for data that are like those; their scale is measured. ValueError for one that is not there.

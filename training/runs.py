@@ -1,4 +1,4 @@
-"""A run as others find it on the disk: its settings, and its weights as a denoiser."""
+"""A run as it lies on the disk: its settings, and its weights as a denoiser."""
 
 import dataclasses
 from pathlib import Path
@@ -19,20 +19,20 @@ from training.storage import weights as weights_file
 
 
 def open_run(path: str | Path) -> checkpoint.Checkpoint:
-    """Return the newest whole checkpoint of the run at `path`, or the one at `path`, a folder or a file of weights.
+    """The newest whole checkpoint of the run at `path`, or the one at `path`, a folder or a file of weights.
 
     FileNotFoundError where there is none; ValueError where it is damaged.
     """
     where = Path(path).expanduser().resolve()
     if where.is_file():
         return weights_file.read(where)
-    found = _read(where) if (where / "manifest.json").exists() else checkpoint.latest(where)
-    if found is None:
+    saved = _read(where) if (where / "manifest.json").exists() else checkpoint.latest(where)
+    if saved is None:
         raise FileNotFoundError(
-            f"path (--run): expected the folder of a run or a file of weights, got {where}, which holds no checkpoint; "
+            f"path (--run): expected the folder of a run or a file of weights, got {where}, which has no checkpoint; "
             f"make one with: python -m training train --out {path}"
         )
-    return found
+    return saved
 
 
 def _read(where: Path) -> checkpoint.Checkpoint:
@@ -43,41 +43,40 @@ def _read(where: Path) -> checkpoint.Checkpoint:
 
 
 def load_config(path: str | Path) -> Config:
-    """Return the settings of the run at `path`; FileNotFoundError where there is none."""
+    """The settings of the run at `path`; FileNotFoundError where there is none."""
     return Config.from_json(open_run(path).settings["config"])
 
 
 def load(path: str | Path, weights: str = "ema") -> LearnedDenoiser:
-    """Return the newest weights of the run at `path` as a denoiser.
+    """The newest weights of the run at `path` as a denoiser.
 
     path: the folder of a run or of one checkpoint, or a file that `export` wrote.
     weights: "ema", the averaged ones that sample best, "ema-2" and so on for further half-lives, or "params", the last
-    ones. Where the run was trained with
-    labels the denoiser averages over them and `.given(label)` returns that of one class. FileNotFoundError where
-    `path` is no run; ValueError where a file is damaged or holds other weights.
+    ones. Where the run was trained with labels the denoiser averages over them and `.given(label)` returns that of one
+    class. FileNotFoundError where `path` is no run; ValueError where a file is damaged or has other weights.
     """
     _, trainer, params = _open(path, weights)
     return trainer.model(params)
 
 
 def load_data(path: str | Path) -> Dataset:
-    """Return the data that the run at `path` names, read anew, with a warning where they are not those of the run.
+    """The data that the run at `path` names, read anew, with a warning where they are not those of the run.
 
     ValueError where they are of another shape or other classes, as for a run on data that a program gave it.
     """
-    found = open_run(path)
-    config = Config.from_json(found.settings["config"])
+    saved = open_run(path)
+    config = Config.from_json(saved.settings["config"])
     dataset = load_for(config)
     check_kind(
-        found, dataset, "judge it on its own data, in the program that has them: training.evaluation.evaluate.assess"
+        saved, dataset, "judge it on its own data, in the program that has them: training.evaluation.evaluate.assess"
     )
-    Contents.of(dataset, config.labels).check(found, dataset.drawn, accept=True)
+    Contents.of(dataset, config.labels).check(saved, dataset.drawn, accept=True)
     return dataset
 
 
-def check_kind(found: checkpoint.Checkpoint, dataset: Dataset, cure: str) -> None:
+def check_kind(saved: checkpoint.Checkpoint, dataset: Dataset, cure: str) -> None:
     """ValueError where the data are of another shape or other classes than those that the run was started on."""
-    shape, classes = facts(found)
+    shape, classes = facts(saved)
     if (shape, classes) != (dataset.shape, dataset.classes):
         raise ValueError(
             f"data: this run was started on samples of shape {shape} and classes {classes}, got {dataset.shape} and "
@@ -86,7 +85,7 @@ def check_kind(found: checkpoint.Checkpoint, dataset: Dataset, cure: str) -> Non
 
 
 def history(path: str | Path) -> dict[int, Path]:
-    """Return the folders of the run's saved states by step, rising; each is a path for `load`."""
+    """The folders of the run's checkpoints by step, increasing; each is a path for `load`."""
     return checkpoint.steps(Path(path).expanduser().resolve())
 
 
@@ -98,39 +97,40 @@ def export(path: str | Path, out: str | Path, weights: str = "ema") -> Path:
     """
     target = Path(out).expanduser().resolve()
     if target.suffix != ".safetensors":
-        raise ValueError(f"out: expected a name that ends in .safetensors, got {out}")
-    found, _, params = _open(path, weights)
-    weights_file.write(target, params, found.step, found.settings | {"weights": weights})
+        cure = target.with_suffix(".safetensors")
+        raise ValueError(f"out: expected a name that ends in .safetensors, got {out}; set --out to {cure}")
+    saved, _, params = _open(path, weights)
+    weights_file.write(target, params, saved.step, saved.settings | {"weights": weights})
     return target
 
 
 def _open(path: str | Path, weights: str) -> tuple[checkpoint.Checkpoint, Trainer, Params]:
-    found = open_run(path)
-    config, (shape, classes) = Config.from_json(found.settings["config"]), facts(found)
+    saved = open_run(path)
+    config, (shape, classes) = Config.from_json(saved.settings["config"]), facts(saved)
     if weights not in (places := _places(config)):
-        raise ValueError(f"weights: expected one of {', '.join(places)}, got {weights!r}")
-    if (held := found.settings.get("weights", weights)) != weights:
-        raise ValueError(f"weights: expected {held!r}, which is what {found.path} holds, got {weights!r}")
+        raise ValueError(f"weights: expected one of {', '.join(places)}, got {weights!r}; set --weights to one of them")
+    if (only := saved.settings.get("weights", weights)) != weights:
+        raise ValueError(f"weights: expected {only!r}, as in {saved.path}, got {weights!r}; set --weights {only}")
     # Rounded products would cost adaptive solvers many steps: what was trained in bfloat16 is asked in float32.
     config = dataclasses.replace(config, dtype="float32")
     graphdef, params = skeleton(config, shape, classes)
-    name = weights_file.name if found.path.is_file() else lambda path: places[weights] + keystr(path)
-    restored = checkpoint.restore(params, found.arrays, name)
-    return found, Trainer(config, graphdef, shape, classes), jax.tree.map(jnp.asarray, restored)
+    name = weights_file.name if saved.path.is_file() else lambda path: places[weights] + keystr(path)
+    restored = checkpoint.restore(params, saved.arrays, name)
+    return saved, Trainer(config, graphdef, shape, classes), jax.tree.map(jnp.asarray, restored)
 
 
 def _places(config: Config) -> dict[str, str]:
-    """Under which name a checkpoint holds each kind of weights."""
+    """The name in a checkpoint of each kind of weights."""
     more = {f"ema-{i + 1}": f".ema[{i}]" for i in range(1, len(config.ema_half_lives))}
     return {"ema": ".ema[0]", **more, "params": ".params['network']"}
 
 
 def settings(trainer: Trainer, contents: Contents) -> dict:
-    """Return what config.json holds: the settings, and of the data what shapes the network and what they are."""
+    """The content of config.json: the settings, and the shape, classes and fingerprint of the data."""
     data = {"shape": list(trainer.shape), "classes": trainer.classes, **contents._asdict()}
     return {"config": trainer.config.to_json(), "data": data}
 
 
-def facts(found: checkpoint.Checkpoint) -> tuple[tuple[int, ...], int | None]:
-    """Return the shape of one sample and the number of classes that the run was started with."""
-    return tuple(found.settings["data"]["shape"]), found.settings["data"]["classes"]
+def facts(saved: checkpoint.Checkpoint) -> tuple[tuple[int, ...], int | None]:
+    """The shape of one sample and the number of classes that the run was started with."""
+    return tuple(saved.settings["data"]["shape"]), saved.settings["data"]["classes"]

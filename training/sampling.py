@@ -20,16 +20,14 @@ def samples(
     levels: gd.NoiseLevel,
     seed: int,
     first: int = 0,
-    told: gd.Denoiser | None = None,
+    conditioned: gd.Denoiser | None = None,
 ) -> np.ndarray:
-    """Return the samples (n, *shape) from number `first` on, 256 at a time; sample i is the same for every n.
+    """The samples (n, *shape) from number `first` on, 256 at a time; sample i is the same for every n.
 
-    told: the denoiser to sample from where it is another than the model, such as a guided one.
+    conditioned: the denoiser to sample from where it is not the model itself: of one label, or guided.
     """
-    how: Any = {"chunk": 256, "sharding": devices.spread()}
-    return gd.sample_batch(
-        sampler, told or model, levels, count=n, shape=model.shape, key=jax.random.key(seed), first=first, **how
-    )
+    options: Any = {"chunk": 256, "sharding": devices.spread(), "key": jax.random.key(seed), "first": first}
+    return gd.sample_batch(sampler, conditioned or model, levels, count=n, shape=model.shape, **options)
 
 
 def sharpened(
@@ -38,15 +36,15 @@ def sharpened(
     sampler: gd.Sampler,
     levels: gd.NoiseLevel,
     seed: int,
-    told: Callable[[Array], gd.Denoiser],
+    conditioned: Callable[[Array], gd.Denoiser],
 ) -> np.ndarray:
-    """Return one sample (n, *shape) of told(image) for each small image (n, h, w, C)."""
+    """One sample (n, *shape) of conditioned(image) for each small image (n, h, w, C)."""
 
     def draw(pair: tuple[Array, Array]) -> Array:
         image, key = pair
         start, noise = jax.random.split(key)
         x = gd.sample_prior(start, model.shape, levels[0])
-        return gd.sample(sampler, told(image), x, levels, noise).x[-1]
+        return gd.sample(sampler, conditioned(image), x, levels, noise).x[-1]
 
     keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(np.arange(len(images)))
     count = jax.device_count()

@@ -124,7 +124,7 @@ def find(record: Record) -> Finding:
         f"{'at most' if as_near['network'] else 'as much as'} {early['gaussian'].value:.2g} variances of the data.",
         criteria=(
             Criterion(
-                "squared distance of the Gaussian at large noise, beyond the nearest twin's",
+                "squared distance of the Gaussian's denoised samples at large noise, beyond that of the nearest twin's",
                 early["beyond"],
                 f"at most {CLOSE:g} with its interval, and the nearest twin's at most {KNOWN:g}",
                 as_near["network"],
@@ -134,10 +134,11 @@ def find(record: Record) -> Finding:
                 takes=SCALE if controls == ("isotropic",) else LEARNING,
             ),
             Criterion(
-                f"squared distance of the Gaussian's samples beyond those of the nearest finer model ({NAMES[finest]})",
+                "squared distance of the Gaussian's samples, beyond that of the nearest finer model's",
                 nearer,
                 "above 0 with its interval",
                 nearer.low > 0,
+                note=f"The finer model is the {NAMES[finest]}.",
             ),
         ),
         numbers={

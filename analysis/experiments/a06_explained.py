@@ -122,20 +122,19 @@ def find(record: Record) -> Finding:
         f"{least.value:.1%} of the network's score.",
         criteria=(
             Criterion(
-                f"fraction of the score that the Gaussian explains, from σ = {record.sigma[far][0]:.2g} on",
+                "least fraction of the score that the Gaussian explains at large noise",
                 least,
                 f"at least {WELL:g}",
                 least.value >= WELL,
-                note=_of_untrained(record),
+                note=f"Large noise begins at σ = {record.sigma[far][0]:.2g}.{_of_untrained(record)}",
             ),
             _beyond_isotropic(record, gained, shared),
             Criterion(
-                f"fraction of the score that the {NAMES[finest]} explains beyond the Gaussian, at σ = "
-                f"{record.sigma[_small(record)]:.2g}",
+                "fraction of the score that the best finer model explains beyond the Gaussian at small noise",
                 more,
                 "above 0 with its interval",
                 more.low > 0,
-                note=f"The {NAMES[finest]} is the best of {len(FINER)} finer models there.",
+                note=f"At σ = {record.sigma[_small(record)]:.2g} the {NAMES[finest]} is the best of {len(FINER)}.",
             ),
         ),
         numbers={
@@ -211,14 +210,15 @@ def _of_untrained(record: Record) -> str:
     if record.untrained is None:
         return ""
     score = record.untrained.explained["score"]["gaussian"][large(record)].min()
-    return f"Of an untrained network's score it explains at least {score:.3f}."
+    return f" Of an untrained network's score the Gaussian explains at least {score:.3f}."
 
 
 def _beyond_isotropic(record: Record, gained: dict[str, np.ndarray], shared: np.ndarray) -> Criterion:
     """What the Gaussian explains of the isotropic one's residual, at the large levels where some twin explains HALF."""
-    name, expected = "fraction of the isotropic Gaussian's residual that the Gaussian explains", f"at least {HALF:g}"
+    name = "fraction of the isotropic Gaussian's residual that the Gaussian explains at large noise"
+    expected = f"at least {HALF:g}"
     if not shared.any():
-        return Criterion(name, "no twin explains half of it at any large noise level", expected, False)
+        return Criterion(name, "no twin explains half of it", expected, False)
     worst = np.flatnonzero(shared)[gained["gaussian"][shared].argmin()]
     left = record.parts["held_out"].left
     others = int(large(record).sum() - shared.sum())

@@ -127,11 +127,11 @@ def find(record: Record) -> Finding:
         "undecided about a sample lies in the leading principal components.",
         criteria=(
             Criterion(
-                f"fraction of the leading undecided directions that lies in as many principal components, at {outline}",
+                "fraction of the leading undecided directions that lies in as many principal components",
                 inside["network"],
                 f"at least {INSIDE:g}",
                 within["network"],
-                note=f"It is 1 for the Gaussian; random directions have {record.chance:.2f}{others}.",
+                note=f"It is measured at {outline}. The Gaussian has 1, random directions {record.chance:.2f}{others}.",
                 controls=meet(within, controls),
             ),
             Criterion(

@@ -12,29 +12,36 @@ def half_way(times: np.ndarray, curves: np.ndarray) -> np.ndarray:
     where the two are within a factor 2: nothing is learned there.
     """
     logs, axis = np.log(curves), np.log1p(times)
-    return np.array([_crossing(axis, curve) for curve in logs.T])
+    change = logs[-1] - logs[0]
+    large = np.abs(change) >= np.log(2)
+    progress = (logs - logs[0]) / np.where(large, change, 1)
+    crossings = np.expm1([crossing(axis, curve) for curve in progress.T])
+    return np.where(large, crossings, np.nan)
 
 
-def _crossing(axis: np.ndarray, curve: np.ndarray) -> float:
-    way = curve[-1] - curve[0]
-    if abs(way) < np.log(2):
+def crossing(axis: np.ndarray, curve: np.ndarray, last: bool = False) -> float:
+    """Where a curve (c,) over an axis (c,) rises through one half, interpolated linearly; NaN where it never does.
+
+    The first time, or the last, after which it stays above: NaN then for a curve that ends below one half.
+    """
+    rises = np.flatnonzero((curve[:-1] < 0.5) & (curve[1:] >= 0.5))
+    if not rises.size or (last and curve[-1] < 0.5):
         return float("nan")
-    progress = (curve - curve[0]) / way
-    i = int((progress >= 0.5).argmax())
-    weight = (0.5 - progress[i - 1]) / (progress[i] - progress[i - 1])
-    return float(np.expm1(axis[i - 1] + weight * (axis[i] - axis[i - 1])))
+    i = rises[-1 if last else 0]
+    weight = (0.5 - curve[i]) / (curve[i + 1] - curve[i])
+    return float(axis[i] + weight * (axis[i + 1] - axis[i]))
 
 
 def rising_and_falling(times: np.ndarray, curves: np.ndarray) -> dict[str, np.ndarray]:
     """Which modes (K,) rise and which fall, by a factor of 2 or more, of curves (c, K)."""
-    held = np.isfinite(half_way(times, curves))
-    return {"rising": held & (curves[-1] > curves[0]), "falling": held & (curves[-1] < curves[0])}
+    changed = np.isfinite(half_way(times, curves))
+    return {"rising": changed & (curves[-1] > curves[0]), "falling": changed & (curves[-1] < curves[0])}
 
 
 def exponent(variances: np.ndarray, times: np.ndarray) -> float:
     """The slope of log time on log variance, over modes (K,) with a finite time; NaN with fewer than two variances."""
-    kept = np.isfinite(times) & (times > 0)
-    x, y = np.log(variances[kept]), np.log(times[kept])
+    usable = np.isfinite(times) & (times > 0)
+    x, y = np.log(variances[usable]), np.log(times[usable])
     if len(x) < 2 or np.ptp(x) == 0:
         return float("nan")
     x = x - x.mean()

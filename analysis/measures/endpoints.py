@@ -80,9 +80,8 @@ def gaussian_error(sampler: gd.Sampler, levels: gd.NoiseLevel, gaussian: gd.Gaus
 def _walk(sampler: gd.Sampler, model: gd.Denoiser, x: Array, levels: gd.NoiseLevel) -> Iterator[tuple[Array, Array]]:
     """The states after each step, and the denoised images it started from."""
     state = jax.vmap(sampler.init, (0, None))(x, levels)
-    asks_once = sampler.nfe(3) - sampler.nfe(2) == 1
     for i in range(len(levels) - 1):
-        if asks_once:
+        if sampler.asks_at_start:
             x, state, x0 = _told_step(sampler, explain.denoise(model, x, levels[i]), x, state, levels[i], levels[i + 1])
         else:
             x, state, x0 = _step(sampler, model, x, state, levels[i], levels[i + 1])

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+import gaussdiff as gd
 from analysis.measures.probes import Probes, explained, left_out, to_explain
 
 
@@ -46,4 +47,4 @@ def gains(part: Part) -> dict[str, np.ndarray]:
 def by_mode(network: np.ndarray, twin: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """Explained variance (m, K) of the network's coefficients along the columns of a basis (D, K), by the twin's."""
     target, guess = (answers.reshape(*answers.shape[:2], -1).astype(np.float64) @ basis for answers in (network, twin))
-    return 1 - ((target - guess) ** 2).sum(1) / ((target - target.mean(1, keepdims=True)) ** 2).sum(1)
+    return np.stack([gd.metrics.explained_by_entry(*pair) for pair in zip(target, guess, strict=True)])

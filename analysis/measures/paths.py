@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 import gaussdiff as gd
+from analysis.measures.crossing import crossing
 from training.evaluation import explain
 
 Models = Mapping[str, gd.Denoiser]
@@ -115,21 +116,11 @@ def progress(products: np.ndarray, squares: np.ndarray) -> np.ndarray:
 def half_levels(progress: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     """The noise scale (modes,) after which each curve (n, modes) stays above one half; NaN where it never does."""
     log_sigma = np.log(sigma[: len(progress)].astype(np.float64))
-    return np.array([_last_crossing(curve, log_sigma) for curve in progress.T])
+    return np.array([np.exp(crossing(log_sigma, curve, last=True)) for curve in progress.T])
 
 
 def _coefficients(basis: np.ndarray, mean: np.ndarray, images: np.ndarray) -> np.ndarray:
     return (images - mean).reshape(*images.shape[: images.ndim - mean.ndim], -1) @ basis
-
-
-def _last_crossing(curve: np.ndarray, log_sigma: np.ndarray) -> float:
-    """The noise scale, interpolated in log sigma, after which the curve stays above one half."""
-    below = np.flatnonzero(curve < 0.5)
-    if not below.size or below[-1] + 1 == len(curve):
-        return float("nan")
-    i = below[-1]
-    weight = (0.5 - curve[i]) / (curve[i + 1] - curve[i])
-    return float(np.exp(log_sigma[i] + weight * (log_sigma[i + 1] - log_sigma[i])))
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:

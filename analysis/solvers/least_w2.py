@@ -20,11 +20,11 @@ from jaxtyping import Array, Float
 
 import gaussdiff as gd
 from gaussdiff.design.error import Spectrum, grouped, spectrum
+from gaussdiff.design.recipe import inner_sigmas, numbers_of
 from gaussdiff.numerics.adam import descend
 from gaussdiff.numerics.arrays import safe_sqrt
 
 SIGMA_MIN = 0.002  # below the last level before 0
-FLOOR = 1e-4  # of a step's share of the way: float32 still tells the levels apart
 STEPS, RATE = 100, 0.05  # of the descent
 LOWS = (0.002, 0.02)  # last levels above 0 of the usual grids, the best of which is where a descent starts
 
@@ -71,14 +71,12 @@ def w2(solver: gd.Sampler, levels: gd.NoiseLevel, law: Spectrum, sigma_max) -> F
 
 
 def levels_of(numbers: Float[Array, " most"], count, top) -> gd.NoiseLevel:
-    """The grid of `count` steps (most + 1,), 0 from its last level on: shares of the way in log sigma by a softmax.
+    """The grid of `count` steps (most + 1,), 0 from its last level on: steps in log sigma by a softmax of numbers.
 
-    The last share is what lies between the last level above 0 and SIGMA_MIN.
+    The last of the steps would lead from the last level above 0 to SIGMA_MIN, and leads to 0.
     """
-    step = jnp.arange(len(numbers))
-    shares = (jax.nn.softmax(jnp.where(step < count, numbers, -jnp.inf)) + FLOOR) / (1 + count * FLOOR)
-    inner = top * jnp.exp(-jnp.log(top / SIGMA_MIN) * jnp.cumsum(shares))
-    sigma = jnp.append(top, jnp.where(step < count - 1, inner, 0))
+    inner = inner_sigmas(numbers, SIGMA_MIN, top, count)
+    sigma = jnp.append(top, jnp.where(jnp.arange(len(numbers)) < count - 1, inner, 0))
     return gd.NoiseLevel(jnp.ones_like(sigma), sigma)
 
 
@@ -87,7 +85,6 @@ def _usual(count: int, top: float) -> list[gd.NoiseLevel]:
 
 
 def _numbers(levels: gd.NoiseLevel, most: int) -> np.ndarray:
-    """What `levels_of` turns into these levels, up to FLOOR; 0 beyond their steps."""
-    heights = np.log(np.append(np.asarray(levels.sigma[:-1], np.float64), SIGMA_MIN))
-    shares = -np.diff(heights) / (heights[0] - heights[-1])
-    return np.pad(np.log(np.maximum(shares, FLOOR / 10)), (0, most - len(shares)))
+    """What `levels_of` turns into these levels; 0 beyond their steps."""
+    numbers = numbers_of(levels, jnp.float32(SIGMA_MIN))
+    return np.pad(np.asarray(numbers), (0, most - len(numbers)))

@@ -1,4 +1,4 @@
-"""Which sampler on which grid: exact errors, tables of them, and solvers made to measure."""
+"""Which sampler on which grid: exact errors, tables of them, and solvers optimised for a law."""
 
 from gaussdiff.design.error import (
     SolverError,

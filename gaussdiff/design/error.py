@@ -32,7 +32,7 @@ from gaussdiff.schedules import NoiseLevel, clean
 
 
 class SolverError(eqx.Module):
-    """W2 distances in data units, each (): what a sampler's law is away from the data, and where that comes from.
+    """W2 distances in data units, each (): of a sampler's law from the data, and its three causes alone.
 
     start: of the prior N(0, sigma^2 I) for the true marginal, carried exactly. truncation: of ending above sigma = 0,
     from the true marginal. discretisation: of the sampler's steps beside the exact flow, with the same start and end.
@@ -53,9 +53,9 @@ class Modes(NamedTuple):
 
 
 class Spectrum(NamedTuple):
-    """A Gaussian seen along its own modes: all that the error of a sampler depends on, whatever the event shape.
+    """A Gaussian in the coordinates of its modes: all that the error of a sampler depends on, whatever the event shape.
 
-    data: the coordinates; counts (K,): how many directions of the event share each variance.
+    data: the coordinates; counts (K,): how many directions of the event have each variance.
     """
 
     data: Modes
@@ -75,7 +75,7 @@ def transfer(sampler: Sampler, levels: NoiseLevel, variances) -> Float[Array, " 
 
 
 def injected_variance(sampler: Sampler, levels: NoiseLevel, variances) -> Float[Array, " K"]:
-    """sum_i b_i(lam)^2 (K,): the variance that the noise of the steps leaves at the end; 0 for a deterministic sampler.
+    """sum_i b_i(lam)^2 (K,): the variance at the end that the noise of the steps adds; 0 for a deterministic sampler.
 
     Arguments and errors as `transfer`.
     """
@@ -88,8 +88,9 @@ def generated(sampler: Sampler, levels: NoiseLevel, gaussian: Gaussian) -> Gauss
     Of the same modes, so of the event shape and rank of `gaussian`. TypeError for anything but a sampler, a grid of
     levels and a Gaussian.
     """
-    made, rest = generated_modes(sampler, levels, spectrum(gaussian).data), _left(gaussian)
-    flat = gaussian.expand(made.mean[:-1]) + safe_divide(made.mean[-1], safe_sqrt(dot(rest, rest))) * rest
+    made, residual = generated_modes(sampler, levels, spectrum(gaussian).data), _mean_residual(gaussian)
+    # the last coordinate is along the residual of the mean, of unit length
+    flat = gaussian.expand(made.mean[:-1]) + safe_divide(made.mean[-1], safe_sqrt(dot(residual, residual))) * residual
     return eqx.tree_at(
         lambda g: [g.mean, g.eigvals, g.residual],
         gaussian,
@@ -114,7 +115,8 @@ def kl_divergence(
 ) -> Float[Array, ""]:
     """KL(data | generated) in nats: what it costs to describe the data by the law that a sampler generates.
 
-    A direction that both hold flat counts nothing; +inf where only one of them does. Arguments as `wasserstein2`.
+    A direction in which both have variance 0 counts nothing; +inf where only one of them has. Arguments as
+    `wasserstein2`.
     """
     data, counts = spectrum(gaussian)
     return _divergence(_at(data, level), generated_modes(sampler, levels, data), counts, levels.sigma[0])
@@ -132,7 +134,7 @@ def relative_error(sampler: Sampler, levels: NoiseLevel, gaussian: Law) -> Float
 
 
 def solver_error(sampler: Sampler, levels: NoiseLevel, gaussian: Law) -> SolverError:
-    """The error of a sampler on a Gaussian, taken apart: start, truncation, discretisation. Errors as `generated`."""
+    """The error of a sampler on a Gaussian by cause: start, truncation, discretisation. Errors as `generated`."""
     law = spectrum(gaussian)
     return compare(generated_modes(sampler, levels, law.data), levels[0], levels[-1], law)[0]
 
@@ -140,18 +142,17 @@ def solver_error(sampler: Sampler, levels: NoiseLevel, gaussian: Law) -> SolverE
 def compare(made: Modes, start: NoiseLevel, end: NoiseLevel, law: Spectrum) -> tuple[SolverError, Float[Array, ""]]:
     """The parts of W2, and KL(data | made), of what a sampler made between two levels of data of this spectrum."""
     data, counts = law
-    pairs = (
-        (made, data),
-        (_carried(data, start, clean()), data),
-        (_at(data, end), data),
-        (made, _carried(data, start, end)),
+    error = SolverError(
+        total=_distance(made, data, counts),
+        start=_distance(_carried(data, start, clean()), data, counts),
+        truncation=_distance(_at(data, end), data, counts),
+        discretisation=_distance(made, _carried(data, start, end), counts),
     )
-    parts = SolverError(*(_distance(a, b, counts) for a, b in pairs))
-    return parts, _divergence(data, made, counts, start.sigma)
+    return error, _divergence(data, made, counts, start.sigma)
 
 
 def spectrum(gaussian: Law) -> Spectrum:
-    """The Gaussian in the coordinates of its modes; the last is along what they leave of its mean.
+    """The Gaussian in the coordinates of its modes; the last is along the residual of its mean.
 
     A Spectrum is its own. TypeError for anything but these or a Diagonal.
     """
@@ -161,8 +162,8 @@ def spectrum(gaussian: Law) -> Spectrum:
         raise TypeError(
             f"gaussian: expected a gd.Gaussian, got {type(gaussian).__name__}. Fit one with gd.Gaussian.from_samples."
         )
-    rest = _left(gaussian)
-    mean = jnp.append(gaussian.coefficients(gaussian.mean.reshape(-1)), safe_sqrt(dot(rest, rest)))
+    residual = _mean_residual(gaussian)
+    mean = jnp.append(gaussian.coefficients(gaussian.mean.reshape(-1)), safe_sqrt(dot(residual, residual)))
     counts = jnp.append(jnp.ones_like(gaussian.eigvals), gaussian.mean.size - gaussian.rank)
     return Spectrum(Modes(mean, jnp.append(gaussian.eigvals, gaussian.residual)), counts)
 
@@ -182,21 +183,27 @@ def generated_modes(sampler: Sampler, levels: NoiseLevel, data: Modes) -> Modes:
 
 
 def _distance(a: Modes, b: Modes, counts: Array) -> Float[Array, ""]:
-    apart = counts * (safe_sqrt(a.variance) - safe_sqrt(b.variance)) ** 2
-    return safe_sqrt(jnp.sum(apart) + jnp.sum((a.mean - b.mean) ** 2))
+    """W2 of two laws with the same modes."""
+    stds = counts * (safe_sqrt(a.variance) - safe_sqrt(b.variance)) ** 2
+    return safe_sqrt(jnp.sum(stds) + jnp.sum((a.mean - b.mean) ** 2))
 
 
 def _divergence(target: Modes, made: Modes, counts: Array, start: Array) -> Float[Array, ""]:
-    # what steps leave of a flat direction is the rounding of the start
+    """KL(target | made) of two laws with the same modes; start: the sigma at which the steps began."""
+    # a variance that should be 0 ends as the rounding of the start
     rounding = (16 * jnp.finfo(made.variance.dtype).eps * start) ** 2
     variance = jnp.where((target.variance == 0) & (made.variance <= rounding), 0, made.variance)
-    apart = (made.mean - target.mean) ** 2
-    ratio, shift = safe_divide(target.variance, variance, 1.0), safe_divide(apart, variance)
+    shift = (made.mean - target.mean) ** 2
+
+    # directions of variance 0 in both count nothing here
+    ratio = safe_divide(target.variance, variance, 1.0)
     # log1p, since the laws of good samplers differ by little
     each = ratio - 1 - jnp.log1p(jnp.where(ratio > 0, ratio - 1, 0))
-    lost = ((variance == 0) != (target.variance == 0)) | ((variance == 0) & (apart > rounding))
-    total = (jnp.sum(counts * each) + jnp.sum(shift)) / 2
-    return jnp.where(jnp.any(lost & (counts > 0)), jnp.inf, total)
+    total = (jnp.sum(counts * each) + jnp.sum(safe_divide(shift, variance))) / 2
+
+    # +inf where one law alone has variance 0, or both have it at different means
+    infinite = ((variance == 0) != (target.variance == 0)) | ((variance == 0) & (shift > rounding))
+    return jnp.where(jnp.any(infinite & (counts > 0)), jnp.inf, total)
 
 
 def _linear(sampler: Sampler, levels: NoiseLevel, law: Diagonal) -> tuple[Modes, Float[Array, " K"]]:
@@ -214,7 +221,7 @@ def _linear(sampler: Sampler, levels: NoiseLevel, law: Diagonal) -> tuple[Modes,
     mean, gain = jax.jvp(lambda x: end(x, silence), (origin,), (jnp.ones_like(origin),))
     if not silence.size:
         return Modes(mean, jnp.zeros_like(mean)), gain
-    # coordinates do not mix, so the gradient of their sum holds every coordinate's own
+    # coordinates do not mix, so the gradient of their sum is every coordinate's own
     strengths = jax.grad(lambda noise: jnp.sum(end(origin, noise)))(silence)
     return Modes(mean, jnp.sum(strengths**2, (0, 1))), gain
 
@@ -222,8 +229,11 @@ def _linear(sampler: Sampler, levels: NoiseLevel, law: Diagonal) -> tuple[Modes,
 def _on_modes(sampler: Sampler, law: Diagonal) -> Sampler:
     """The same sampler, where every closed-form step in it is that of the law."""
     own = Gaussian(law.mean, law.eigvals, jnp.eye(law.rank, dtype=law.mean.dtype))
-    exact = lambda part: isinstance(part, GaussianExact)  # noqa: E731
-    return jax.tree.map(lambda part: GaussianExact(own) if exact(part) else part, sampler, is_leaf=exact)
+
+    def is_exact(node) -> bool:
+        return isinstance(node, GaussianExact)
+
+    return jax.tree.map(lambda node: GaussianExact(own) if is_exact(node) else node, sampler, is_leaf=is_exact)
 
 
 def _at(data: Modes, level: NoiseLevel | None) -> Modes:
@@ -240,8 +250,8 @@ def _carried(data: Modes, level: NoiseLevel, next_level: NoiseLevel) -> Modes:
     return Modes(mean, (growth * level.sigma) ** 2)
 
 
-def _left(basis: Gaussian | Diagonal) -> Float[Array, " D"]:
-    """The mean's part outside the modes; 0 where there are D of them and nothing but rounding is left."""
+def _mean_residual(basis: Gaussian | Diagonal) -> Float[Array, " D"]:
+    """The mean minus its projection on the modes; 0 where there are D of them, since it would be rounding alone."""
     flat = basis.mean.reshape(-1)
     return flat - basis.expand(basis.coefficients(flat)) if basis.rank < flat.size else jnp.zeros_like(flat)
 

@@ -36,12 +36,22 @@ def gits_grid(
     shape: tuple[int, ...] | None = None,
     final_zero: bool = False,
 ) -> NoiseLevel:
-    """n of the steps between `points` levels, chosen so that Euler steps leave the model's own paths least.
+    """The n steps between some of `points` levels along which Euler steps stay nearest to the model's own paths.
 
-    The teacher is iPNDM of order 4 on karras, `paths` starts N(0, sigma_max^2 I) of `shape`, which a Distribution
-    knows. (n+1,) levels with alpha = 1, from sigma_max to sigma_min as published; with final_zero the last of the n
-    steps goes from there to 0. ValueError unless 1 <= n < points, TypeError for a model or key of another kind. Chen et
-    al., arXiv 2405.11326, section 3.2.
+    Args:
+        model: any denoiser; its paths are those of iPNDM of order 4 on karras with `points` levels.
+        n: how many steps.
+        key: for the starts.
+        gamma: the weight of a step is gamma^k for the k-th.
+        paths: how many starts N(0, sigma_max^2 I).
+        points: how many levels there are to choose from.
+        sigma_min: the last level above 0.
+        sigma_max: the first level.
+        shape: of one sample, where the model is a network.
+        final_zero: whether the last of the n steps leads from sigma_min to 0, which the paper's grids do not.
+
+    Returns (n+1,) levels with alpha = 1. ValueError unless 1 <= n < points, TypeError for a model or key of another
+    kind. Chen et al., arXiv 2405.11326, section 3.2.
     """
     check_model(model)
     check_key(key)
@@ -77,8 +87,12 @@ def _costs(model: Denoiser, starts: Array, fine: NoiseLevel) -> Float[Array, "po
         x, s = path.x[:-1].reshape(len(fine) - 1, -1), fine.sigma
         slopes = (x - path.denoised.reshape(x.shape)) / s[:-1, None]
         ends = path.x.reshape(len(fine), -1)
-        miss = lambda x, slope, s: jnp.linalg.norm(x[None] + (fine.sigma - s)[:, None] * slope[None] - ends, axis=1)  # noqa: E731
-        return jax.vmap(miss)(x, slopes, s[:-1])
+
+        def distances(x, slope, s):
+            reached = x[None] + (fine.sigma - s)[:, None] * slope[None]
+            return jnp.linalg.norm(reached - ends, axis=1)
+
+        return jax.vmap(distances)(x, slopes, s[:-1])
 
     costs = jnp.mean(jax.lax.map(one, starts, batch_size=64), axis=0)
     return jnp.pad(costs, ((0, 1), (0, 0)))  # no step starts at the last level

@@ -1,4 +1,4 @@
-"""What a solver is judged by: how far its ends are from the true ones."""
+"""The error that an optimised solver minimises: the distance of its ends from the true ones."""
 
 import equinox as eqx
 import jax
@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from gaussdiff import grids
 from gaussdiff.denoiser import Denoiser, Distribution, check_key, check_model
 from gaussdiff.numerics.arrays import safe_sqrt
+from gaussdiff.numerics.checks import check_count
 from gaussdiff.samplers import DPMSolverPP3M, Sampler
 from gaussdiff.samplers.sample import follow, quiet
 from gaussdiff.schedules import NoiseLevel
@@ -52,13 +53,12 @@ class EndError(eqx.Module):
     ) -> "EndError":
         """Starts N(0, sigma_max^2 I), and their ends by DPM-Solver++(3M) on the levels `fine`.
 
-        By default `fine` is 128 steps of karras. shape: of one sample; a Distribution knows it. TypeError for a model
-        or key of another kind, ValueError for no shape or paths < 1.
+        By default `fine` is 128 steps of karras. shape: of one sample, by default that of a Distribution. TypeError for
+        a model or key of another kind, ValueError for no shape or paths < 1.
         """
         check_model(model)
         check_key(key)
-        if not (isinstance(paths, int) and paths >= 1):
-            raise ValueError(f"paths: expected an integer >= 1, got {paths!r}. Some hundreds give two digits.")
+        check_count(paths, "paths", "Some hundreds give two digits.")
         shape = event_shape(model, shape)
         fine = grids.karras(128, sigma_max=sigma_max) if fine is None else fine
         starts = fine.sigma[0] * jax.random.normal(key, (paths, *shape), fine.sigma.dtype)

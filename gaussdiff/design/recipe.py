@@ -16,7 +16,7 @@ from gaussdiff.distributions.gaussian import Gaussian
 from gaussdiff.samplers import GaussianExact, Sampler, SwitchAt
 from gaussdiff.schedules import NoiseLevel
 
-FLOOR = 1e-4  # of a share: float32 still tells the levels apart
+SMALLEST_FRACTION = 1e-4  # so that neighbouring levels differ in float32
 
 
 class Recipe(eqx.Module):
@@ -34,10 +34,7 @@ class Recipe(eqx.Module):
 
     def levels(self) -> NoiseLevel:
         """The grid, its ends exactly as asked."""
-        count = len(self.numbers)
-        shares = (jax.nn.softmax(self.numbers) + FLOOR) / (1 + count * FLOOR)
-        done = jnp.cumsum(shares)[:-1]
-        inner = jnp.exp(jnp.log(self.sigma_max) - jnp.log(self.sigma_max / self.sigma_min) * done)
+        inner = inner_sigmas(self.numbers, self.sigma_min, self.sigma_max)[:-1]
         last = jnp.zeros_like(self.sigma_min) if self.final_zero else self.sigma_min
         return NoiseLevel(1.0, jnp.concatenate([self.sigma_max[None], inner, last[None]]))
 
@@ -50,9 +47,23 @@ def teleported(gaussian: Gaussian | None, sampler: Sampler, levels: NoiseLevel) 
     return sampler if gaussian is None else SwitchAt(GaussianExact(gaussian), sampler, levels[1].log_snr)
 
 
-def numbers_of(levels: NoiseLevel, sigma_min: Array, final_zero: bool) -> Float[Array, " m"]:
-    """The free numbers of a grid, up to a share of FLOOR: what Recipe.levels inverts."""
-    heights = jnp.log(jnp.maximum(levels.sigma[:-1], sigma_min) / levels.alpha[:-1])
+def inner_sigmas(
+    numbers: Float[Array, " m"], sigma_min: Array | float, sigma_max: Array, count: Array | int | None = None
+) -> Float[Array, " m"]:
+    """The sigmas after each step from sigma_max to sigma_min, decreasing: steps in log sigma by a softmax of numbers.
+
+    count: how many of the numbers, the first ones, are steps; by default all, and what comes after them has no meaning.
+    """
+    count = len(numbers) if count is None else count
+    used = jnp.where(jnp.arange(len(numbers)) < count, numbers, -jnp.inf)
+    fractions = (jax.nn.softmax(used) + SMALLEST_FRACTION) / (1 + count * SMALLEST_FRACTION)
+    return sigma_max * jnp.exp(-jnp.log(sigma_max / sigma_min) * jnp.cumsum(fractions))
+
+
+def numbers_of(levels: NoiseLevel, sigma_min: Array) -> Float[Array, " m"]:
+    """The numbers that `inner_sigmas` turns into a grid's, (m,) of m steps; its last one stands for sigma_min."""
+    logs = jnp.log(jnp.maximum(levels.sigma[:-1], sigma_min) / levels.alpha[:-1])
     last = jnp.log(sigma_min)
-    shares = -jnp.diff(jnp.append(heights, last)) / (heights[0] - last)
-    return jnp.log(jnp.maximum(shares * (1 + len(shares) * FLOOR) - FLOOR, FLOOR / 10))
+    fractions = -jnp.diff(jnp.append(logs, last)) / (logs[0] - last)
+    weights = fractions * (1 + len(fractions) * SMALLEST_FRACTION) - SMALLEST_FRACTION
+    return jnp.log(jnp.maximum(weights, SMALLEST_FRACTION / 10))

@@ -3,7 +3,7 @@
 The question of a recipe, a grid of n steps and a sampler's coefficients, is how near it comes to the true flow. On a
 Gaussian the answer is exact (`wasserstein2`, `kl_divergence`, `relative_error`); for other models it is the distance
 of ends from those of a fine solution, from the same noise (`EndError`). Either has a gradient in the levels and in the
-sampler's coefficients. What is found on a data set, smoothed by the bandwidth of the highest held-out likelihood
+sampler's coefficients. A recipe for a data set, smoothed by the bandwidth of the highest held-out likelihood
 (`choose_bandwidth`), serves a network that learns the same data, before it is trained.
 """
 
@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gaussdiff import grids
 from gaussdiff.denoiser import Denoiser, check_key, check_model
 from gaussdiff.design.error import grouped, kl_divergence, relative_error, spectrum, wasserstein2
 from gaussdiff.design.objective import EndError
 from gaussdiff.design.recipe import Recipe, numbers_of, teleported
 from gaussdiff.distributions.diagonal import Diagonal
 from gaussdiff.distributions.gaussian import Gaussian
+from gaussdiff.grids import karras, uniform_log_snr
 from gaussdiff.numerics.adam import descend
 from gaussdiff.numerics.arrays import floating
 from gaussdiff.samplers import DPMSolverPP2M, LinearMultistep, Sampler
@@ -30,7 +30,7 @@ from gaussdiff.samplers.multistep import DataMultistep
 from gaussdiff.schedules import NoiseLevel
 
 Objective = Callable[[Sampler, NoiseLevel, Any], Array]
-EXACT = wasserstein2, kl_divergence, relative_error
+EXACT_OBJECTIVES = wasserstein2, kl_divergence, relative_error
 
 
 def optimal_grid(
@@ -53,33 +53,51 @@ def optimal_grid(
 ) -> NoiseLevel:
     """The grid of n steps on which a sampler does best: (n+1,) levels with alpha = 1, for other frames `reframe` it.
 
-    objective(sampler, levels, model) -> () > 0 is what counts: for a Gaussian or Diagonal by default `wasserstein2`,
-    exact, for any other model `EndError` over `paths` starts, which takes a key, and for a network the `shape` of one
-    sample. The exact objectives are given the law's Spectrum, all that they depend on, and no D x D modes. The grid
-    runs from sigma_max, with final_zero to a last level of any size above sigma_min and then 0 (the last step gives
-    out the denoised image), without it to sigma_min. `steps` of descent start from the best `tries` of a few usual
-    grids and of `start`; none of these is better under the objective than what comes back. teleport: a Gaussian whose
-    exact flow makes one more step, the first, without a call: the answer is then (n+2,), made for
-    gd.SwitchAt(gd.GaussianExact(teleport), sampler, levels[1].log_snr). TypeError or ValueError for a model, sampler,
-    n or bounds that cannot be, and without a key where one is needed.
+    Args:
+        model: a Gaussian or Diagonal, on which errors are exact, or any other denoiser.
+        sampler: the one that is to take the grid.
+        n: how many steps.
+        objective: objective(sampler, levels, model) -> () > 0, to be made small. By default `wasserstein2` for a
+            Gaussian or Diagonal and `EndError` for others; exact ones get the law's Spectrum in place of the model.
+        sigma_min: the last level is above it with final_zero, and is it otherwise.
+        sigma_max: the first level.
+        final_zero: whether a last step leads to sigma = 0, that is gives out the denoised image.
+        key: for the starts of EndError, which the default objective of other models needs.
+        paths: how many starts EndError takes.
+        shape: of one sample, where the model is a network and EndError is to draw its starts.
+        steps: of each descent.
+        rate: of each descent, the learning rate.
+        tries: how many descents: from the best few of the usual grids and `start`.
+        start: one more grid to start from, n steps with alpha = 1 from sigma_max.
+        teleport: a Gaussian whose exact flow makes one more step, the first, without a call of the model.
+
+    No grid from which a descent starts is better under the objective than the answer. With teleport that is (n+2,),
+    made for gd.SwitchAt(gd.GaussianExact(teleport), sampler, levels[1].log_snr).
+
+    TypeError or ValueError for a model, sampler, n or start of another kind, and for a key or shape that is missing.
     """
     check_model(model)
     check_sampler(sampler)
     sampler.check_steps(n)
+    if objective is None:
+        objective = _default_objective(model, key, paths, sigma_max, shape)
+    exact = objective in EXACT_OBJECTIVES
+    law: Any = grouped(spectrum(model)) if exact else model  # pyright: ignore[reportArgumentType]
+    key = jax.random.key(0) if key is None else key  # an exact objective draws nothing
+
     count = n if teleport is None else n + 1
     low, high = floating(sigma_min), floating(sigma_max)
-    starts = _usual(count, low, high, final_zero) + ([] if start is None else [_fitting(start, count, high)])
-    if objective is None:
-        objective = _default(model, key, paths, sigma_max, shape)
-    law: Any = grouped(spectrum(model)) if objective in EXACT else model  # pyright: ignore[reportArgumentType]
-    values = jnp.stack([_value(objective, sampler, levels, law, teleport) for levels in starts])
-    key = jax.random.key(0) if key is None else key  # an exact objective draws nothing
-    found = []
-    for i in map(int, jnp.argsort(values)[:tries]):
-        recipe = Recipe(numbers_of(starts[i], low, final_zero), sampler, low, high, teleport, final_zero)
-        found.append(_improved(recipe, law, objective, objective, key, steps, floating(rate), False))
-    ends = [*starts, *(recipe.levels() for recipe, _ in found)]
-    return ends[int(jnp.argmin(jnp.append(values, jnp.stack([value for _, value in found]))))]
+    grids = _usual_grids(count, low, high, final_zero)
+    if start is not None:
+        grids.append(_check_start(start, count, high))
+    errors = [_value(objective, sampler, levels, law, teleport) for levels in grids]
+
+    for i in map(int, jnp.argsort(jnp.stack(errors))[:tries]):
+        recipe = Recipe(numbers_of(grids[i], low), sampler, low, high, teleport, final_zero)
+        recipe, error = _descended(recipe, law, objective, objective, key, steps, floating(rate), False)
+        grids.append(recipe.levels())
+        errors.append(error)
+    return grids[int(jnp.argmin(jnp.stack(errors)))]
 
 
 def optimal_sampler(
@@ -99,13 +117,27 @@ def optimal_sampler(
     order: int = 1,
     start: tuple[DataMultistep, NoiseLevel] | None = None,
 ) -> tuple[LinearMultistep, NoiseLevel]:
-    """The multistep sampler of n calls, and its grid, that come nearest to the true flow: both are sought at once.
+    """The multistep sampler of n calls, and its grid (n+1,), that come nearest to the true flow, optimised together.
 
-    Every step may extrapolate from the denoised images of the `memory` steps before. `paths` starts are descended on,
-    `batch` at a time, and a quarter as many others decide which point of the descent is the best, so that what comes
-    back is no worse on these than the start: DPM-Solver++(2M) on the best of a few usual grids, or `start`, such as a
-    recipe found on the data that is to be refined on a network. With steps = 0 it comes back as it is. Levels are in
-    the frame alpha = 1; sigma_min, sigma_max, final_zero, shape and errors as `optimal_grid`.
+    Args:
+        model: any denoiser.
+        n: how many steps, each of one call.
+        key: for the starts and the batches.
+        memory: how many past denoised images a step may extrapolate from.
+        sigma_min: as for `optimal_grid`.
+        sigma_max: the first level.
+        final_zero: whether a last step leads to sigma = 0.
+        paths: how many starts the descent takes; a quarter as many others choose the best of its points.
+        shape: of one sample, where the model is a network.
+        steps: of the descent; with 0 the answer is the start.
+        rate: the learning rate.
+        batch: how many of the starts a step of the descent takes.
+        order: of the error's mean over paths, as in `EndError`.
+        start: the sampler and grid to start from, such as a recipe for the data that is to be refined on a network; by
+            default DPM-Solver++(2M) on the best of a few usual grids.
+
+    On the paths that choose, the answer is no worse than the start. Levels are in the frame alpha = 1. Errors as
+    `optimal_grid`.
     """
     check_model(model)
     check_key(key)
@@ -116,18 +148,19 @@ def optimal_sampler(
     )
     low, high = floating(sigma_min), floating(sigma_max)
     if start is None:
-        start = DPMSolverPP2M(), _best(model, DPMSolverPP2M(), _usual(n, low, high, final_zero)[1::2], check)
-    levels = _fitting(start[1], n, high)
+        usual = _usual_grids(n, low, high, final_zero)[1::2]  # those even in log-SNR
+        start = DPMSolverPP2M(), _best(model, DPMSolverPP2M(), usual, check)
+    levels = _check_start(start[1], n, high)
     sampler = LinearMultistep.like(start[0], levels, max(memory, start[0].memory))
-    recipe = Recipe(numbers_of(levels, low, final_zero), sampler, low, high, None, final_zero)
+    recipe = Recipe(numbers_of(levels, low), sampler, low, high, None, final_zero)
     before = _value(check, sampler, levels, model, None)
-    found, value = _improved(recipe, model, train, check, descent, steps, floating(rate), True)
-    assert isinstance(found.sampler, LinearMultistep)
-    return (found.sampler, found.levels()) if value < before else (sampler, levels)
+    best, after = _descended(recipe, model, train, check, descent, steps, floating(rate), True)
+    assert isinstance(best.sampler, LinearMultistep)
+    return (best.sampler, best.levels()) if after < before else (sampler, levels)
 
 
 @eqx.filter_jit
-def _improved(recipe, model, objective, check, key, steps: int, rate, learn: bool) -> tuple[Recipe, Float[Array, ""]]:
+def _descended(recipe, model, objective, check, key, steps: int, rate, learn: bool) -> tuple[Recipe, Float[Array, ""]]:
     """The recipe after descending on the objective in its numbers and, with learn, in the sampler's arrays."""
     spec = jax.tree.map(lambda _: False, recipe)
     spec = eqx.tree_at(lambda r: r.numbers, spec, True)
@@ -150,15 +183,15 @@ def _value(objective, sampler, levels, model, teleport) -> Float[Array, ""]:
     return objective(teleported(teleport, sampler, levels), levels, model)
 
 
-def _usual(n: int, sigma_min, sigma_max, final_zero: bool) -> list[NoiseLevel]:
+def _usual_grids(n: int, sigma_min, sigma_max, final_zero: bool) -> list[NoiseLevel]:
     """Grids to start from; with a final 0 also such that stop early."""
     span = jnp.log(sigma_max / sigma_min)
-    lows = [sigma_min * jnp.exp(share * span) for share in ((0.0, 0.2, 0.3) if final_zero else (0.0,))]
-    makes = grids.karras, grids.uniform_log_snr
-    return [make(n, low, sigma_max, final_zero=final_zero) for low in lows for make in makes]
+    lows = [sigma_min * jnp.exp(fraction * span) for fraction in ((0.0, 0.2, 0.3) if final_zero else (0.0,))]
+    spacings = karras, uniform_log_snr
+    return [spacing(n, low, sigma_max, final_zero=final_zero) for low in lows for spacing in spacings]
 
 
-def _default(model: Denoiser, key: PRNGKeyArray | None, paths: int, sigma_max, shape) -> Objective:
+def _default_objective(model: Denoiser, key: PRNGKeyArray | None, paths: int, sigma_max, shape) -> Objective:
     if isinstance(model, Gaussian | Diagonal):
         return wasserstein2
     if key is None:
@@ -169,12 +202,12 @@ def _default(model: Denoiser, key: PRNGKeyArray | None, paths: int, sigma_max, s
     return EndError.of(model, key, paths, sigma_max=sigma_max, shape=shape)
 
 
-def _best(model: Denoiser, sampler: Sampler, made: list[NoiseLevel], objective: Objective) -> NoiseLevel:
-    values = [_value(objective, sampler, levels, model, None) for levels in made]
-    return made[int(jnp.argmin(jnp.stack(values)))]
+def _best(model: Denoiser, sampler: Sampler, grids: list[NoiseLevel], objective: Objective) -> NoiseLevel:
+    values = [_value(objective, sampler, levels, model, None) for levels in grids]
+    return grids[int(jnp.argmin(jnp.stack(values)))]
 
 
-def _fitting(levels: NoiseLevel, n: int, sigma_max: Array) -> NoiseLevel:
+def _check_start(levels: NoiseLevel, n: int, sigma_max: Array) -> NoiseLevel:
     """The levels; ValueError unless they are n steps in the frame alpha = 1 that start at sigma_max."""
     check_grid(levels)
     if len(levels) != n + 1 or bool((levels.alpha != 1).any()) or float(levels.sigma[0]) != float(sigma_max):

@@ -2,7 +2,7 @@
 
     error[sampler, grid, calls] = that of the sampler on grid(n),     n the largest with nfe(n) <= calls
 
-Errors depend on the Gaussian's spectrum alone, so its modes are found once and every entry costs n steps on K numbers.
+Errors depend on the Gaussian's spectrum alone: its modes are computed once, and every entry costs n steps on K numbers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ from gaussdiff.samplers.base import check_grid, check_sampler
 from gaussdiff.schedules import Cosine, NoiseLevel, RectifiedFlow, VariancePreserving
 
 Grid = Callable[[int], NoiseLevel]
-CALLS = (5, 8, 10, 20, 40)
+BUDGETS = (5, 8, 10, 20, 40)
 
 
 class SolverTable(NamedTuple):
@@ -73,7 +73,7 @@ def solver_table(
     gaussian: Gaussian | Diagonal,
     samplers: Mapping[str, Sampler] | None = None,
     grids: Mapping[str, Grid] | None = None,
-    calls: Sequence[int] = CALLS,
+    calls: Sequence[int] = BUDGETS,
     progress: Progress | None = None,
 ) -> SolverTable:
     """The exact errors of samplers on grids, each with as many steps as fit into a number of model calls.
@@ -132,9 +132,9 @@ def standard_grids() -> dict[str, Grid]:
 
 def _errors(sampler: Sampler, levels: NoiseLevel, law: Spectrum) -> list[Array]:
     """The five errors on each of a stack of grids."""
-    made = _generated(sampler, levels, law.data)
-    parts, kl = _compared(made, levels[:, 0], levels[:, -1], law)
-    return [parts.total, kl, parts.start, parts.truncation, parts.discretisation]
+    generated = _generated(sampler, levels, law.data)
+    error, kl = _compared(generated, levels[:, 0], levels[:, -1], law)
+    return [error.total, kl, error.start, error.truncation, error.discretisation]
 
 
 @eqx.filter_jit
@@ -142,7 +142,7 @@ def _generated(sampler: Sampler, levels: NoiseLevel, data: Modes) -> Modes:
     return jax.vmap(lambda grid: generated_modes(sampler, grid, data))(levels)
 
 
-# apart from the above, whose compilation is most of the time and is needed for every number of steps
+# a program of its own, beside the above, whose compilation is most of the time and is needed for every number of steps
 _compared = jax.jit(jax.vmap(compare, in_axes=(0, 0, 0, None)))
 
 
@@ -160,8 +160,8 @@ def _takes(sampler: Sampler, n: int) -> bool:
 
 
 def _stack(grids: Mapping[str, Grid], n: int) -> NoiseLevel:
-    made = [_grid(name, grid, n) for name, grid in grids.items()]
-    return NoiseLevel(jnp.stack([levels.alpha for levels in made]), jnp.stack([levels.sigma for levels in made]))
+    stack = [_grid(name, grid, n) for name, grid in grids.items()]
+    return NoiseLevel(jnp.stack([levels.alpha for levels in stack]), jnp.stack([levels.sigma for levels in stack]))
 
 
 def _grid(name: str, grid: Grid, n: int) -> NoiseLevel:

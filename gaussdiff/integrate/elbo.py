@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from gaussdiff.denoiser import Denoiser, add_noise, check_key, check_model, check_sample
 from gaussdiff.numerics.arrays import concrete, floating
+from gaussdiff.numerics.checks import check_count
 from gaussdiff.samplers.base import check_grid
 from gaussdiff.schedules import NoiseLevel
 
@@ -66,8 +67,8 @@ def elbo(model: Denoiser, x, levels: NoiseLevel, key: PRNGKeyArray, *, v=0.0, bi
     log_w = v * (jnp.log1p(snr[1:]) - jnp.log1p(snr[:-1]))
     steps = (snr[1:] - snr[:-1]) * errors[:-1] * jnp.exp(-log_w) / 2 + x.size * (jnp.expm1(-log_w) + log_w) / 2
     std = jnp.exp(-levels[-1].log_snr / 2)
-    found = _normal_log_prob(x, mean, std) if bins is None else discretized_log_prob(x, mean, std, bins)
-    parts = snr[0] * jnp.sum(x**2) / 2, steps, -found
+    log_prob = _normal_log_prob(x, mean, std) if bins is None else discretized_log_prob(x, mean, std, bins)
+    parts = snr[0] * jnp.sum(x**2) / 2, steps, -log_prob
     return EvidenceBound(*(part.astype(x.dtype) for part in parts))
 
 
@@ -90,12 +91,11 @@ def discretized_log_prob(x, mean, std, bins: int) -> Float[Array, ""]:
     infinity, so that the masses add up to 1. x: values; mean (*event) and std () in the same units. 256 bins are bytes
     scaled as x / 127.5 - 1. ValueError unless bins is at least 2. Ho et al., arXiv 2006.11239, eq. 13.
     """
-    if not (isinstance(bins, int) and bins >= 2):
-        raise ValueError(f"bins: expected an integer of at least 2, got {bins!r}. Bytes have 256.")
+    check_count(bins, "bins", "Bytes have 256.", least=2)
     x, mean, half = check_sample(x), check_sample(mean, jnp.shape(x), "mean"), 1 / (bins - 1)
     low = jnp.where(x < half - 1, -jnp.inf, (x - half - mean) / std)
     high = jnp.where(x > 1 - half, jnp.inf, (x + half - mean) / std)
-    # the interval or its mirror image, whichever lies to the left of 0, where the logarithms keep their digits
+    # the interval or its mirror image, whichever lies below 0, where the logarithms are accurate
     mirrored = low + high > 0
     low, high = jnp.where(mirrored, -high, low), jnp.where(mirrored, -low, high)
     return jnp.sum(log_ndtr(high) + jnp.log(-jnp.expm1(log_ndtr(low) - log_ndtr(high))))

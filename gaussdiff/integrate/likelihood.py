@@ -5,8 +5,8 @@ In the unit frame, x scaled to alpha^2 + sigma^2 = 1, with u = log(sigma / alpha
     log p(x) = log prior(x') + D log(r' / r) + int_u^u' (alpha^2 D - alpha tr J) du
 
 with J = d denoise / dx, r = sqrt(alpha^2 + sigma^2), and x' where the flow carries x. tr J is the sum over all
-directions, or the mean of v . J v over random signs v: unbiased, since E v v^T = I, and each v kept for the whole solve
-gives one unbiased likelihood of its own.
+directions, or the mean of v . J v over random signs v: unbiased, since E v v^T = I, and each v, the same for the
+whole solve, gives one unbiased likelihood of its own.
 """
 
 import math
@@ -21,9 +21,10 @@ from gaussdiff.denoiser import Denoiser, Distribution, check_key, check_model, c
 from gaussdiff.distributions.gaussian import Gaussian
 from gaussdiff.integrate.ode import Ending, check_adaptive, check_solve, controller, finished, log_sigma, unit_level
 from gaussdiff.numerics.arrays import concrete, floating
+from gaussdiff.numerics.checks import check_count
 from gaussdiff.schedules import NoiseLevel, Schedule, check_schedule
 
-CHUNK = 256  # directions at a time
+DIRECTIONS_AT_A_TIME = 256
 
 
 class LogLikelihood(eqx.Module):
@@ -50,11 +51,22 @@ def log_likelihood(
 ) -> LogLikelihood:
     """log density in nats of x (*event) at time `start`, by carrying it along the probability flow to time `end`.
 
-    log prior(x') + the integral of the flow's divergence. start: clean, 0, by default; end: the schedule's own, by
-    default. prior: the law at `end`, N(0, sigma^2 I) by default. probes: None for the exact trace, D products with the
-    Jacobian a step; otherwise the number of random signs, drawn once from `key`, with their mean and its standard
-    error. rtol, atol: on x scaled to alpha^2 + sigma^2 = 1, and on nats per number of x. Song et al., arXiv 2011.13456,
-    eq. 39; Grathwohl et al., arXiv 1810.01367. gd.bits_per_dim converts the value.
+    Args:
+        model: any denoiser.
+        schedule: the one whose times are given.
+        x: one sample (*event).
+        start: the time of x, by default 0, clean.
+        end: the time at which the prior is known, by default the schedule's own end.
+        solver: any adaptive diffrax solver, Tsit5 by default.
+        rtol: relative tolerance, on x scaled to alpha^2 + sigma^2 = 1 and on nats per number of x.
+        atol: absolute tolerance, likewise.
+        probes: None for the exact trace, D products with the Jacobian a step; otherwise how many random signs.
+        key: for the probes, which are drawn once.
+        prior: the law at `end`, N(0, sigma^2 I) by default.
+        max_steps: of the solve, at most.
+
+    Returns log prior(x') + the integral of the flow's divergence, the mean over probes with its standard error;
+    gd.bits_per_dim converts it. Song et al., arXiv 2011.13456, eq. 39; Grathwohl et al., arXiv 1810.01367.
 
     ValueError for NaN, a start that is not before the end, tolerances out of range, fewer than 2 probes, or
     probes without a key; RuntimeError where the solve stops short, as probability_flow.
@@ -135,13 +147,13 @@ def _solve(
 def _traces(jacobian, y: Array, signs: Array | None) -> Float[Array, " probes"]:
     """tr J, or v . J v for each probe v."""
     if signs is not None:
-        return jax.lax.map(lambda v: jnp.sum(v * jacobian(v)), signs, batch_size=CHUNK)
+        return jax.lax.map(lambda v: jnp.sum(v * jacobian(v)), signs, batch_size=DIRECTIONS_AT_A_TIME)
 
     def entry(i):
         direction = jnp.zeros(y.size, y.dtype).at[i].set(1)
         return jacobian(direction.reshape(y.shape)).reshape(-1)[i]
 
-    return jnp.sum(jax.lax.map(entry, jnp.arange(y.size), batch_size=CHUNK))[None]
+    return jnp.sum(jax.lax.map(entry, jnp.arange(y.size), batch_size=DIRECTIONS_AT_A_TIME))[None]
 
 
 def _end(schedule: Schedule, end):
@@ -151,10 +163,7 @@ def _end(schedule: Schedule, end):
 def _signs(x: Array, probes: int | None, key: PRNGKeyArray | None) -> Float[Array, "probes *event"] | None:
     if probes is None:
         return None
-    if not (isinstance(probes, int) and probes >= 2):
-        raise ValueError(
-            f"probes: expected None or at least 2, got {probes!r}. None is the exact trace; one has no standard error."
-        )
+    check_count(probes, "probes", "None is the exact trace; one probe has no standard error.", least=2)
     if key is None:
         raise ValueError("key: expected one, since probes are drawn, got no key. Pass key=jax.random.key(seed).")
     check_key(key)

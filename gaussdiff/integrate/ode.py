@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gaussdiff.denoiser import Denoiser, check_model, check_sample
 from gaussdiff.numerics.arrays import concrete, floating
+from gaussdiff.numerics.checks import check_above_0, check_count, check_finite
 from gaussdiff.schedules import NoiseLevel, Schedule, check_schedule
 from gaussdiff.trajectory import Trajectory
 
@@ -39,9 +40,9 @@ def probability_flow(
 ) -> Trajectory:
     """Solve dx/dt = alpha' x0 + sigma' noise from one sample x (*event) at times[0] through all of `times` (n+1,).
 
-    times: strictly falling (noise to data) or rising. solver: any adaptive diffrax solver, Tsit5 by default. rtol,
-    atol: tolerances on x scaled to alpha^2 + sigma^2 = 1. Returns the Trajectory at the times asked; its n denoised
-    values cost n further calls of the model. The model runs at matmul precision "highest". Song et al., arXiv
+    times: in strictly decreasing order (noise to data), or increasing. solver: any adaptive diffrax solver, Tsit5 by
+    default. rtol, atol: tolerances on x scaled to alpha^2 + sigma^2 = 1. Returns the Trajectory at `times`; its n
+    denoised values cost n further calls of the model. The model runs at matmul precision "highest". Song et al., arXiv
     2011.13456, eq. 13.
 
     ValueError for NaN, times that turn back, or tolerances that are not positive; RuntimeError where the solve stops
@@ -110,7 +111,7 @@ def controller(rtol: Array, atol: Array) -> diffrax.PIDController:
 
 
 def log_sigma(levels: NoiseLevel, dtype) -> Float[Array, "*levels"]:
-    """u of levels, its infinite ends at what the dtype can tell from them."""
+    """u of levels, its infinite ends at the largest that the dtype resolves."""
     limit = farthest(dtype)
     return jnp.clip(-levels.log_snr / 2, -limit, limit).astype(dtype)
 
@@ -140,19 +141,16 @@ def check_solve(x: Array, times: Array, rtol, atol, max_steps: int) -> None:
         raise ValueError(
             f"times: expected shape (n+1,) with n >= 1, got {times.shape}. Give at least a start and an end."
         )
-    if concrete(x) and not np.isfinite(np.asarray(x)).all():
-        raise ValueError("x: expected finite numbers, got NaN or infinity. Draw a start with gd.sample_prior.")
+    check_finite(x, "x", "Draw a start with gd.sample_prior.")
     if concrete(times):
         steps = np.diff(np.asarray(times))
         if not ((steps > 0).all() or (steps < 0).all()):
             raise ValueError(
-                f"times: expected strictly rising or strictly falling times, got {np.asarray(times)}. Sort them."
+                f"times: expected strictly increasing or strictly decreasing times, got {np.asarray(times)}. Sort them."
             )
-    for name, value in (("rtol", rtol), ("atol", atol)):
-        if concrete(value) and not 0 < float(value) < np.inf:
-            raise ValueError(f"{name}: expected > 0, got {float(value):g}. 1e-5 suits float32.")
-    if max_steps < 1:
-        raise ValueError(f"max_steps: expected >= 1, got {max_steps}. The default, 4096, is ample for smooth models.")
+    check_above_0(rtol, "rtol", "1e-5 suits float32.")
+    check_above_0(atol, "atol", "1e-5 suits float32.")
+    check_count(max_steps, "max_steps", "The default, 4096, is ample for smooth models.")
 
 
 def finished(name: str, answer: Answer, ending: Ending) -> Answer:

@@ -1,6 +1,6 @@
 """The reverse SDE by diffrax, with lambda = log(alpha / sigma) as time.
 
-In the unit frame, x scaled to alpha^2 + sigma^2 = 1, the flow -alpha (alpha x - x0), with as much noise as eta says and
+In the unit frame, x scaled to alpha^2 + sigma^2 = 1, the flow -alpha (alpha x - x0), with noise of strength eta and
 the drift that undoes what it does to the marginals, is
 
     dx = [-alpha (alpha x - x0) + eta^2 (alpha x0 - x)] dlambda + eta sqrt(2) sigma dw
@@ -18,12 +18,14 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gaussdiff.denoiser import Denoiser, check_key, check_model, check_sample
+from gaussdiff.exact.flow import check_eta
 from gaussdiff.integrate.ode import Ending, check_solve, farthest, finished, log_sigma, unit_level
 from gaussdiff.numerics.arrays import concrete, floating
+from gaussdiff.numerics.checks import check_above_0
 from gaussdiff.schedules import NoiseLevel, Schedule, check_schedule
 from gaussdiff.trajectory import Trajectory
 
-TICK = 1e-4  # in lambda: the Brownian path is a straight line within
+RESOLUTION = 1e-4  # of the Brownian path, in lambda: it is a straight line within
 
 
 def reverse_sde(
@@ -42,11 +44,22 @@ def reverse_sde(
 ) -> Trajectory:
     """One path of the reverse SDE from x (*event) at times[0] through all of `times` (n+1,), from noise to data.
 
-    eta >= 0: 0 is the probability flow, 1 the reverse of the noising itself; on a Gaussian the law at every time is
-    gaussian_transition. solver: any diffrax solver for additive noise, ShARK by default. Steps adapt to rtol and atol
-    (on x scaled to alpha^2 + sigma^2 = 1), or, with `step`, have that length in log(alpha / sigma); they end at each of
-    the times. key: one Brownian path on log(alpha / sigma), the same for all tolerances, steps and times. Returns the
-    Trajectory at the times asked; its n denoised values cost n further calls. Song et al., arXiv 2011.13456, eq. 6.
+    Args:
+        model: any denoiser.
+        schedule: the one whose times are given; the path depends on its levels alone.
+        x: one sample (*event) at times[0].
+        times: (n+1,), in decreasing order; the steps end at each of them.
+        key: one Brownian path on log(alpha / sigma), the same for all tolerances, steps and times.
+        eta: >= 0; 0 is the probability flow, 1 the reverse of the noising itself. On a Gaussian the law at every time
+            is gaussian_transition.
+        solver: any diffrax solver for additive noise, ShARK by default.
+        rtol: relative tolerance to which steps adapt, on x scaled to alpha^2 + sigma^2 = 1.
+        atol: absolute tolerance, likewise.
+        step: a fixed length of steps in log(alpha / sigma), in place of the tolerances.
+        max_steps: between two of the times, at most.
+
+    Returns the Trajectory at `times`; its n denoised values cost n further calls of the model. Song et al., arXiv
+    2011.13456, eq. 6.
 
     ValueError for NaN, times that do not fall, or an eta, step or tolerance out of range; TypeError for a solver that
     cannot adapt, without a step; RuntimeError where the solve stops short, as probability_flow.
@@ -120,22 +133,21 @@ def _terms(model: Denoiser, x: Array, key: PRNGKeyArray, eta: Array) -> diffrax.
     def noise(lam, y, args):
         return lineax.DiagonalLinearOperator(jnp.full_like(y, eta * np.sqrt(2) * unit_level(-lam).sigma))
 
-    # of one kind for all solvers, so that the key alone says the path
+    # of one kind for all solvers, so that the path depends on the key alone
     reach = farthest(x.dtype) + 1
     shape = jax.ShapeDtypeStruct((x.size,), x.dtype)
-    brownian = diffrax.VirtualBrownianTree(-reach, reach, TICK, shape, key, levy_area=diffrax.SpaceTimeLevyArea)
+    brownian = diffrax.VirtualBrownianTree(-reach, reach, RESOLUTION, shape, key, levy_area=diffrax.SpaceTimeLevyArea)
     return diffrax.MultiTerm(diffrax.ODETerm(drift), diffrax.ControlTerm(noise, brownian))
 
 
 def _check_noise(times: Float[Array, " points"], eta, solver, step) -> None:
     if concrete(times) and np.asarray(times)[0] < np.asarray(times)[-1]:
         raise ValueError(f"times: expected from noise to data, got {np.asarray(times)}. The reverse SDE has one way.")
-    if concrete(eta) and not 0 <= float(eta) < np.inf:
-        raise ValueError(f"eta: expected >= 0, got {float(eta):g}. 0 is the probability flow, 1 the reverse SDE.")
+    check_eta(eta)
     if step is None and not isinstance(solver, (diffrax.AbstractAdaptiveSolver, diffrax.AbstractSRK)):
         raise TypeError(
             f"solver: expected an adaptive diffrax solver, got {solver!r}. diffrax.ShARK() is the default; for fixed "
             "steps pass step=, their length in log(alpha / sigma)."
         )
-    if step is not None and concrete(step) and not 0 < float(step) < np.inf:
-        raise ValueError(f"step: expected > 0, got {float(step):g}. It is a length in log(alpha / sigma).")
+    if step is not None:
+        check_above_0(step, "step", "It is a length in log(alpha / sigma).")

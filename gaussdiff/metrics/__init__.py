@@ -4,7 +4,7 @@ Each depends on how many samples it is given: state the number of them, the feat
 number between two sets of real data of those sizes.
 """
 
-from gaussdiff.metrics.explained import explained_variance
+from gaussdiff.metrics.explained import explained_by_entry, explained_variance
 from gaussdiff.metrics.frechet import frechet_distance
 from gaussdiff.metrics.kernels import Estimate, kernel_distance, median_distance, mmd
 from gaussdiff.metrics.neighbours import PrecisionRecall, copy_ratios, nearest_distances, precision_recall
@@ -14,6 +14,7 @@ __all__ = [
     "Estimate",
     "PrecisionRecall",
     "copy_ratios",
+    "explained_by_entry",
     "explained_variance",
     "frechet_distance",
     "kernel_distance",

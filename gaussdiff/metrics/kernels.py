@@ -3,7 +3,7 @@
     MMD^2 = mean_(i != j) k(a_i, a_j) + mean_(i != j) k(b_i, b_j) - 2 mean_(i, j) k(a_i, b_j)
 
 Its mean over samples is the value between the laws, 0 for equal ones, whatever N: so single values may be below 0. The
-standard error is that of the jackknife: what the value loses as each of 20 groups of both sets is left out. It is on
+standard error is that of the jackknife: how the value varies as each of 20 groups of both sets is left out. It is on
 average not too small (Efron & Stein 1981), and about sqrt(2) too large for two sets of one law.
 """
 
@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from gaussdiff.numerics.arrays import host_features, squared_distances
+from gaussdiff.numerics.checks import check_above_0
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
-GROUPS = 20
-MOST = 1000  # points whose distances make a median
+JACKKNIFE_GROUPS = 20
+MEDIAN_POINTS = 1000  # at most so many points, the distances of which make a median
 
 
 class Estimate(NamedTuple):
@@ -42,8 +43,7 @@ def mmd(a, b, bandwidth: float) -> Estimate:
     is 0 for equal laws alone. ValueError for NaN, other shapes, fewer than 3 of either, or a bandwidth that is not
     above 0. Gretton et al. 2012, "A kernel two-sample test", eq. 3.
     """
-    if not 0 < bandwidth < np.inf:
-        raise ValueError(f"bandwidth: expected > 0, got {bandwidth}. Use median_distance of the data.")
+    check_above_0(bandwidth, "bandwidth", "Use median_distance of the data.")
     return _discrepancy(a, b, lambda x, y: np.exp(-squared_distances(x, y) / (2 * bandwidth**2)))
 
 
@@ -53,31 +53,41 @@ def median_distance(x) -> float:
     ValueError for NaN, other shapes or fewer than 2.
     """
     x, _ = host_features(x, x)
-    x = x[np.linspace(0, len(x) - 1, min(len(x), MOST)).astype(int)]
+    x = x[np.linspace(0, len(x) - 1, min(len(x), MEDIAN_POINTS)).astype(int)]
     rows, columns = np.triu_indices(len(x), 1)
     return float(np.sqrt(np.median(squared_distances(x, x)[rows, columns])))
 
 
 def _discrepancy(a, b, kernel: Kernel) -> Estimate:
+    """The unbiased MMD^2, and its standard error by a jackknife over groups of both sets."""
     a, b = host_features(a, b, least=3)
-    groups = min(GROUPS, len(a), len(b))
-    parts = [np.array_split(x, groups) for x in (a, b)]
-    sizes = [np.array([len(part) for part in x]) for x in parts]
-    within = [_sums(kernel, x, x) - np.diag([np.trace(kernel(part, part)) for part in x]) for x in parts]
-    between = _sums(kernel, *parts)
+    count = min(JACKKNIFE_GROUPS, len(a), len(b))
+    groups_a, groups_b = np.array_split(a, count), np.array_split(b, count)
 
-    def value(kept: np.ndarray) -> float:
-        pairs = np.ix_(kept, kept)
-        n, m = (size[kept].sum() for size in sizes)
-        inside = within[0][pairs].sum() / (n * (n - 1)) + within[1][pairs].sum() / (m * (m - 1))
-        return inside - 2 * between[pairs].sum() / (n * m)
+    # the kernel's sums over each pair of groups (count, count): every sum over groups is one of these
+    sums_aa = _sums(kernel, groups_a, groups_a) - _self_sums(kernel, groups_a)
+    sums_bb = _sums(kernel, groups_b, groups_b) - _self_sums(kernel, groups_b)
+    sums_ab = _sums(kernel, groups_a, groups_b)
+    sizes_a, sizes_b = (np.array([len(group) for group in groups]) for groups in (groups_a, groups_b))
 
-    everything = np.arange(groups)
+    def value(groups: np.ndarray) -> float:
+        """MMD^2 of the samples in these groups."""
+        pairs = np.ix_(groups, groups)
+        n, m = sizes_a[groups].sum(), sizes_b[groups].sum()
+        within = sums_aa[pairs].sum() / (n * (n - 1)) + sums_bb[pairs].sum() / (m * (m - 1))
+        return within - 2 * sums_ab[pairs].sum() / (n * m)
+
+    everything = np.arange(count)
     without = np.array([value(np.delete(everything, i)) for i in everything])
-    return Estimate(float(value(everything)), float(np.sqrt((groups - 1) * without.var())))
+    return Estimate(float(value(everything)), float(np.sqrt((count - 1) * without.var())))
 
 
 def _sums(kernel: Kernel, a: list[np.ndarray], b: list[np.ndarray]) -> np.ndarray:
     """The kernel summed over each pair of groups; no matrix is larger than one group by all of b."""
     everything, starts = np.concatenate(b), np.cumsum([0, *map(len, b[:-1])])
     return np.array([np.add.reduceat(kernel(x, everything).sum(0), starts) for x in a])
+
+
+def _self_sums(kernel: Kernel, groups: list[np.ndarray]) -> np.ndarray:
+    """The sums of k(x, x), which the unbiased mean leaves out, on the diagonal."""
+    return np.diag([np.trace(kernel(group, group)) for group in groups])

@@ -1,10 +1,11 @@
-"""What nearest neighbours tell: how far samples are from the data, whether they are copies, and what they cover."""
+"""Metrics of nearest neighbours: the distance of samples from the data, copies among them, precision and recall."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from gaussdiff.numerics.arrays import host, host_features, squared_distances
+from gaussdiff.numerics.checks import check_count
 
 
 def nearest_distances(x, data, chunk: int = 256) -> np.ndarray:
@@ -30,7 +31,7 @@ def copy_ratios(x, data, held_out) -> np.ndarray:
 
     0 for a copy, about 1 where the data were learned and not remembered, a little less where they outnumber the
     held-out points, and infinite for a held-out point itself; 1 for one that is in both. x: (N, *event), data:
-    (M, *event), held_out: (K, *event). The share of ratios below a third, say, counts copies; its floor is that of
+    (M, *event), held_out: (K, *event). The fraction of ratios below a third, say, counts copies; its floor is that of
     real samples that are in neither set. ValueError for NaN, unlike shapes, or no data.
     """
     near, far = nearest_distances(x, data), nearest_distances(x, held_out)
@@ -39,28 +40,27 @@ def copy_ratios(x, data, held_out) -> np.ndarray:
 
 
 class PrecisionRecall(NamedTuple):
-    """The share of samples that look real, and the share of the data that samples reach, both in [0, 1]."""
+    """The fraction of samples that look real, and the fraction of the data that samples reach, both in [0, 1]."""
 
     precision: float
     recall: float
 
 
 def precision_recall(samples, data, neighbours: int = 3) -> PrecisionRecall:
-    """Shares of samples (N, F) in the data's (M, F) neighbourhood, and of data in that of the samples.
+    """Fractions of samples (N, F) in the data's (M, F) neighbourhood, and of data in that of the samples.
 
     The neighbourhood of a set is the union of balls around its points, each as wide as the distance to the point's
-    k-th nearest neighbour of the same set. Two sets of one law have about the same share, below 1, in both. O(N M F).
-    ValueError for NaN, other shapes, or no more than `neighbours` points in either. Kynkaanniemi et al., arXiv
+    k-th nearest neighbour of the same set. Two sets of one law have about the same fraction, below 1, in both. O(N M
+    F). ValueError for NaN, other shapes, or no more than `neighbours` points in either. Kynkaanniemi et al., arXiv
     1904.06991, eqs. 1 and 2.
     """
-    if neighbours < 1:
-        raise ValueError(f"neighbours: expected at least 1, got {neighbours}. The paper takes 3.")
+    check_count(neighbours, "neighbours", "The paper takes 3.")
     a, b = host_features(samples, data, least=neighbours + 1)
-    return PrecisionRecall(_covered(a, b, neighbours), _covered(b, a, neighbours))
+    return PrecisionRecall(_fraction_covered(a, b, neighbours), _fraction_covered(b, a, neighbours))
 
 
-def _covered(points: np.ndarray, centers: np.ndarray, neighbours: int) -> float:
-    """The share of points within the balls around centers."""
+def _fraction_covered(points: np.ndarray, centers: np.ndarray, neighbours: int) -> float:
+    """The fraction of points within the balls around centers."""
     # of a center's distances to its own set the smallest is to itself
     rows = _distances(centers, centers)
     radii = np.concatenate([np.partition(part, neighbours, axis=1)[:, neighbours] for part in rows])

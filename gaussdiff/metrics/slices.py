@@ -7,6 +7,7 @@ from jaxtyping import PRNGKeyArray
 from gaussdiff.denoiser import check_key
 from gaussdiff.metrics.kernels import Estimate
 from gaussdiff.numerics.arrays import host_features
+from gaussdiff.numerics.checks import check_count
 
 
 def sliced_wasserstein(a, b, key: PRNGKeyArray, directions: int = 256) -> Estimate:
@@ -19,8 +20,7 @@ def sliced_wasserstein(a, b, key: PRNGKeyArray, directions: int = 256) -> Estima
     """
     a, b = host_features(a, b, least=1)
     check_key(key)
-    if directions < 2:
-        raise ValueError(f"directions: expected at least 2, got {directions}. One has no standard error.")
+    check_count(directions, "directions", "One has no standard error.", least=2)
     lines = np.asarray(jax.random.normal(key, (directions, a.shape[1])), np.float64)
     lines = lines / np.linalg.norm(lines, axis=1, keepdims=True)
     squares = np.array([_squared_w2(a @ v, b @ v) for v in lines])

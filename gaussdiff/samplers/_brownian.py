@@ -2,7 +2,7 @@
 
 The path W lives on a clock tau in [0, 1] that is linear in log-SNR, and is drawn by halving intervals: the middle of
 one of length h is the mean of its ends plus sqrt(h)/2 times a standard normal of its own key (Levy's construction).
-Only the halves that hold a wanted time are drawn, 22 of them for each time.
+Only the halves that contain a wanted time are drawn, 22 of them for each time.
 """
 
 import jax
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from gaussdiff.numerics.arrays import safe_divide
 from gaussdiff.schedules import NoiseLevel
 
-DEPTH, REACH = 22, 60.0  # log-SNR within +-60, told apart to 3e-5
+DEPTH, REACH = 22, 60.0  # halvings of the clock, which covers log-SNRs within +-60 at a resolution of 3e-5
 
 
 def step_noise(key: PRNGKeyArray, levels: NoiseLevel, shape: tuple[int, ...], dtype) -> Float[Array, "n *shape"]:

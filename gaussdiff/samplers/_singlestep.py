@@ -1,11 +1,11 @@
-"""Single-step solvers of the DPM family: DDIM, corrected by what the model says between the two levels of a step.
+"""Single-step solvers of the DPM family: DDIM, corrected by a call of the model between the two levels of a step.
 
-With lambda = log(alpha / sigma), h the step in it, and noise or x0 as the model sees them,
+With lambda = log(alpha / sigma), h the step in it, and noise and x0 the estimates of the model,
 
     noise_step = sigma' (e^h - 1) = alpha' sigma / alpha - sigma',     data_step = alpha' (1 - e^-h)
 
 are what DDIM multiplies the noise with (times -1) and x0. h is negative toward noise, and infinite where an alpha or a
-sigma of either level is 0: there they take the DDIM step, and ask the model once.
+sigma of either level is 0: there they take the DDIM step, with one call of the model.
 """
 
 from collections.abc import Callable
@@ -15,16 +15,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from gaussdiff.denoiser import Event
-from gaussdiff.numerics.arrays import concrete, floating, safe_divide
+from gaussdiff.numerics.arrays import safe_divide
+from gaussdiff.numerics.checks import check_fraction
 from gaussdiff.schedules import NoiseLevel
 
 
-def check_fraction(r) -> Array:
-    """r as an array; ValueError unless it is in (0, 1]."""
-    r = floating(r)
-    if concrete(r) and not 0 < float(r) <= 1:
-        raise ValueError(f"r: expected in (0, 1], got {float(r):g}. It says how far along the step the model is asked.")
-    return r
+def check_r(r) -> Array:
+    """Return r as an array; ValueError unless it is in (0, 1]."""
+    return check_fraction(r, "r", "It is how far along the step the model is called.", "(0, 1]")
 
 
 def ddim(x0: Event, noise: Event, level: NoiseLevel) -> Event:
@@ -55,8 +53,8 @@ def both_finite(level: NoiseLevel, next_level: NoiseLevel) -> Bool[Array, ""]:
 def between(level: NoiseLevel, next_level: NoiseLevel, r) -> NoiseLevel:
     """The level at lambda + r h, on the straight line from (alpha^2, sigma^2) to (alpha'^2, sigma'^2).
 
-    In the frame alpha = 1 and in every frame alpha^2 + sigma^2 = 1 that line is the frame itself, so a network is asked
-    at a level that it was trained on. Elsewhere it lies beside the frame: the answer is the same for every model that
+    In the frame alpha = 1 and in every frame alpha^2 + sigma^2 = 1 that line is the frame itself, so a network gets a
+    level that it was trained on. Elsewhere it lies beside the frame: the answer is the same for every model that
     depends on x / alpha and sigma / alpha alone, as closed forms do.
     """
     h = log_step(level, next_level)
@@ -68,9 +66,9 @@ def between(level: NoiseLevel, next_level: NoiseLevel, r) -> NoiseLevel:
 
 
 def where_finite(step: Callable, otherwise: Event, level: NoiseLevel, next_level: NoiseLevel) -> Event:
-    """step(level, next_level) where h is finite, `otherwise` where it is not, and then the model is not asked."""
+    """step(level, next_level) where h is finite, `otherwise` where it is not, and then without a call of the model."""
     inner = both_finite(level, next_level)
-    # under vmap over levels both sides are computed: the one not taken is a step between levels that are harmless
+    # under vmap over levels both sides are computed: the one not taken is a step between harmless levels
     start = NoiseLevel(jnp.where(inner, level.alpha, 1), jnp.where(inner, level.sigma, 2))
     end = NoiseLevel(jnp.where(inner, next_level.alpha, 1), jnp.where(inner, next_level.sigma, 1))
     # cond, not where: the model must not be called in vain

@@ -21,7 +21,7 @@ from gaussdiff.samplers.multistep import (
 from gaussdiff.schedules import NoiseLevel
 
 # weights of the noises before the present one, for orders 1 to 4
-EVEN = (), (-1 / 2,), (-16 / 12, 5 / 12), (-59 / 24, 37 / 24, -9 / 24)
+EVEN_WEIGHTS = (), (-1 / 2,), (-16 / 12, 5 / 12), (-59 / 24, 37 / 24, -9 / 24)
 
 
 class AdamsBashforth(NoiseMultistep):
@@ -53,8 +53,11 @@ class IPNDM(NoiseMultistep):
         self.order = check_order(order, 4)
 
     def weights(self, history: History, level: NoiseLevel, next_level: NoiseLevel) -> Float[Array, " memory"]:
-        even = lambda levels, _: jnp.asarray(EVEN[len(levels) - 1], levels.sigma.dtype)  # noqa: E731
-        return by_order(even, history, level, next_level)
+        return by_order(_even, history, level, next_level)
+
+
+def _even(levels: NoiseLevel, next_level: NoiseLevel) -> Float[Array, " past"]:
+    return jnp.asarray(EVEN_WEIGHTS[len(levels) - 1], levels.sigma.dtype)
 
 
 def _uneven(levels: NoiseLevel, next_level: NoiseLevel) -> Float[Array, " past"]:

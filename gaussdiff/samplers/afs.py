@@ -1,4 +1,4 @@
-"""Analytic first step: where x is nearly all noise, it says its own noise, and the model need not be asked.
+"""Analytic first step: where x is nearly all noise, the noise is x itself, scaled, and the model need not be called.
 
     noise = x / r,     x0 = (x - sigma noise) / alpha = alpha x / (r (r + sigma)),     r^2 = alpha^2 + sigma^2
 
@@ -32,6 +32,10 @@ class AFS(Sampler):
     def nfe(self, n: int) -> int:
         return max(self.sampler.nfe(n) - 1, 0)
 
+    @property
+    def asks_at_start(self) -> bool:
+        return self.sampler.asks_at_start
+
     def check_steps(self, n: int) -> None:
         self.sampler.check_steps(n)
 
@@ -44,15 +48,7 @@ class AFS(Sampler):
     def init(self, x: Event, levels: NoiseLevel) -> tuple:
         return jnp.ones((), bool), self.sampler.init(x, levels)
 
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state: tuple,
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
+    def step(self, model, x, state, level, next_level, noise):
         first, inside = state
         step = self.sampler.step(_Analytic(model, level, first), x, inside, level, next_level, noise)
         return Step(step.x, step.denoised, (jnp.zeros((), bool), step.state))

@@ -10,11 +10,10 @@ the step is DDIM's at eta = 1 with its noise widened by (c' sigma / (c sigma'))^
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gaussdiff.denoiser import Denoiser, Event
-from gaussdiff.numerics.arrays import concrete, floating, safe_divide
-from gaussdiff.samplers.base import Memoryless, Step
+from gaussdiff.numerics.arrays import safe_divide
+from gaussdiff.numerics.checks import check_fraction
+from gaussdiff.samplers.base import Memoryless
 from gaussdiff.samplers.ddim import DDIM
-from gaussdiff.schedules import NoiseLevel
 
 
 class Ancestral(Memoryless):
@@ -28,9 +27,7 @@ class Ancestral(Memoryless):
     v: Float[Array, ""]
 
     def __init__(self, v=0.0):
-        self.v = floating(v)
-        if concrete(self.v) and not 0 <= float(self.v) <= 1:
-            raise ValueError(f"v: expected in [0, 1], got {float(self.v):g}. 0 is the posterior's variance, 1 is beta.")
+        self.v = check_fraction(v, "v", "0 is the posterior's variance, 1 is beta.")
 
     def draws(self) -> int:
         return 1
@@ -38,16 +35,12 @@ class Ancestral(Memoryless):
     def nfe(self, n: int) -> int:
         return n
 
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state: None,
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
-        share, next_share = (lv.sigma / jnp.hypot(lv.alpha, lv.sigma) for lv in (level, next_level))
+    @property
+    def asks_at_start(self) -> bool:
+        return True
+
+    def step(self, model, x, state, level, next_level, noise):
+        fraction, next_fraction = (lv.sigma / jnp.hypot(lv.alpha, lv.sigma) for lv in (level, next_level))
         # at sigma' = 0 DDIM takes the noise times 0
-        wider = safe_divide(share, next_share, otherwise=1.0) ** self.v
+        wider = safe_divide(fraction, next_fraction, otherwise=1.0) ** self.v
         return DDIM(1.0).step(model, x, state, level, next_level, (wider * noise).astype(noise.dtype))

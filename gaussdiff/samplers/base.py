@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event
-from gaussdiff.numerics.arrays import concrete, floating
+from gaussdiff.numerics.arrays import concrete
 from gaussdiff.schedules import NoiseLevel
 
 
@@ -35,6 +35,11 @@ class Sampler(eqx.Module):
     def nfe(self, n: int) -> int:
         """Model calls of n steps of gd.sample that end at sigma = 0."""
 
+    @property
+    def asks_at_start(self) -> bool:
+        """Whether each step needs no more of the model than denoise(x, level), once, where it starts."""
+        return False
+
     def check_steps(self, n: int) -> None:
         """ValueError where the sampler cannot take n steps; most take any number."""
 
@@ -51,7 +56,7 @@ class Sampler(eqx.Module):
         """The state before the first step of x (*event) along the grid levels (n+1,)."""
 
     @abc.abstractmethod
-    def step(
+    def step(  # the types of every sampler's step are these, and are not written again
         self,
         model: Denoiser,
         x: Event,
@@ -99,28 +104,13 @@ def check_sampler(sampler, argument: str = "sampler") -> None:
         )
 
 
-def check_at_least_0(value, argument: str, cure: str) -> Array:
-    """value as an array; ValueError unless it is finite and >= 0."""
-    value = floating(value)
-    if concrete(value) and not 0 <= float(value) < np.inf:
-        raise ValueError(f"{argument}: expected >= 0 and finite, got {float(value):g}. {cure}")
-    return value
-
-
-def check_count(value: int, argument: str, cure: str) -> int:
-    """ValueError unless value is an integer >= 1."""
-    if not (isinstance(value, int) and value >= 1):
-        raise ValueError(f"{argument}: expected an integer >= 1, got {value!r}. {cure}")
-    return value
-
-
 def is_zero(value: Array) -> bool:
-    """Whether value can be looked at and is 0: a sampler then draws no noise."""
+    """Whether a value outside jit is 0: a sampler then draws no noise."""
     return concrete(value) and float(value) == 0
 
 
 def check_grid(levels) -> None:
-    """TypeError unless `levels` is a NoiseLevel; ValueError unless it holds two levels or more, of falling noise."""
+    """TypeError unless `levels` is a NoiseLevel; ValueError unless it has at least two levels, noise decreasing."""
     if not isinstance(levels, NoiseLevel):
         raise TypeError(
             f"levels: expected a NoiseLevel of (n+1,) arrays, got {type(levels).__name__}. See gd.grids.karras(n)."

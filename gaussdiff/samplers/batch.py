@@ -2,7 +2,7 @@
 
     key_i = fold_in(key, i),     start_i, noise_i from split(key_i)
 
-A chunk is one vmapped program that holds the present states alone, not their paths; the last one is filled up to the
+A chunk is one vmapped program that stores the present states alone, not their paths; the last one is filled up to the
 length of the others, so that nothing compiles again.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gaussdiff.denoiser import Denoiser, Distribution, check_key, sample_prior
-from gaussdiff.distributions.empirical import check_chunk
+from gaussdiff.numerics.checks import check_chunk, check_count, check_finite
 from gaussdiff.progress import Progress
 from gaussdiff.samplers._brownian import step_noise
 from gaussdiff.samplers.base import Sampler, Step
@@ -45,16 +45,24 @@ def sample_batch(
 ) -> np.ndarray:
     """The ends of gd.sample for samples first to first + count - 1, `chunk` at a time: (count, *event) on the host.
 
-    starts: (count, *event) at levels[0]; without them `count` of the given shape, a distribution's own by default, are
-    drawn by sample_prior. With start_key, noise_key = split(fold_in(key, i)), sample i is gd.sample(..., noise_key)
-    from sample_prior(start_key, shape, levels[0]): the same in chunks of 1, 8 or 64, and another call with `first` goes
-    on where one stopped. sharding: spreads each chunk over the devices of its mesh (of Auto axes); the chunk is made a
-    multiple of their number. out: an array to write to, such as one that maps a file; finished chunks stay in it
-    when the call is interrupted. Device memory is that of one chunk, whatever the count and the number of steps.
+    Args:
+        sampler: as for gd.sample.
+        model: as for gd.sample.
+        levels: the grid (n+1,).
+        count: how many samples, where there are no starts.
+        shape: of one sample, where there are no starts; by default a distribution's own.
+        starts: (count, *event) at levels[0]; without them starts are drawn by sample_prior.
+        key: for starts and noise; sample i has start_key, noise_key = split(fold_in(key, i)).
+        first: the number of the first sample: a call goes on where another one stopped.
+        chunk: how many samples at a time; device memory is that of one chunk, whatever count and n.
+        sharding: spreads each chunk, made a multiple of its devices, over a mesh (of Auto axes).
+        out: an array to write to, such as one that maps a file; when interrupted, it has the finished chunks.
+        callback: callback(first, step, level, x, denoised) after each step, with the number of the chunk's first
+            sample, that of the step, the level that x has reached, and NumPy arrays (m, *event); steps then run one at
+            a time.
+        progress: progress(done, count) after each chunk, such as gd.ProgressBar().
 
-    callback(first, step, level, x, denoised): called after each step with the number of the chunk's first sample, that
-    of the step, the level that x has reached, and NumPy arrays (m, *event); steps then run one at a time.
-    progress(done, count): after each chunk, such as gd.ProgressBar().
+    Sample i is gd.sample(..., noise_key) from sample_prior(start_key, shape, levels[0]), in chunks of any size.
 
     TypeError and ValueError as gd.sample, and for a missing count, shape or key, a chunk below 1 or an `out` of another
     shape.
@@ -63,7 +71,7 @@ def sample_batch(
     event, count = _shape(model, starts, shape, count)
     dtype = levels.sigma.dtype if starts is None else starts.dtype
     check_start(sampler, model, jnp.zeros(event, dtype), levels)
-    check_chunk(chunk)
+    check_chunk(chunk, usual=64)
     _check_keys(sampler, starts, key, first)
     ends, chunk = _check_out(out, (count, *event), dtype), _whole(min(chunk, count), sharding)
     for begin in range(0, count, chunk):
@@ -75,7 +83,7 @@ def sample_batch(
         if callback is None:
             x = _ends(sampler, model, levels, x, keys)
         else:
-            x = _stepwise(sampler, model, levels, x, keys, functools.partial(_tell, callback, first + begin, real))
+            x = _stepwise(sampler, model, levels, x, keys, functools.partial(_report, callback, first + begin, real))
         ends[begin : begin + real] = np.asarray(x)[:real]
         if progress:
             progress(begin + real, count)
@@ -88,7 +96,7 @@ def _whole(chunk: int, sharding: jax.sharding.NamedSharding | None) -> int:
     return -(-chunk // pieces) * pieces
 
 
-def _tell(callback: Callback, first: int, real: int, step: int, level: NoiseLevel, x: Array, denoised: Array) -> None:
+def _report(callback: Callback, first: int, real: int, step: int, level: NoiseLevel, x: Array, denoised: Array) -> None:
     callback(first, step, level, np.asarray(x)[:real], np.asarray(denoised)[:real])
 
 
@@ -118,19 +126,19 @@ def _ends(sampler: Sampler, model: Denoiser, levels: NoiseLevel, x: Array, keys:
 
 
 def _stepwise(
-    sampler: Sampler, model: Denoiser, levels: NoiseLevel, x: Array, keys: Array | None, tell: Callable
+    sampler: Sampler, model: Denoiser, levels: NoiseLevel, x: Array, keys: Array | None, report: Callable
 ) -> Array:
     state = _states(sampler, x, levels)
     for i in range(len(levels) - 1):
         step = _steps(sampler, model, levels, x, state, keys, jnp.asarray(i))
         x, state = step.x, step.state
-        tell(i, levels[i + 1], x, step.denoised)
+        report(i, levels[i + 1], x, step.denoised)
     return x
 
 
 @eqx.filter_jit
 def _states(sampler: Sampler, x: Array, levels: NoiseLevel) -> Any:
-    # over x alone: what does not depend on it, such as the count of steps, is kept once for each sample
+    # over x alone: what does not depend on it, such as the count of steps, is stored once for each sample
     return jax.vmap(lambda x: sampler.init(x, levels))(x)
 
 
@@ -185,8 +193,7 @@ def _shape(
 def _on_host(starts) -> np.ndarray:
     starts = np.asarray(starts)
     starts = starts.astype(jnp.result_type(starts.dtype, float), copy=False)
-    if not np.isfinite(starts).all():
-        raise ValueError("starts: expected finite numbers, got NaN or infinity. Draw them with gd.sample_prior.")
+    check_finite(starts, "starts", "Draw them with gd.sample_prior.")
     return starts
 
 
@@ -195,8 +202,7 @@ def _check_keys(sampler: Sampler, starts: np.ndarray | None, key, first: int) ->
         check_key(key)
     elif starts is None or sampler.draws():
         raise ValueError("key: expected one for starts or noise to be drawn, got no key. Pass jax.random.key(seed).")
-    if not (isinstance(first, int) and first >= 0):
-        raise ValueError(f"first: expected the number of the first sample, >= 0, got {first!r}. 0 is the default.")
+    check_count(first, "first", "It is the number of the first sample, 0 by default.", least=0)
 
 
 def _check_out(out: np.ndarray | None, shape: tuple[int, ...], dtype) -> np.ndarray:

@@ -10,8 +10,8 @@ logarithm and no division by alpha, so it starts at alpha = 0 and ends at sigma 
 from jaxtyping import Array, Float
 
 from gaussdiff.conversions import noise_from_x0
-from gaussdiff.denoiser import Denoiser, Event
-from gaussdiff.numerics.arrays import concrete, floating, safe_divide, safe_sqrt
+from gaussdiff.numerics.arrays import safe_divide, safe_sqrt
+from gaussdiff.numerics.checks import check_fraction
 from gaussdiff.samplers.base import Memoryless, Step, denoise, is_zero
 from gaussdiff.schedules import NoiseLevel
 
@@ -25,9 +25,7 @@ class DDIM(Memoryless):
     eta: Float[Array, ""]
 
     def __init__(self, eta=0.0):
-        self.eta = floating(eta)
-        if concrete(self.eta) and not 0 <= float(self.eta) <= 1:
-            raise ValueError(f"eta: expected in [0, 1], got {float(self.eta):g}. 0 is deterministic, 1 is DDPM.")
+        self.eta = check_fraction(eta, "eta", "0 is deterministic, 1 is DDPM.")
 
     def draws(self) -> int:
         return 0 if is_zero(self.eta) else 1
@@ -35,28 +33,24 @@ class DDIM(Memoryless):
     def nfe(self, n: int) -> int:
         return n
 
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state: None,
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
+    @property
+    def asks_at_start(self) -> bool:
+        return True
+
+    def step(self, model, x, state, level, next_level, noise):
         x0 = denoise(model, x, level)
         direction = noise_from_x0(x0, x, level)
         if self.draws():
             ratio = noise_ratio(level, next_level)
             # sums of squares: 1 - eta^2 (1 - r^2) can round to below 0 where r is small
-            kept = safe_sqrt((1 - self.eta) * (1 + self.eta) + (self.eta * ratio) ** 2)
+            scale = safe_sqrt((1 - self.eta) * (1 + self.eta) + (self.eta * ratio) ** 2)
             fresh = self.eta * safe_sqrt((1 - ratio) * (1 + ratio))
-            direction = kept * direction + fresh * noise[0]
+            direction = scale * direction + fresh * noise[0]
         return Step((next_level.alpha * x0 + next_level.sigma * direction).astype(x.dtype), x0)
 
 
 def noise_ratio(level: NoiseLevel, next_level: NoiseLevel) -> Array:
-    """r = alpha sigma' / (alpha' sigma), in [0, 1): how much of the noise a step leaves, in units of x0.
+    """r = alpha sigma' / (alpha' sigma), in [0, 1): the fraction of the noise that a step keeps, in units of x0.
 
     Above 1 toward noise, where only eta = 0 makes sense and r has no effect; 0 where it would be infinite.
     """

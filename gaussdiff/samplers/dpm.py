@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from gaussdiff.conversions import noise_from_x0
 from gaussdiff.denoiser import Denoiser, Event
-from gaussdiff.samplers._singlestep import between, check_fraction, ddim, log_step, noise_step, where_finite
+from gaussdiff.samplers._singlestep import between, check_r, ddim, log_step, noise_step, where_finite
 from gaussdiff.samplers.base import OneStep, Step, denoise
 from gaussdiff.schedules import NoiseLevel
 
@@ -26,20 +26,12 @@ class DPMSolver2(OneStep):
     r: Float[Array, ""]
 
     def __init__(self, r=0.5):
-        self.r = check_fraction(r)
+        self.r = check_r(r)
 
     def nfe(self, n: int) -> int:
         return 2 * n - 1
 
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state: None,
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
+    def step(self, model, x, state, level, next_level, noise):
         x0 = denoise(model, x, level)
         eps = noise_from_x0(x0, x, level)
         moved = ddim(x0, eps, next_level)
@@ -62,15 +54,7 @@ class DPMSolver3(OneStep):
     def nfe(self, n: int) -> int:
         return 3 * n - 2
 
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state: None,
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
+    def step(self, model, x, state, level, next_level, noise):
         x0 = denoise(model, x, level)
         eps = noise_from_x0(x0, x, level)
         moved = ddim(x0, eps, next_level)

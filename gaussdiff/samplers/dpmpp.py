@@ -1,24 +1,23 @@
-"""DPM-Solver++ multistep: the denoised image extrapolated in log-SNR from the last two or three steps.
+"""DPM-Solver++: the denoised image extrapolated linearly or quadratically in log-SNR, from past steps or within one.
 
-    2M   x' = DDIM + alpha' (1 - e^-h) (x0 - x0_1) / (2 r0)
-    3M   x' = (sigma'/sigma) x - alpha' (phi1 x0 - phi2 D1 + phi3 D2)
+With lambda = log(alpha / sigma), h the step in it, and D the estimate of x0 that a method puts over the whole step,
 
-with h the step in half log-SNR, the last two steps r0, r1 in units of h, phi1 = e^-h - 1, phi2 = phi1/h + 1, phi3 =
-phi2/h - 1/2, and the slopes E0 = (x0 - x0_1)/r0, E1 = (x0_1 - x0_2)/r1, D2 = (E0 - E1)/(r0 + r1), D1 = E0 + r0 D2. As
-published, D2 counts half of what a quadratic needs, so that 3M is of order 2.
+    x' = (sigma'/sigma) x + alpha' (1 - e^-h) D,     which is DDIM for D = x0
 
+    2S   D = x0 + (x0_r - x0) / (2 r),               x0_r the model's at lambda + r h, reached by DDIM
+    2M   D = x0 + (x0 - x0_1) / (2 r0),              x0_1 of the step before, r0 its length over h
+    3M   (1 - e^-h) D = -phi1 x0 + phi2 D1 - phi3 D2,    of the last two steps, of lengths r0, r1 over h
 
-DPM-Solver++(2S): the denoised image between the two levels of a step, extrapolated linearly in log-SNR.
-
-x' = DDIM + alpha' (1 - e^-h) / (2 r) (x0_r - x0),   x0_r the model's at lambda + r h, reached by DDIM
+with phi1 = e^-h - 1, phi2 = phi1/h + 1, phi3 = phi2/h - 1/2, and the slopes E0 = (x0 - x0_1)/r0, E1 = (x0_1 - x0_2)/r1,
+D2 = (E0 - E1)/(r0 + r1), D1 = E0 + r0 D2. As published, D2 counts half of what a quadratic needs, so that 3M is of
+order 2. Lu et al., arXiv 2211.01095.
 """
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gaussdiff.conversions import noise_from_x0
-from gaussdiff.denoiser import Denoiser, Event
-from gaussdiff.samplers._singlestep import between, check_fraction, data_step, ddim, log_step, where_finite
+from gaussdiff.samplers._singlestep import between, check_r, data_step, ddim, log_step, where_finite
 from gaussdiff.samplers.base import OneStep, Step, denoise
 from gaussdiff.samplers.multistep import DataMultistep, History, by_order
 from gaussdiff.schedules import NoiseLevel
@@ -78,20 +77,12 @@ class DPMSolverPP2S(OneStep):
     r: Float[Array, ""]
 
     def __init__(self, r=0.5):
-        self.r = check_fraction(r)
+        self.r = check_r(r)
 
     def nfe(self, n: int) -> int:
         return 2 * n - 1
 
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state: None,
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
+    def step(self, model, x, state, level, next_level, noise):
         x0 = denoise(model, x, level)
         eps = noise_from_x0(x0, x, level)
         moved = ddim(x0, eps, next_level)

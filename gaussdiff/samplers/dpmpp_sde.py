@@ -16,22 +16,24 @@ integrals, c^2 = (e^(2 eta^2 r h) - 1) / (e^(2 eta^2 h) - 1), is exact. Independ
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gaussdiff.denoiser import Denoiser, Event
+from gaussdiff.denoiser import Event
+from gaussdiff.exact.flow import check_eta
 from gaussdiff.numerics.arrays import safe_divide, safe_sqrt
-from gaussdiff.samplers._singlestep import between, check_fraction, log_step, where_finite
-from gaussdiff.samplers.base import Memoryless, Sampler, Step, check_at_least_0, denoise, is_zero
+from gaussdiff.numerics.checks import check_at_least_0
+from gaussdiff.samplers._singlestep import between, check_r, log_step, where_finite
+from gaussdiff.samplers.base import Memoryless, Sampler, Step, denoise, is_zero
 from gaussdiff.samplers.dpmpp import extrapolation
-from gaussdiff.samplers.exponential import check_eta, drawn, relax
+from gaussdiff.samplers.exponential import drawn, relax
 from gaussdiff.samplers.multistep import History, by_order, no_history
 from gaussdiff.schedules import NoiseLevel
 
-QUIET = "1 is the noise of the SDE, 0 leaves it out."
+NOISE_CURE = "1 is the noise of the SDE, 0 leaves it out."
 
 
 class DPMSolverPPSDE(Memoryless):
     """SDE-DPM-Solver++(2S), "DPM++ SDE": two calls a step, one from alpha = 0 or to sigma = 0; two draws.
 
-    r in (0, 1]: how far along the step the model is asked again; eta >= 0: the noise of the reverse SDE, as in
+    r in (0, 1]: how far along the step the model is called again; eta >= 0: the noise of the reverse SDE, as in
     gaussian_transition; s_noise: a factor on all noise drawn. The step is at the head of this file; eta = 0 is
     DPMSolverPP2S(r). ValueError for values out of range. Lu et al., arXiv 2211.01095, in the form that is in use.
     """
@@ -41,8 +43,8 @@ class DPMSolverPPSDE(Memoryless):
     s_noise: Float[Array, ""]
 
     def __init__(self, r=0.5, eta=1.0, s_noise=1.0):
-        self.r, self.eta = check_fraction(r), check_eta(eta)
-        self.s_noise = check_at_least_0(s_noise, "s_noise", QUIET)
+        self.r, self.eta = check_r(r), check_eta(eta)
+        self.s_noise = check_at_least_0(s_noise, "s_noise", NOISE_CURE)
 
     def draws(self) -> int:
         return 0 if is_zero(self.eta) else 2
@@ -50,29 +52,21 @@ class DPMSolverPPSDE(Memoryless):
     def nfe(self, n: int) -> int:
         return 2 * n - 1
 
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state: None,
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
+    def step(self, model, x, state, level, next_level, noise):
         x0 = denoise(model, x, level)
         whole, other = (self.s_noise * drawn(noise, 2)).astype(x.dtype)
         moved = relax(x, x0, level, next_level, self.eta, whole)
 
         def corrected(level, next_level):
             middle = between(level, next_level, self.r)
-            shared, own = self._shares(log_step(level, next_level))
+            shared, own = self._correlation(log_step(level, next_level))
             part = relax(x, x0, level, middle, self.eta, (shared * whole + own * other).astype(x.dtype))
             target = x0 + (denoise(model, part, middle) - x0) / (2 * self.r)
             return relax(x, target.astype(x.dtype), level, next_level, self.eta, whole)
 
         return Step(where_finite(corrected, moved, level, next_level), x0)
 
-    def _shares(self, h: Array) -> tuple[Array, Array]:
+    def _correlation(self, h: Array) -> tuple[Array, Array]:
         """c and sqrt(1 - c^2), in a form that neither overflows in long steps nor cancels in short ones."""
         a = 2 * self.eta**2 * h
         total = jnp.expm1(-a)
@@ -92,7 +86,7 @@ class DPMSolverPP2MSDE(Sampler):
     s_noise: Float[Array, ""]
 
     def __init__(self, eta=1.0, s_noise=1.0):
-        self.eta, self.s_noise = check_eta(eta), check_at_least_0(s_noise, "s_noise", QUIET)
+        self.eta, self.s_noise = check_eta(eta), check_at_least_0(s_noise, "s_noise", NOISE_CURE)
 
     def draws(self) -> int:
         return 0 if is_zero(self.eta) else 1
@@ -100,19 +94,15 @@ class DPMSolverPP2MSDE(Sampler):
     def nfe(self, n: int) -> int:
         return n
 
+    @property
+    def asks_at_start(self) -> bool:
+        return True
+
     def init(self, x: Event, levels: NoiseLevel) -> History:
         return no_history(x, levels.sigma.dtype, 1)
 
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state: History,
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
+    def step(self, model, x, state, level, next_level, noise):
         x0 = denoise(model, x, level)
-        target = x0 + state.spread(by_order(extrapolation, state, level, next_level), x0)
+        target = x0 + state.weighted_change(by_order(extrapolation, state, level, next_level), x0)
         fresh = (self.s_noise * drawn(noise, 1)[0]).astype(x.dtype)
         return Step(relax(x, target, level, next_level, self.eta, fresh), x0, state.push(x0, level))

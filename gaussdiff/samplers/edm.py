@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from gaussdiff.denoiser import Denoiser, Event
+from gaussdiff.denoiser import Event
 from gaussdiff.numerics.arrays import concrete, floating, safe_divide, safe_sqrt
-from gaussdiff.samplers.base import Sampler, Step, check_at_least_0, is_zero
+from gaussdiff.numerics.checks import check_at_least_0
+from gaussdiff.samplers.base import Sampler, Step, is_zero
 from gaussdiff.samplers.heun import Heun
 from gaussdiff.schedules import NoiseLevel
 
@@ -26,7 +27,7 @@ class EDMStochastic(Sampler):
     """EDM's stochastic sampler: as many calls as Heun, and noise added before the step where s_min <= s <= s_max.
 
     s = sigma / alpha in data units. churn >= 0: how much noise, over all steps; s_noise: a factor on it, 1 by theory.
-    churn = 0 is Heun. The denoised values of a path are those at the noisier levels, where the model is asked.
+    churn = 0 is Heun. The denoised values of a path are those at the noisier levels, where the model is called.
     ValueError for negative values, or s_min > s_max. Karras et al., arXiv 2206.00364, algorithm 2.
     """
 
@@ -56,15 +57,7 @@ class EDMStochastic(Sampler):
         gamma = jnp.minimum(self.churn / (len(levels) - 1), np.sqrt(2) - 1)
         return gamma.astype(levels.sigma.dtype)
 
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state: Float[Array, ""],
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
+    def step(self, model, x, state, level, next_level, noise):
         if self.draws():
             s = safe_divide(level.sigma, level.alpha, otherwise=np.inf)
             k = 1 + jnp.where((self.s_min <= s) & (s <= self.s_max), state, 0)
@@ -75,11 +68,18 @@ class EDMStochastic(Sampler):
 
 
 def _raised(k: Array, level: NoiseLevel, next_level: NoiseLevel) -> tuple[Array, Array, NoiseLevel]:
-    """What multiplies x, the deviation of the noise it is given, and the level of k times the noise it is then at."""
+    """The level of k times the noise, with what takes x there: its factor, and the deviation of the noise to add."""
     signal, noise = level.alpha**2, level.sigma**2
-    a, b = jnp.maximum(next_level.alpha**2 - signal, 0), jnp.maximum(noise - next_level.sigma**2, 0)
-    # both are 0 for no step that loses noise
-    w = (k - 1) * (k + 1) / (signal * b + k**2 * noise * a)
-    shrink = jnp.sqrt(1 - w * noise * a)
-    raised = NoiseLevel(level.alpha * shrink, level.sigma * jnp.sqrt(1 + w * signal * b))
-    return shrink, level.sigma * safe_sqrt(w * (signal * b + noise * a)), raised
+    # what the step gains in alpha^2 and loses in sigma^2: A and B; both are 0 for no step that loses noise
+    signal_gain = jnp.maximum(next_level.alpha**2 - signal, 0)
+    noise_loss = jnp.maximum(noise - next_level.sigma**2, 0)
+
+    # the line through both ends of the step, extended until sigma / alpha is k times as large
+    w = (k - 1) * (k + 1) / (signal * noise_loss + k**2 * noise * signal_gain)
+    shrink = jnp.sqrt(1 - w * noise * signal_gain)
+    grow = jnp.sqrt(1 + w * signal * noise_loss)
+    raised = NoiseLevel(level.alpha * shrink, level.sigma * grow)
+
+    # x shrinks as alpha does, and its noise with it: sigma^2 (grow^2 - shrink^2) is missing
+    added = level.sigma * safe_sqrt(w * (signal * noise_loss + noise * signal_gain))
+    return shrink, added, raised

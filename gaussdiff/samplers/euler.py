@@ -1,14 +1,12 @@
 """Euler's method along the straight line between two levels.
 
 With alpha and sigma moving linearly over a step, the probability flow is  dx = dalpha x0 + dsigma noise. One Euler step
-is then DDIM in every frame, which the tests hold it to; in the frame alpha = 1 it is EDM's  x + (sigma' - sigma) (x -
+is then DDIM in every frame, as a test checks; in the frame alpha = 1 it is EDM's  x + (sigma' - sigma) (x -
 x0) / sigma.
 """
 
-from jaxtyping import Array
-
 from gaussdiff.conversions import noise_from_x0
-from gaussdiff.denoiser import Denoiser, Event
+from gaussdiff.denoiser import Event
 from gaussdiff.samplers.base import OneStep, Step, denoise
 from gaussdiff.schedules import NoiseLevel
 
@@ -19,15 +17,11 @@ class Euler(OneStep):
     def nfe(self, n: int) -> int:
         return n
 
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state: None,
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
+    @property
+    def asks_at_start(self) -> bool:
+        return True
+
+    def step(self, model, x, state, level, next_level, noise):
         x0 = denoise(model, x, level)
         return Step((x + displacement(x, x0, level, level, next_level)).astype(x.dtype), x0)
 

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gaussdiff.conversions import noise_from_x0
-from gaussdiff.denoiser import Denoiser, Event
+from gaussdiff.denoiser import Event
+from gaussdiff.exact.flow import check_eta
 from gaussdiff.numerics.arrays import safe_sqrt
 from gaussdiff.samplers._singlestep import where_finite
 from gaussdiff.samplers.base import Memoryless, Step, denoise, is_zero
-from gaussdiff.samplers.exponential import check_eta, drawn, relax
+from gaussdiff.samplers.exponential import drawn, relax
 from gaussdiff.schedules import NoiseLevel, Schedule, VariancePreserving, check_schedule, rates
 
 
@@ -22,7 +23,7 @@ class EulerMaruyama(Memoryless):
     """Euler-Maruyama for the reverse SDE of a schedule at noise eta >= 0: one model call a step.
 
     x' = x + dt (alpha' x0 + sigma' noise + eta^2 q noise) + eta sqrt(2 sigma q |dt|) z, symbols as at the head of this
-    file. The schedule, by default VariancePreserving(), says what a step is: x is carried to its frame and back, and
+    file. The schedule, by default VariancePreserving(), defines a step: x is carried to its frame and back, and
     its log-SNRs must include those of the levels. A step from alpha = 0, where the rates are infinite, or to sigma = 0
     is ExponentialSDE's, which forgets x in the one case and gives the denoised image in the other. Long steps are
     unstable, beyond |dt| (1 + eta^2) g^2 / (2 sigma^2) = 2. ValueError for eta < 0, TypeError unless schedule is a
@@ -43,15 +44,11 @@ class EulerMaruyama(Memoryless):
     def nfe(self, n: int) -> int:
         return n
 
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state: None,
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
+    @property
+    def asks_at_start(self) -> bool:
+        return True
+
+    def step(self, model, x, state, level, next_level, noise):
         x0 = denoise(model, x, level)
         (fresh,) = drawn(noise, 1)
         limit = relax(x, x0, level, next_level, self.eta, fresh)

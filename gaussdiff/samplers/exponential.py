@@ -13,10 +13,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gaussdiff.conversions import noise_from_x0
-from gaussdiff.denoiser import Denoiser, Event
+from gaussdiff.denoiser import Event
+from gaussdiff.exact.flow import check_eta
 from gaussdiff.numerics.arrays import safe_sqrt
 from gaussdiff.samplers._singlestep import ddim
-from gaussdiff.samplers.base import Memoryless, Step, check_at_least_0, denoise, is_zero
+from gaussdiff.samplers.base import Memoryless, Step, denoise, is_zero
 from gaussdiff.samplers.ddim import noise_ratio
 from gaussdiff.schedules import NoiseLevel
 
@@ -41,23 +42,14 @@ class ExponentialSDE(Memoryless):
     def nfe(self, n: int) -> int:
         return n
 
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state: None,
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
+    @property
+    def asks_at_start(self) -> bool:
+        return True
+
+    def step(self, model, x, state, level, next_level, noise):
         x0 = denoise(model, x, level)
         (fresh,) = drawn(noise, 1)
         return Step(relax(x, x0, level, next_level, self.eta, fresh), x0)
-
-
-def check_eta(eta) -> Array:
-    """eta as an array; ValueError unless it is finite and >= 0."""
-    return check_at_least_0(eta, "eta", "0 is the probability flow, 1 the reverse SDE.")
 
 
 def drawn(noise: Array, count: int) -> Float[Array, "count *event"]:
@@ -69,6 +61,6 @@ def relax(x: Event, target: Event, level: NoiseLevel, next_level: NoiseLevel, et
     """x (*event) carried to next_level by the reverse SDE of data that are the point `target`; fresh ~ N(0, I)."""
     ratio, power = noise_ratio(level, next_level), eta**2
     # r^0 = 1 at r = 0 too; the power itself has no gradient there
-    kept = jnp.where(ratio > 0, jnp.where(ratio > 0, ratio, 1) ** power, jnp.where(power > 0, 0, 1))
-    noise = kept * noise_from_x0(target, x, level) + safe_sqrt((1 - kept) * (1 + kept)) * fresh
+    factor = jnp.where(ratio > 0, jnp.where(ratio > 0, ratio, 1) ** power, jnp.where(power > 0, 0, 1))
+    noise = factor * noise_from_x0(target, x, level) + safe_sqrt((1 - factor) * (1 + factor)) * fresh
     return ddim(target, noise.astype(x.dtype), next_level)

@@ -5,12 +5,9 @@ inversion, is averaged like any other: along the straight line the flow is regul
 """
 
 import jax
-from jaxtyping import Array
 
-from gaussdiff.denoiser import Denoiser, Event
 from gaussdiff.samplers.base import OneStep, Step, denoise
 from gaussdiff.samplers.euler import displacement
-from gaussdiff.schedules import NoiseLevel
 
 
 class Heun(OneStep):
@@ -23,15 +20,7 @@ class Heun(OneStep):
     def nfe(self, n: int) -> int:
         return 2 * n - 1
 
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state: None,
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
+    def step(self, model, x, state, level, next_level, noise):
         x0 = denoise(model, x, level)
         first = displacement(x, x0, level, level, next_level)
 

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gaussdiff.denoiser import Denoiser, Event
+from gaussdiff.denoiser import Event
 from gaussdiff.numerics.arrays import concrete, floating, safe_divide
-from gaussdiff.samplers.base import Memoryless, Step, check_count, denoise
-from gaussdiff.schedules import NoiseLevel
+from gaussdiff.numerics.checks import check_count
+from gaussdiff.samplers.base import Memoryless, Step, denoise
 
 
 class AnnealedLangevin(Memoryless):
@@ -42,15 +42,7 @@ class AnnealedLangevin(Memoryless):
     def nfe(self, n: int) -> int:
         return self.steps * n + 1
 
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state: None,
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
+    def step(self, model, x, state, level, next_level, noise):
         def langevin(x: Event, fresh: Event):
             x0 = denoise(model, x, level)
             moved = x + self.step_size / 2 * (level.alpha * x0 - x) + jnp.sqrt(self.step_size) * level.sigma * fresh
@@ -60,9 +52,11 @@ class AnnealedLangevin(Memoryless):
 
         def onward() -> Event:
             ddim = next_level.alpha * denoised[-1] + next_level.sigma / level.sigma * x
-            kept = safe_divide(next_level.alpha, level.alpha) * x
-            return jnp.where(level.alpha > 0, kept, ddim).astype(x.dtype)
+            rescaled = safe_divide(next_level.alpha, level.alpha) * x
+            return jnp.where(level.alpha > 0, rescaled, ddim).astype(x.dtype)
+
+        def clean() -> Event:
+            return (next_level.alpha * denoise(model, x, level)).astype(x.dtype)
 
         # cond, not where: the last call of the model is for the end alone
-        clean = lambda: (next_level.alpha * denoise(model, x, level)).astype(x.dtype)  # noqa: E731
         return Step(jax.lax.cond(next_level.sigma > 0, onward, clean), denoised[0])

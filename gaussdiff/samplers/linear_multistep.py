@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from gaussdiff.numerics.arrays import concrete, floating
+from gaussdiff.numerics.arrays import floating
+from gaussdiff.numerics.checks import check_finite
 from gaussdiff.samplers.base import check_grid
 from gaussdiff.samplers.multistep import DataMultistep, History
 from gaussdiff.schedules import NoiseLevel
@@ -29,10 +30,9 @@ class LinearMultistep(DataMultistep):
         if self.coefficients.ndim not in (1, 2):
             raise ValueError(
                 f"coefficients: expected shape (n, m), or (m,) for all steps alike, got {self.coefficients.shape}. "
-                "Row i holds the coefficients of step i."
+                "Row i has the coefficients of step i."
             )
-        if concrete(self.coefficients) and not np.isfinite(np.asarray(self.coefficients)).all():
-            raise ValueError("coefficients: expected finite numbers, got NaN or infinity. 0 leaves a term out.")
+        check_finite(self.coefficients, "coefficients", "0 leaves a term out.")
 
     @classmethod
     def like(cls, rule: DataMultistep, levels: NoiseLevel, memory: int | None = None) -> "LinearMultistep":
@@ -46,7 +46,10 @@ class LinearMultistep(DataMultistep):
             raise TypeError(f"rule: expected one that remembers x0, got {rule!r}. Take gd.DPMSolverPP2M().")
         memory = rule.memory if memory is None else memory
         if memory < rule.memory:
-            raise ValueError(f"memory: expected at least the rule's {rule.memory}, got {memory}. Forget nothing.")
+            raise ValueError(
+                f"memory: expected at least the rule's {rule.memory}, got {memory}. "
+                "Leave memory out for the rule's own."
+            )
         history, rows = rule.init(jnp.zeros((), levels.sigma.dtype), levels), []
         for level, next_level in pairwise(levels):
             rows.append(-rule.weights(history, level, next_level))

@@ -1,15 +1,16 @@
-"""Multistep solvers: DDIM, corrected by what the model said at earlier steps.
+"""Multistep solvers: DDIM, corrected by the estimates of earlier steps.
 
     x' = DDIM + reach sum_j w_j (value_j - value),     j = 1 the step before, j = 2 the one before that, ...
 
 value is the noise, with reach = sigma' - alpha' sigma / alpha, or x0, with reach = alpha' - alpha sigma' / sigma. That
-is the step whose noise, or x0, is the mean of what is known with weights w_j, and 1 - sum_j w_j for the present. The
-methods differ in nothing but their weights, most of which are the shares of a polynomial through the values:
+is the step whose noise, or x0, is the mean of the earlier estimates with weights w_j and of the present one with
+1 - sum_j w_j. The methods differ in nothing but their weights, most of which are integrals of a polynomial through the
+values:
 
     w_j = int L_j dm / int dm,     L_j the Lagrange polynomials in the method's own clock, m the measure of its integral
 
-A step from or to a level of alpha = 0 or sigma = 0 is DDIM's, and values seen there are forgotten, since clocks are
-infinite. So the order rises 1, 2, 3, ... from the first finite level, whichever way the path runs.
+A step from or to a level of alpha = 0 or sigma = 0 is DDIM's, and values of such levels are not used later, since
+clocks are infinite. So the order rises 1, 2, 3, ... from the first finite level, whichever way the path runs.
 """
 
 import abc
@@ -21,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gaussdiff.conversions import noise_from_x0
-from gaussdiff.denoiser import Denoiser, Event
+from gaussdiff.denoiser import Event
 from gaussdiff.numerics.arrays import safe_divide
 from gaussdiff.samplers._singlestep import both_finite, data_step, ddim, noise_step
 from gaussdiff.samplers.base import Sampler, Step, denoise
@@ -36,7 +37,7 @@ _X, _W = np.polynomial.legendre.leggauss(64)
 class History(eqx.Module):
     """The last values (memory, *event) and their levels (memory,), newest first.
 
-    usable: how many of them are set and were seen at alpha > 0 and sigma > 0; index: the steps taken so far.
+    usable: how many of them are set and of a level with alpha > 0 and sigma > 0; index: the steps taken so far.
     """
 
     values: Float[Array, "memory *event"]
@@ -60,7 +61,7 @@ class History(eqx.Module):
         usable = jnp.clip(self.usable - start, 0, stop - start)
         return History(self.values[start:stop], self.levels[start:stop], usable, self.index)
 
-    def spread(self, weights: Array, value: Event) -> Event:
+    def weighted_change(self, weights: Array, value: Event) -> Event:
         """sum_j weights_j (value_j - value)."""
         changes = (
             (weight * (past - value)).astype(value.dtype) for weight, past in zip(weights, self.values, strict=True)
@@ -87,7 +88,7 @@ def by_order(rule: Rule, history: History, level: NoiseLevel, next_level: NoiseL
     rule(levels, next_level): levels (k+1,) the present one and k before it, newest first.
     """
     inner = both_finite(level, next_level)
-    # every order is computed and one is taken: the others see made-up levels, so that they stay finite, gradients too
+    # every order is computed and one is taken: the others get made-up levels, so that they stay finite, gradients too
     alpha, sigma = jnp.where(inner, level.alpha, 1), jnp.where(inner, level.sigma, 2)
     end = NoiseLevel(jnp.where(inner, next_level.alpha, 1), jnp.where(inner, next_level.sigma, 1))
     back = np.arange(1, len(history.values) + 1)
@@ -125,7 +126,7 @@ class Multistep(Sampler):
     @property
     @abc.abstractmethod
     def memory(self) -> int:
-        """How many earlier values are kept."""
+        """How many earlier values are remembered."""
 
     @abc.abstractmethod
     def weights(self, history: History, level: NoiseLevel, next_level: NoiseLevel) -> Float[Array, " memory"]:
@@ -145,21 +146,17 @@ class Multistep(Sampler):
     def nfe(self, n: int) -> int:
         return n
 
+    @property
+    def asks_at_start(self) -> bool:
+        return True
+
     def init(self, x: Event, levels: NoiseLevel) -> History:
         return no_history(x, levels.sigma.dtype, self.memory)
 
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state: History,
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
+    def step(self, model, x, state, level, next_level, noise):
         x0 = denoise(model, x, level)
         value = self.value(x0, x, level)
-        change = state.spread(self.weights(state, level, next_level), value)
+        change = state.weighted_change(self.weights(state, level, next_level), value)
         moved = ddim(x0, noise_from_x0(x0, x, level), next_level) + self.reach(level, next_level) * change
         return Step(moved.astype(x.dtype), x0, state.push(value, level))
 

@@ -2,7 +2,7 @@
 
     x <- x + e score + sqrt(2 e) z,     e = 2 (snr |z| / |score|)^2
 
-In terms of the noise that the model sees, with q = snr |z| / |noise|, it is  x <- x + 2 q sigma (z - q noise).
+In terms of the noise that the model estimates, with q = snr |z| / |noise|, it is  x <- x + 2 q sigma (z - q noise).
 """
 
 import equinox as eqx
@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gaussdiff.conversions import noise_from_x0
-from gaussdiff.denoiser import Denoiser, Event
+from gaussdiff.denoiser import Event
 from gaussdiff.numerics.arrays import safe_divide, safe_sqrt
-from gaussdiff.samplers.base import Sampler, Step, check_at_least_0, check_count, check_sampler, denoise
+from gaussdiff.numerics.checks import check_at_least_0, check_count
+from gaussdiff.samplers.base import Sampler, Step, check_sampler, denoise
 from gaussdiff.schedules import NoiseLevel
 
 
@@ -21,7 +22,7 @@ class PredictorCorrector(Sampler):
     """Any sampler as the predictor, followed at each level above sigma = 0 by Langevin steps, one model call each.
 
     x <- x + 2 q sigma (z - q noise), q = snr |z| / |noise|, norms over the one sample. The step adapts to its noise, so
-    it is not linear in x even on a Gaussian: what `transfer` and `generated` say does not hold for it. The same in
+    it is not linear in x even on a Gaussian: `transfer` and `generated` do not apply to it. The same in
     every frame; the source's form for variance preserving has the factor 1 - beta in e. ValueError for snr < 0 or
     steps < 1, TypeError unless predictor is a Sampler. Song et al., arXiv 2011.13456, algorithms 4 and 5.
     """
@@ -48,27 +49,19 @@ class PredictorCorrector(Sampler):
     def init(self, x: Event, levels: NoiseLevel):
         return self.predictor.init(x, levels)
 
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state,
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
+    def step(self, model, x, state, level, next_level, noise):
         own, others = jnp.split(noise, [self.predictor.draws()])
         step = self.predictor.step(model, x, state, level, next_level, own)
 
         def langevin(x: Event, fresh: Event):
-            seen = noise_from_x0(denoise(model, x, next_level), x, next_level)
-            q = self.snr * safe_divide(_norm(fresh), _norm(seen))
-            return (x + 2 * q * next_level.sigma * (fresh - q * seen)).astype(x.dtype), None
+            estimate = noise_from_x0(denoise(model, x, next_level), x, next_level)
+            q = self.snr * safe_divide(_norm(fresh), _norm(estimate))
+            return (x + 2 * q * next_level.sigma * (fresh - q * estimate)).astype(x.dtype), None
 
         def corrected(x: Event) -> Event:
             return jax.lax.scan(langevin, x, others)[0]
 
-        # cond, not where: the model must not be asked at sigma = 0
+        # cond, not where: the model must not be called at sigma = 0
         end = jax.lax.cond(next_level.sigma > 0, corrected, lambda x: x, step.x)
         return Step(end, step.denoised, step.state)
 

@@ -3,11 +3,10 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gaussdiff.denoiser import Denoiser, check_key, check_model, check_sample
-from gaussdiff.numerics.arrays import concrete
+from gaussdiff.numerics.checks import check_finite
 from gaussdiff.samplers._brownian import step_noise
 from gaussdiff.samplers.base import Sampler, check_grid, check_sampler
 from gaussdiff.schedules import NoiseLevel
@@ -87,8 +86,7 @@ def check_start(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel) -> Arr
     check_sampler(sampler)
     check_model(model)
     x = check_sample(x)
-    if concrete(x) and not np.isfinite(np.asarray(x)).all():
-        raise ValueError("x: expected finite numbers, got NaN or infinity. Draw a start with gd.sample_prior.")
+    check_finite(x, "x", "Draw a start with gd.sample_prior.")
     check_grid(levels)
     sampler.check_steps(len(levels) - 1)
     return x

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gaussdiff.denoiser import Denoiser, Event
+from gaussdiff.denoiser import Event
 from gaussdiff.numerics.arrays import floating
 from gaussdiff.samplers.base import Sampler, Step, check_sampler
 from gaussdiff.schedules import NoiseLevel
@@ -37,6 +37,10 @@ class SwitchAt(Sampler):
         """At most this many: the count of the costlier sampler, since the switch depends on the grid."""
         return max(self.first.nfe(n), self.second.nfe(n))
 
+    @property
+    def asks_at_start(self) -> bool:
+        return self.first.asks_at_start and self.second.asks_at_start
+
     def check_inversion(self) -> None:
         self.first.check_inversion()
         self.second.check_inversion()
@@ -44,15 +48,7 @@ class SwitchAt(Sampler):
     def init(self, x: Event, levels: NoiseLevel) -> tuple:
         return self.first.init(x, levels), self.second.init(x, levels)
 
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state: tuple,
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
+    def step(self, model, x, state, level, next_level, noise):
         def early() -> Step:
             step = self.first.step(model, x, state[0], level, next_level, noise[: self.first.draws()])
             return Step(step.x, step.denoised, (step.state, state[1]))

@@ -5,7 +5,7 @@ With lambda = log(alpha / sigma), P the polynomial in lambda through denoised im
     predictor    x' = (sigma'/sigma) x + sigma' int_lambda^lambda' e^l P(l) dl
     corrector    the same with the x0 that the model then gives for the predicted x' as one more point of P
 
-These are the paper's formulas wherever it solves for their coefficients: its B(h) cancels. B(h) is left where a
+These are the paper's formulas wherever it solves for their coefficients: its B(h) cancels. B(h) remains where a
 coefficient is set to 1/2, with r = -h_1/h and h_1 the step before:
 
     predictor of order 2   x' = DDIM - alpha' B(h)/2 (x0_1 - x0)/r,     bh1 is B(h) = -h
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gaussdiff.conversions import noise_from_x0
-from gaussdiff.denoiser import Denoiser, Event
+from gaussdiff.denoiser import Event
 from gaussdiff.samplers._singlestep import data_step, ddim, log_step
 from gaussdiff.samplers.base import Sampler, Step, denoise
 from gaussdiff.samplers.multistep import History, by_order, check_order, gauss_legendre, no_history, polynomial_weights
@@ -25,7 +25,7 @@ from gaussdiff.schedules import NoiseLevel
 
 
 class Memory(eqx.Module):
-    """The x0 seen so far, and the change of x0 that the last predictor assumed (*event)."""
+    """The x0 of earlier steps, and the change of x0 that the last predictor assumed (*event)."""
 
     history: History
     assumed: Float[Array, "*event"]
@@ -34,8 +34,8 @@ class Memory(eqx.Module):
 class UniPC(Sampler):
     """UniPC with data prediction: predictor of an order, corrector one order higher, one model call a step.
 
-    Step i corrects x for the step before it, with the call that it makes anyway, then predicts; a path holds the
-    predicted x, where the model is asked. Orders rise 1, 2, 3 from the start and do not fall before the end. Order 1
+    Step i corrects x for the step before it, with the call that it makes anyway, then predicts; a path has the
+    predicted x, where the model is called. Orders rise 1, 2, 3 from the start and do not fall before the end. Order 1
     predicts by DDIM. ValueError for an order outside 1 to 3, or a variant other than "bh1" and "bh2". Zhao et al.,
     arXiv 2302.04867.
     """
@@ -54,22 +54,18 @@ class UniPC(Sampler):
     def nfe(self, n: int) -> int:
         return n
 
+    @property
+    def asks_at_start(self) -> bool:
+        return True
+
     def init(self, x: Event, levels: NoiseLevel) -> Memory:
         return Memory(no_history(x, levels.sigma.dtype, self.order), jnp.zeros_like(x))
 
-    def step(
-        self,
-        model: Denoiser,
-        x: Event,
-        state: Memory,
-        level: NoiseLevel,
-        next_level: NoiseLevel,
-        noise: Array,
-    ) -> Step:
+    def step(self, model, x, state, level, next_level, noise):
         x0 = denoise(model, x, level)
         x = self._corrected(x, x0, state, level)
         past = state.history.cut(0, self.order - 1)
-        change = past.spread(by_order(self._predictor, past, level, next_level), x0)
+        change = past.weighted_change(by_order(self._predictor, past, level, next_level), x0)
         moved = ddim(x0, noise_from_x0(x0, x, level), next_level) + data_step(level, next_level) * change
         return Step(moved.astype(x.dtype), x0, Memory(state.history.push(x0, level), change))
 
@@ -82,7 +78,7 @@ class UniPC(Sampler):
             jnp.where(there, state.history.levels.sigma[0], 2 * level.sigma),
         )
         weights = by_order(self._corrector, past, last_level, level)
-        change = weights[0] * (x0 - last) + past.spread(weights[1:], last)
+        change = weights[0] * (x0 - last) + past.weighted_change(weights[1:], last)
         reach = jnp.where(there, data_step(last_level, level), 0)
         return (x + reach * (change - state.assumed)).astype(x.dtype)
 

@@ -9,64 +9,64 @@ from pathlib import Path
 
 import numpy as np
 
-Part = tuple[np.ndarray, np.ndarray | None]
-Parts = dict[str, Part]  # "train", and "test" where the set has one: samples as they are stored, and their labels
+Split = tuple[np.ndarray, np.ndarray | None]
+Splits = dict[str, Split]  # "train", and "test" where the set has one: samples as they are stored, and their labels
 
-# The names under which an .npz may hold samples and labels, of the whole set or of its parts.
+# The names under which an .npz may hold samples and labels, of the whole set or of its splits.
 WHOLE = (("samples", "images", "x"), ("labels", "y"))
 TRAIN = (("train", "train_images", "x_train"), ("train_labels", "y_train"))
 TEST = (("test", "test_images", "x_test"), ("test_labels", "y_test"))
 LAW = "gaussdiff.json"  # what gd.save puts into its files, and nobody else
 
 
-def read(path: Path, least: int = 2) -> tuple[Parts, int | None]:
-    """Return the parts of an .npy or .npz file, and the number of classes or None; ValueError says what is wrong.
+def read(path: Path, least: int = 2) -> tuple[Splits, int | None]:
+    """The splits of an .npy or .npz file, and the number of classes or None; ValueError says what is wrong.
 
-    least: how many samples a part must hold.
+    least: the number of samples that a split must have.
     """
     if path.suffix == ".npy":
         return checked({"train": (_opened(path), None)}, least)
     with _opened(path) as file:
         try:
-            found = {part: _part(file, names, path) for part, names in (("", WHOLE), ("train", TRAIN), ("test", TEST))}
+            splits = {name: _split(file, keys, path) for name, keys in (("", WHOLE), ("train", TRAIN), ("test", TEST))}
         except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
             raise _unreadable(path, error) from error
-    if found[""] is not None and found["train"] is None and found["test"] is None:
-        return checked({"train": found[""]}, least)
-    parts = {part: each for part in ("train", "test") if (each := found[part]) is not None}
-    if found[""] is not None or "train" not in parts:
+    if splits[""] is not None and splits["train"] is None and splits["test"] is None:
+        return checked({"train": splits[""]}, least)
+    named = {name: each for name in ("train", "test") if (each := splits[name]) is not None}
+    if splits[""] is not None or "train" not in named:
         raise ValueError(
-            f"data: expected {path} to hold one array {_listed(WHOLE)}, or {_listed(TRAIN)} and {_listed(TEST)}, got "
+            f"data: expected in {path} one array {_listed(WHOLE)}, or {_listed(TRAIN)} and {_listed(TEST)}, got "
             f"{', '.join(file.files) or 'nothing'}; rename its arrays"
         )
-    return checked(parts, least)
+    return checked(named, least)
 
 
 def is_law(path: Path) -> bool:
-    """Return whether `path` is a distribution that gd.save wrote."""
+    """Whether `path` is a distribution that gd.save wrote."""
     if path.suffix != ".npz":
         return False
     with _opened(path) as file:
         return LAW in file.files
 
 
-def checked(parts: Parts, least: int = 2) -> tuple[Parts, int | None]:
-    """Return the parts with samples (N, H, W, C) or (N, D), N >= least, and labels int32, and the number of classes.
+def checked(splits: Splits, least: int = 2) -> tuple[Splits, int | None]:
+    """The splits with samples (N, H, W, C) or (N, D), N >= least, and labels int32, and the number of classes.
 
-    Images (N, H, W) get a channel. ValueError where an array is none of these, holds NaN or infinity, or where samples
+    Images (N, H, W) get a channel. ValueError where an array is none of these, has NaN or infinity, or where samples
     and labels do not belong together.
     """
-    made = {part: (_samples(x, least), _labels(labels, len(x))) for part, (x, labels) in parts.items()}
+    made = {name: (_samples(x, least), _labels(labels, len(x))) for name, (x, labels) in splits.items()}
     shapes = dict.fromkeys(x.shape[1:] for x, _ in made.values())
     if len(shapes) > 1:
         raise ValueError(
-            f"data: expected one shape in both parts, got {' and '.join(map(str, shapes))}; make them alike"
+            f"data: expected one shape in both splits, got {' and '.join(map(str, shapes))}; make them alike"
         )
     known = [labels for _, labels in made.values() if labels is not None]
     if not known:
         return made, None
     if len(known) < len(made):
-        raise ValueError("labels: expected them for both parts or for none, got one part with labels; add the others")
+        raise ValueError("labels: expected them for both splits or for none, got one split with labels; add the others")
     classes = 1 + max(int(labels.max()) for labels in known)
     if classes > sum(map(len, known)):
         raise ValueError(
@@ -138,16 +138,16 @@ def _opened(path: Path):
     return file
 
 
-def _part(file: np.lib.npyio.NpzFile, names: tuple[tuple[str, ...], tuple[str, ...]], path: Path) -> Part | None:
+def _split(file: np.lib.npyio.NpzFile, names: tuple[tuple[str, ...], tuple[str, ...]], path: Path) -> Split | None:
     x, labels = (_one(file, each, path) for each in names)
     return None if x is None else (x, labels)
 
 
 def _one(file: np.lib.npyio.NpzFile, names: tuple[str, ...], path: Path) -> np.ndarray | None:
-    found = [name for name in names if name in file.files]
-    if len(found) > 1:
-        raise ValueError(f"it holds both {' and '.join(found)}, of which one must be meant")
-    return file[found[0]] if found else None
+    present = [name for name in names if name in file.files]
+    if len(present) > 1:
+        raise ValueError(f"it has both {' and '.join(present)}, of which one must be meant; remove the other")
+    return file[present[0]] if present else None
 
 
 def _listed(names: tuple[tuple[str, ...], tuple[str, ...]]) -> str:

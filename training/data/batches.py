@@ -35,7 +35,7 @@ Fetch = Callable[[int], tuple[Examples, Array | None]]
 
 
 def indices(seed: int, step: int, count: int, batch: int) -> np.ndarray:
-    """Return the places (batch,) int32 in the training set of the images of `step`, counted from 0.
+    """The places (batch,) int32 in the training set of the images of `step`, counted from 0.
 
     Every epoch is a new shuffle of all `count` images, laid end to end; a batch may reach into the next.
     """
@@ -44,7 +44,7 @@ def indices(seed: int, step: int, count: int, batch: int) -> np.ndarray:
 
 
 def on_device(x: Any, labels: Any) -> Examples:
-    """Return the examples in the memory of every device."""
+    """The examples in the memory of every device."""
     return devices.place(Examples(x, labels), devices.everywhere())
 
 
@@ -52,7 +52,7 @@ def on_device(x: Any, labels: Any) -> Examples:
 def feed(config: Config, dataset: Dataset) -> Iterator[Fetch]:
     """Give fetch(step) -> (examples on the device, places in them of the images of that step, counted from 0).
 
-    Gathered examples are the batch itself, without places; every host reads and holds only those of its own devices.
+    Gathered examples are the batch itself, without places; every host reads only those of its own devices.
     The shapes are the same at every step. An error met while gathering a batch is raised by the fetch of that batch.
     """
     rows, labels, batch = dataset.train_rows, dataset.train_labels, config.batch
@@ -63,7 +63,7 @@ def feed(config: Config, dataset: Dataset) -> Iterator[Fetch]:
 
     def gather(step: int) -> Examples:
         places = indices(config.seed, step, len(rows), batch)
-        return Examples(_pieces(rows, places, dataset.shape), None if labels is None else _pieces(labels, places, ()))
+        return Examples(_shards(rows, places, dataset.shape), None if labels is None else _shards(labels, places, ()))
 
     with ThreadPoolExecutor(1, "batches") as thread:
         coming: dict[int, Future[Examples]] = {}
@@ -80,14 +80,14 @@ def feed(config: Config, dataset: Dataset) -> Iterator[Fetch]:
             thread.shutdown(cancel_futures=True)
 
 
-def _pieces(rows: Rows | np.ndarray, places: np.ndarray, shape: tuple[int, ...]) -> Array:
-    """The rows of one shape at the places, spread over the devices; each piece is read for its own device."""
+def _shards(rows: Rows | np.ndarray, places: np.ndarray, shape: tuple[int, ...]) -> Array:
+    """The rows of one shape at the places, spread over the devices; each shard is read for its own device."""
     whole = (len(places), *shape)
     return jax.make_array_from_callback(whole, devices.spread(), lambda index: rows[places[index[0]]])  # pyright: ignore
 
 
 def _spread(places: np.ndarray) -> Array:
-    """On several devices each looks up its own piece of the batch."""
+    """On several devices each looks up its own shard of the batch."""
     return devices.place(places, devices.spread())
 
 

@@ -1,4 +1,4 @@
-"""Data sets, split into a training and a held-out part: `load` by name or path, `from_arrays`, `from_distribution`.
+"""Data sets, split into a training and a held-out split: `load` by name or path, `from_arrays`, `from_distribution`.
 
 Images are (N, H, W, C) float32 in [-1, 1], vectors (N, D) float32. Sets without a test split of their own are split by
 the content of each sample: the same in any order, and two copies of one sample never fall on both sides.
@@ -20,7 +20,7 @@ import numpy as np
 import gaussdiff as gd
 from training.config import Config
 from training.data import arrays, folder, prepared, toys
-from training.data.arrays import Parts
+from training.data.arrays import Splits
 from training.presets import TOYS
 
 DRAWN = 10_000  # samples drawn of a distribution
@@ -37,11 +37,11 @@ class Rows:
         return len(self.stored if self.places is None else self.places)
 
     def __getitem__(self, places: slice | np.ndarray) -> np.ndarray:
-        found = self.stored[places if self.places is None else self.places[places]]
-        return images(found) if found.dtype == np.uint8 else np.asarray(found, np.float32)
+        rows = self.stored[places if self.places is None else self.places[places]]
+        return images(rows) if rows.dtype == np.uint8 else np.asarray(rows, np.float32)
 
     def std(self, chunk: int = 1024) -> float:
-        """Return the standard deviation of all numbers about their overall mean, in float64."""
+        """The standard deviation of all numbers about their overall mean, in float64."""
         starts, count = range(0, len(self), chunk), self.nbytes // 4
         mean = sum(self[i : i + chunk].sum(dtype=np.float64) for i in starts) / count
         squares = sum(np.square(self[i : i + chunk] - mean, dtype=np.float64).sum() for i in starts)
@@ -55,7 +55,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a held-out part: samples (N, *shape); labels (N,) int32 in [0, classes), or None.
+    """A training and a held-out split: samples (N, *shape); labels (N,) int32 in [0, classes), or None.
 
     `train` and `held_out` are whole float32 arrays; sets that are too large for that are read through the rows.
     """
@@ -84,10 +84,10 @@ class Dataset:
 
 
 def load(name: str, *, held_out: float = 0.2, data_dir: str | None = None, image_size: int | None = None) -> Dataset:
-    """Return the data set `name`: "digits", a toy, a prepared tfds name, a folder of images, or an .npy or .npz file.
+    """The data set `name`: "digits", a toy, a prepared tfds name, a folder of images, or an .npy or .npz file.
 
-    An .npz holds arrays, or a distribution that gd.save wrote, from which samples are drawn. held_out: share kept out
-    of training where the set has no test split of its own. data_dir: folder of prepared tensorflow-datasets.
+    An .npz holds arrays, or a distribution that gd.save wrote, from which samples are drawn. held_out: fraction held
+    out of training where the set has no test split of its own. data_dir: folder of prepared tensorflow-datasets.
     image_size: side to which a folder's images are cropped and resized. Nothing is ever downloaded. ValueError for an
     unknown name and for data that cannot be used; FileNotFoundError for a file that is not there and, with the command
     that prepares it, for a tensorflow-datasets set that is not on this machine.
@@ -110,18 +110,18 @@ def load(name: str, *, held_out: float = 0.2, data_dir: str | None = None, image
 
 
 def load_for(config: Config) -> Dataset:
-    """Return the data set that the settings ask for."""
+    """The data set that the settings ask for."""
     return load(config.data, held_out=config.held_out, data_dir=config.data_dir, image_size=config.image_size)
 
 
 def from_arrays(samples: Any, labels: Any = None, *, held_out: float = 0.2) -> Dataset:
-    """Return the data set of samples (N, H, W, C), (N, H, W) or (N, D), bytes or floats, and labels (N,), split."""
-    part = np.asarray(samples), None if labels is None else np.asarray(labels)
-    return _assembled(*arrays.checked({"train": part}), held_out)
+    """The data set of samples (N, H, W, C), (N, H, W) or (N, D), bytes or floats, and labels (N,), split."""
+    pair = np.asarray(samples), None if labels is None else np.asarray(labels)
+    return _assembled(*arrays.checked({"train": pair}), held_out)
 
 
 def from_distribution(law: gd.Distribution, count: int = DRAWN, seed: int = 0, *, held_out: float = 0.2) -> Dataset:
-    """Return `count` samples of the law, always the same ones for one seed, split."""
+    """`count` samples of the law, always the same ones for one seed, split."""
     keys = jax.random.split(jax.random.key(seed), count)
     # A few at a time: a mixture gathers the axes of every sample's component.
     samples = jax.lax.map(law.sample, keys, batch_size=100)
@@ -129,17 +129,17 @@ def from_distribution(law: gd.Distribution, count: int = DRAWN, seed: int = 0, *
 
 
 def spread(count: int, most: int) -> np.ndarray:
-    """Return at most `most` places evenly spread over `count`: of a set in the order of its classes, some of each."""
+    """At most `most` places evenly spread over `count`: of a set in the order of its classes, some of each."""
     return np.linspace(0, count - 1, min(count, most)).round().astype(int)
 
 
 def read_images(path: Path) -> np.ndarray:
-    """Return all samples of an .npy or .npz file as float32, without a split; ValueError where it holds no such."""
+    """All samples of an .npy or .npz file as float32, without a split; ValueError where it has none."""
     return Rows(arrays.read(path, least=1)[0]["train"][0])[:]
 
 
 def images(pixels: np.ndarray) -> np.ndarray:
-    """Return bytes 0 .. 255 as float32 in [-1, 1]."""
+    """Bytes 0 .. 255 as float32 in [-1, 1]."""
     return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
@@ -152,10 +152,10 @@ def split(samples: np.ndarray, labels: np.ndarray | None, classes: int | None, h
     out = np.array([_fraction(rows[i : i + 1]) < held_out for i in range(len(rows))])
     if out.all() or not out.any():
         raise ValueError(
-            f"held_out: expected both parts to hold samples, got {held_out} of {len(samples)}; change --held-out"
+            f"held_out: expected samples in both splits, got {held_out} of {len(samples)}; change --held-out"
         )
-    parts = (None, None) if labels is None else (labels[~out], labels[out])
-    return Dataset(Rows(samples, np.flatnonzero(~out)), Rows(samples, np.flatnonzero(out)), *parts, classes)
+    split_labels = (None, None) if labels is None else (labels[~out], labels[out])
+    return Dataset(Rows(samples, np.flatnonzero(~out)), Rows(samples, np.flatnonzero(out)), *split_labels, classes)
 
 
 def _from_file(path: Path, held_out: float) -> Dataset:
@@ -164,11 +164,11 @@ def _from_file(path: Path, held_out: float) -> Dataset:
     return _assembled(*arrays.read(path), held_out)
 
 
-def _assembled(parts: Parts, classes: int | None, held_out: float) -> Dataset:
-    samples, labels = parts["train"]
-    if "test" not in parts:
+def _assembled(splits: Splits, classes: int | None, held_out: float) -> Dataset:
+    samples, labels = splits["train"]
+    if "test" not in splits:
         return split(samples, labels, classes, held_out)
-    test, test_labels = parts["test"]
+    test, test_labels = splits["test"]
     return Dataset(Rows(samples), Rows(test), labels, test_labels, classes)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from training.data.arrays import Parts
+from training.data.arrays import Splits
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
 HELD_OUT = ("test", "val")
@@ -19,18 +19,18 @@ GREY = frozenset({"1", "L", "LA", "La"})
 DEEP = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})  # more than 8 bits, which would be cut off
 
 
-def read(root: Path, size: int | None) -> tuple[Parts, int | None]:
-    """Return the images of "train", and of "test" where there is one, with their labels, and the number of classes.
+def read(root: Path, size: int | None) -> tuple[Splits, int | None]:
+    """The images of "train", and of "test" where there is one, with their labels, and the number of classes.
 
     size: side to which images are cropped, about their centre, and resized; None: as they are, and all alike.
     Transparency is dropped. ValueError, naming the file, for no or unlike images and for one that cannot be read.
     """
-    folders = _parts(root)
-    files = {part: _files(folder) for part, folder in folders.items()}
-    names = {part: _classes(folders[part], paths) for part, paths in files.items()}
+    folders = _splits(root)
+    files = {name: _files(folder) for name, folder in folders.items()}
+    names = {name: _classes(folders[name], paths) for name, paths in files.items()}
     classes = names["train"]
     unknown = sorted(set(names.get("test") or ()) - set(classes or ()))
-    if unknown or any((found is None) != (classes is None) for found in names.values()):
+    if unknown or any((each is None) != (classes is None) for each in names.values()):
         raise ValueError(
             f"data: expected the classes of {folders['train']} in {folders['test']}, "
             f"got {', '.join(unknown) or 'images in no class'}; give both the same subfolders"
@@ -39,11 +39,11 @@ def read(root: Path, size: int | None) -> tuple[Parts, int | None]:
     pixels = _pixels(every, size)
     labels = None if classes is None else np.array([classes.index(path.parent.name) for path in every], np.int32)
     spans = {"train": slice(len(files["train"])), "test": slice(len(files["train"]), None)}
-    parts = {part: (pixels[spans[part]], None if labels is None else labels[spans[part]]) for part in files}
-    return parts, None if classes is None else len(classes)
+    splits = {name: (pixels[spans[name]], None if labels is None else labels[spans[name]]) for name in files}
+    return splits, None if classes is None else len(classes)
 
 
-def _parts(root: Path) -> dict[str, Path]:
+def _splits(root: Path) -> dict[str, Path]:
     inside = {path.name: path for path in root.iterdir() if path.is_dir()}
     held_out = [name for name in HELD_OUT if name in inside]
     if "train" in inside and held_out:
@@ -52,12 +52,12 @@ def _parts(root: Path) -> dict[str, Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    if not found:
+    images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    if not images:
         raise ValueError(
             f"data: expected images ({', '.join(sorted(SUFFIXES))}) in the folder {folder}, got none; correct --data"
         )
-    return found
+    return images
 
 
 def _classes(folder: Path, paths: Sequence[Path]) -> list[str] | None:

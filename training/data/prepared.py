@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from training.data.arrays import Part, Parts
+from training.data.arrays import Split, Splits
 
 EXAMPLES = ("mnist", "fashion_mnist", "cifar10")
 
 
 def folder(name: str, data_dir: str | None = None) -> Path | None:
-    """Return the newest prepared version of `name` ("mnist", "emnist/letters"), or None where there is none."""
+    """The newest prepared version of `name` ("mnist", "emnist/letters"), or None where there is none."""
     versions = [path.parent for path in (_root(data_dir) / name).glob("*/dataset_info.json")]
     return max((path for path in versions if not _is_unfinished(path)), key=_version, default=None)
 
 
 def known_names() -> list[str]:
-    """Return the names that tensorflow-datasets knows, without asking the network; [] where it is not installed."""
+    """The names that tensorflow-datasets knows, without asking the network; [] where it is not installed."""
     try:
         import tensorflow_datasets as tfds
     except ImportError:
@@ -32,11 +32,11 @@ def known_names() -> list[str]:
 
 
 def is_known(name: str, data_dir: str | None = None) -> bool:
-    """Return whether `name` is prepared here or is a set that tensorflow-datasets could prepare."""
+    """Whether `name` is prepared here or is a set that tensorflow-datasets could prepare."""
     return folder(name, data_dir) is not None or name.split("/")[0] in known_names()
 
 
-def read(name: str, data_dir: str | None = None) -> tuple[Parts, int | None]:
+def read(name: str, data_dir: str | None = None) -> tuple[Splits, int | None]:
     """Return {split: (images (N, H, W, C) uint8, labels (N,) int32 or None)} of "train" and "test", and the classes.
 
     FileNotFoundError, at once and with the cure, where the set is not prepared; ValueError where it is damaged, has no
@@ -54,12 +54,16 @@ def read(name: str, data_dir: str | None = None) -> tuple[Parts, int | None]:
         raise ValueError(f"data: {name!r} expected a split 'train' with a feature 'image' of bytes, got {features}")
     labelled = "label" in features and isinstance(features["label"], tfds.features.ClassLabel)
     classes = features["label"].num_classes if labelled else None
-    return {part: _read_split(builder, name, part, labelled) for part in ("train", "test") if part in known}, classes
+    return {
+        split_name: _read_split(builder, name, split_name, labelled)
+        for split_name in ("train", "test")
+        if split_name in known
+    }, classes
 
 
-def _read_split(builder: Any, name: str, part: str, labelled: bool, chunk: int = 2000) -> Part:
+def _read_split(builder: Any, name: str, split_name: str, labelled: bool, chunk: int = 2000) -> Split:
     with _whole(name, Path(builder.data_dir)):
-        source = builder.as_data_source(split=part)
+        source = builder.as_data_source(split=split_name)
         # In this thread: decoding holds Python's lock, so threads gain nothing, and a fork after JAX can deadlock.
         images = np.empty((len(source), *source[0]["image"].shape), np.uint8)
         labels = np.empty(len(source), np.int32) if labelled else None
@@ -97,7 +101,7 @@ def _root(data_dir: str | None) -> Path:
 
 
 def _version(path: Path) -> tuple[int, ...]:
-    return tuple(int(part) if part.isdigit() else -1 for part in path.name.split("."))
+    return tuple(int(number) if number.isdigit() else -1 for number in path.name.split("."))
 
 
 def _command(name: str) -> str:
@@ -114,9 +118,9 @@ def _is_unfinished(version: Path) -> bool:
 
 def _missing(name: str, data_dir: str | None) -> str:
     begun = [path for path in (_root(data_dir) / name).glob("[0-9]*") if path.is_dir()]
-    left = f" (preparing it was begun and broken off: delete {begun[0]})" if begun else ""
+    unfinished = f" (preparing it was interrupted: delete {begun[0]})" if begun else ""
     return (
-        f"data: {name!r} is a set of tensorflow-datasets that is not prepared in {_root(data_dir)}{left}, and nothing "
-        f"is downloaded without being asked. Either set TFDS_DATA_DIR (or --data-dir) to the folder that holds it, or "
+        f"data: {name!r} is a set of tensorflow-datasets that is not prepared in {_root(data_dir)}{unfinished}, and "
+        f"nothing is downloaded without your asking. Either set TFDS_DATA_DIR (or --data-dir) to its folder, or "
         f"{_command(name)}\n(some sets need TensorFlow for that one step, none needs it afterwards)"
     )

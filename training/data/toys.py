@@ -8,7 +8,7 @@ from training.presets import TOYS
 
 
 def law(name: str) -> gd.Gaussian | gd.GaussianMixture:
-    """Return the law that the toy `name` is drawn from, with samples of shape (2,) and about unit variance.
+    """The law that the toy `name` is drawn from, with samples of shape (2,) and about unit variance.
 
     toy-gaussian: one tilted ellipse. toy-mixture: three ellipses of unequal weight. toy-ring: eight points on a circle.
     """

@@ -18,15 +18,15 @@ from training import devices
 from training.config import Config
 from training.data.dataset import Rows, spread
 
-LEAST, MOST = 0.02, 20.0  # sigma: below, there is nothing to remove, and above nothing to see
-WIDE = 10.0  # from the least sigma of a table to the largest, at least
+SIGMA_LOW, SIGMA_HIGH = 0.02, 20.0  # below, there is no noise to remove, and above no signal to restore
+MINIMAL_RANGE = 10.0  # ratio of the largest sigma of a table to the smallest, at least
 
 
 @eqx.filter_jit
 def errors(
     model: gd.Denoiser, x0: Float[Array, "n *event"], sigmas: Float[Array, " levels"], key: PRNGKeyArray
 ) -> Float[Array, "levels n"]:
-    """Return each sample's squared error per entry of the clean estimate at each sigma, in squared data units."""
+    """Each sample's squared error per entry of the clean estimate at each sigma, in squared data units."""
 
     def one(sigma: Array, key: Array) -> Array:
         def sample_error(args: tuple[Array, Array]) -> Array:
@@ -40,7 +40,7 @@ def errors(
 def table(
     model: gd.Denoiser, gaussian: gd.Gaussian, train: Rows, held_out: Rows, config: Config, most: int = 1000
 ) -> dict[str, Any]:
-    """Return the number of samples of each part, at most `most`, and "rows", one for each noise scale.
+    """The number of samples of each split, at most `most`, and "rows", one for each noise scale.
 
     The scales are 13, even in log sigma, from 0.02 to 20 within config.sigma_min and config.sigma_max; all between
     these two where hardly any of that lies within.
@@ -54,19 +54,19 @@ def table(
     parts = [jnp.asarray(x[spread(len(x), most)]) for x in (train, held_out)]
     asked = {"train": (model, parts[0]), "held_out": (model, parts[1]), "gaussian": (gaussian, parts[1])}
     key = jax.random.key(0)
-    found = {name: np.asarray(errors(one, x, sigmas, key), np.float64) for name, (one, x) in asked.items()}
+    measured = {name: np.asarray(errors(one, x, sigmas, key), np.float64) for name, (one, x) in asked.items()}
     weigh = partial(gd.losses.edm_weight, sigma_data=config.data_scale)
     rows = []
     for i, sigma in enumerate(sigmas.tolist()):
-        loss = float(found["held_out"][i].mean() * weigh(gd.NoiseLevel(1.0, sigma)))
-        rows.append({"sigma": sigma, **{name: _mean(each[i]) for name, each in found.items()}, "loss": loss})
+        loss = float(measured["held_out"][i].mean() * weigh(gd.NoiseLevel(1.0, sigma)))
+        rows.append({"sigma": sigma, **{name: _mean(each[i]) for name, each in measured.items()}, "loss": loss})
     return {"samples": {"train": len(parts[0]), "held_out": len(parts[1])}, "rows": rows}
 
 
 def _ends(config: Config) -> tuple[float, float]:
     """The least and the largest sigma of the table."""
-    low, high = max(LEAST, config.sigma_min), min(MOST, config.sigma_max)
-    return (low, high) if high >= WIDE * low else (config.sigma_min, config.sigma_max)
+    low, high = max(SIGMA_LOW, config.sigma_min), min(SIGMA_HIGH, config.sigma_max)
+    return (low, high) if high >= MINIMAL_RANGE * low else (config.sigma_min, config.sigma_max)
 
 
 def _mean(errors: np.ndarray) -> list[float | None]:

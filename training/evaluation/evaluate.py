@@ -15,7 +15,7 @@ from training.evaluation import errors, features, likelihoods
 from training.evaluation import samples as quality
 from training.networks.denoiser import LearnedDenoiser
 
-MOST_MODES = 4096  # of the Gaussian beside the network; beyond, the rest of the variance is shared
+MOST_MODES = 4096  # of the Gaussian beside the network; beyond, the rest of the variance is spread evenly
 MOST_FITTED = 10_000  # training samples that it is fitted to
 MODELS = ("network", "gaussian")  # whose likelihoods are measured
 MEANINGS = {
@@ -25,10 +25,10 @@ MEANINGS = {
     "kernel distance": "the first three moments, squared (the kernel of KID)",
     "MMD": "all moments, Gaussian kernel at the median distance, squared",
     "sliced Wasserstein": "transport along lines; error: of the lines alone",
-    "precision": "share of samples that look real (3 neighbours)",
-    "recall": "share of held-out data that samples reach",
+    "precision": "fraction of samples that look real (3 neighbours)",
+    "recall": "fraction of held-out data that samples reach",
     "copy ratio": "distance to training / held-out data, median; 0 = copies",
-    "copies": "share of samples with a ratio below 1/3",
+    "copies": "fraction of samples with a ratio below 1/3",
 }
 
 
@@ -47,10 +47,12 @@ class Questions:
     seed: int = 0  # of all noise
 
     def check(self) -> None:
-        """ValueError names the field that asks for nothing that can be measured."""
+        """ValueError names the field with which nothing can be measured."""
         for name, least in (("samples", 4), ("likelihoods", 2)):
             if 0 != getattr(self, name) < least:
-                raise ValueError(f"{name}: expected 0, for none, or at least {least}, got {getattr(self, name)}")
+                raise ValueError(
+                    f"{name}: expected 0, for none, or at least {least}, got {getattr(self, name)}; set --{name}"
+                )
         check("seed", self.seed)
         for name, least in (("steps", 1), ("probes", 2), ("chain", 1)):
             if getattr(self, name) < least:
@@ -61,66 +63,66 @@ def assess(
     model: LearnedDenoiser,
     data: Dataset,
     config: Config,
-    asked: Questions,
-    tell: Callable[[dict[str, Any]], None] = lambda found: None,
+    questions: Questions,
+    save: Callable[[dict[str, Any]], None] = lambda results: None,
 ) -> dict[str, Any]:
-    """Return what JSON can hold: "levels" always, "likelihood" and "quality" where asked for, "recognised" with labels.
+    """Tables for JSON: "levels" always, "likelihood" and "quality" where asked for, "recognised" with labels.
 
     A table that cannot be measured, or not whole, is named in "failed", with the reason, and the others are there all
-    the same. `tell` is given what is there before the first table, which is nothing, and after each.
+    the same. `save` is called with the results so far: before the first table, with none, and after each.
     """
-    asked.check()
+    questions.check()
     config.check_unconditional()
-    extra = [features.tried(asked.features, data)] if asked.features else []
-    recognisable = bool(asked.samples) and features.can_learn(data)
-    classifier = cache(lambda: features.learn_classifier(data, asked.seed))
+    extra = [features.tried(questions.features, data)] if questions.features else []
+    recognisable = bool(questions.samples) and features.can_learn(data)
+    classifier = cache(lambda: features.learn_classifier(data, questions.seed))
     gaussian = cache(lambda: beside(data))
     tables: dict[str, Callable[[], Any]] = {
         "levels": lambda: errors.table(model, gaussian(), data.train_rows, data.held_out_rows, config)
     }
-    if asked.likelihoods:
-        tables["likelihood"] = lambda: likelihood(model, gaussian(), data, config, asked)
-    if asked.samples:
+    if questions.likelihoods:
+        tables["likelihood"] = lambda: likelihood(model, gaussian(), data, config, questions)
+    if questions.samples:
         learned = (lambda: [classifier().features]) if recognisable else list
-        tables["quality"] = lambda: compare(model, data, config, learned(), extra, asked)
+        tables["quality"] = lambda: compare(model, data, config, learned(), extra, questions)
     if config.labels and recognisable:
-        tables["recognised"] = lambda: recognised(model, data, config, classifier(), asked)
-    found: dict[str, Any] = {}
-    tell(found)
+        tables["recognised"] = lambda: recognised(model, data, config, classifier(), questions)
+    results: dict[str, Any] = {}
+    save(results)
     for name, measure in tables.items():
         try:
-            found[name] = measure()
-            if name == "likelihood" and (reasons := unsolved(found[name])):
-                found.setdefault("failed", {})[name] = "; ".join(reasons)
+            results[name] = measure()
+            if name == "likelihood" and (reasons := unsolved(results[name])):
+                results.setdefault("failed", {})[name] = "; ".join(reasons)
         except (RuntimeError, ValueError, MemoryError) as error:  # memory, features of one's own
-            found.setdefault("failed", {})[name] = str(error).strip() or repr(error)
-        tell(found)
-    return found
+            results.setdefault("failed", {})[name] = str(error).strip() or repr(error)
+        save(results)
+    return results
 
 
 def beside(data: Dataset) -> gd.Gaussian:
-    """Return the Gaussian of the training data, of the leading directions where there are many, or of some samples."""
+    """The Gaussian of the training data, of the leading directions where there are many, or of some samples."""
     train = data.train_rows[spread(len(data.train_rows), MOST_FITTED)]
     return gd.Gaussian.from_samples(train, rank=min(MOST_MODES, train[0].size))
 
 
 def likelihood(
-    model: LearnedDenoiser, gaussian: gd.Gaussian, data: Dataset, config: Config, asked: Questions
+    model: LearnedDenoiser, gaussian: gd.Gaussian, data: Dataset, config: Config, questions: Questions
 ) -> dict[str, Any]:
     """Bound the likelihood of some held-out samples, of the network and of the Gaussian, from the run's sigma_max."""
-    x = data.held_out_rows[spread(len(data.held_out_rows), asked.likelihoods)]
+    x = data.held_out_rows[spread(len(data.held_out_rows), questions.likelihoods)]
     convention = likelihoods.Convention.of(data.train_rows[spread(len(data.train_rows), MOST_FITTED)], config.sigma_max)
-    exact = x[0].size <= asked.probes
-    options: Any = {"probes": None if exact else asked.probes, "steps": asked.chain, "seed": asked.seed}
+    exact = x[0].size <= questions.probes
+    options: Any = {"probes": None if exact else questions.probes, "steps": questions.chain, "seed": questions.seed}
     models: dict[str, gd.Denoiser] = {"network": model, "gaussian": gaussian}
     measured = {name: likelihoods.measure(each, x, convention, **options) for name, each in models.items()}
     rows = {name: {row.name: asdict(row) for row in rows} for name, rows in measured.items()}
     return {**asdict(convention), "numbers": x[0].size, **options, **rows}
 
 
-def unsolved(found: dict[str, Any]) -> list[str]:
-    """Return why some of the likelihoods are missing, each model by its name."""
-    return [f"{model}: {row['failed']}" for model in MODELS for row in found[model].values() if "failed" in row]
+def unsolved(results: dict[str, Any]) -> list[str]:
+    """Why some of the likelihoods are missing, each model by its name."""
+    return [f"{model}: {row['failed']}" for model in MODELS for row in results[model].values() if "failed" in row]
 
 
 def compare(
@@ -129,50 +131,50 @@ def compare(
     config: Config,
     learned: list[features.Features],
     extra: list[features.Features],
-    asked: Questions,
+    questions: Questions,
 ) -> dict[str, Any]:
     """Draw samples, and compare them with the held-out data in all features."""
-    samples = sampling.samples(model, asked.samples, gd.Heun(), _levels_of(config, asked), asked.seed)
+    samples = sampling.samples(model, questions.samples, gd.Heun(), _levels_of(config, questions), questions.seed)
     spaces = [*learned, features.learn_components(data), *extra]
-    scores = [score for space in spaces for score in quality.distances(samples, data, space, asked.seed)]
-    scores += quality.copies(samples, data, asked.seed)
+    scores = [score for space in spaces for score in quality.distances(samples, data, space, questions.seed)]
+    scores += quality.copies(samples, data, questions.seed)
     return {
         "samples": len(samples),
         "held_out": len(data.held_out),
         "floor_samples": min(len(samples), len(features.unseen(data))),
-        "steps": asked.steps,
+        "steps": questions.steps,
         "scores": [asdict(score) for score in scores],
     }
 
 
 def recognised(
-    model: LearnedDenoiser, data: Dataset, config: Config, classifier: features.Classifier, asked: Questions
+    model: LearnedDenoiser, data: Dataset, config: Config, classifier: features.Classifier, questions: Questions
 ) -> dict[str, Any]:
     """Draw as many samples with each label, and say how many of them the classifier takes for what they should be."""
-    classes, levels = model.classes or 0, _levels_of(config, asked)
-    each = -(-asked.samples // classes)
+    classes, levels = model.classes or 0, _levels_of(config, questions)
+    each = -(-questions.samples // classes)
     drawn = [
-        sampling.samples(model.given(label), each, gd.Heun(), levels, asked.seed, label * each)
+        sampling.samples(model.given(label), each, gd.Heun(), levels, questions.seed, label * each)
         for label in range(classes)
     ]
     labels = np.repeat(np.arange(classes), each)
-    found = quality.recognised(np.concatenate(drawn), labels, data, classifier)
-    return {"steps": asked.steps, "each": each, **asdict(found)}
+    results = quality.recognised(np.concatenate(drawn), labels, data, classifier)
+    return {"steps": questions.steps, "each": each, **asdict(results)}
 
 
-def _levels_of(config: Config, asked: Questions) -> gd.NoiseLevel:
-    return gd.grids.karras(asked.steps, config.sigma_min, config.sigma_max)
+def _levels_of(config: Config, questions: Questions) -> gd.NoiseLevel:
+    return gd.grids.karras(questions.steps, config.sigma_min, config.sigma_max)
 
 
-def page(found: dict[str, Any]) -> str:
-    """Return the numbers as tables of text, each with how many samples it is from and its floor."""
+def page(results: dict[str, Any]) -> str:
+    """The numbers as tables of text, each with how many samples it is from and its floor."""
     tables = {"levels": _levels, "likelihood": _likelihood, "quality": _quality, "recognised": _recognised}
-    parts = [write(found[name]) for name, write in tables.items() if name in found]
-    return "\n\n".join(parts)
+    sections = [write(results[name]) for name, write in tables.items() if name in results]
+    return "\n\n".join(sections)
 
 
-def _levels(found: dict[str, Any]) -> str:
-    train, held_out = found["samples"]["train"], found["samples"]["held_out"]
+def _levels(results: dict[str, Any]) -> str:
+    train, held_out = results["samples"]["train"], results["samples"]["held_out"]
     names = ("train", "held_out", "gaussian")
     lines = [
         f"mean squared error of the denoiser on {train} training and {held_out} held-out samples",
@@ -180,25 +182,25 @@ def _levels(found: dict[str, Any]) -> str:
         "loss 1 = no better than a multiple of x (of data of mean 0)",
         f"{'sigma':>10} {'train':>19} {'held out':>19} {'Gaussian':>19} {'loss':>10}",
     ]
-    for row in found["rows"]:
+    for row in results["rows"]:
         cells = " ".join(f"{_within(*row[name]):>19}" for name in names)
         lines.append(f"{row['sigma']:10.4g} {cells} {row['loss']:10.4g}")
     return "\n".join(lines)
 
 
-def _likelihood(found: dict[str, Any]) -> str:
-    bins, trace = found["bins"], found["probes"] or found["numbers"]
+def _likelihood(results: dict[str, Any]) -> str:
+    bins, trace = results["bins"], results["probes"] or results["numbers"]
     what = f"the probability of {bins} even values from -1 to 1" if bins else "the density, in bins of width 1"
-    count, numbers = found["network"]["chain"]["n"], found["numbers"]
+    count, numbers = results["network"]["chain"]["n"], results["numbers"]
     lines = [
         f"bits per dimension of {count} held-out samples of {numbers} numbers: {what}",
-        f"upper bounds, from sigma {found['sigma_max']:.3g} down to {found['sigma_min']:.3g}; the Gaussian has the "
+        f"upper bounds, from sigma {results['sigma_max']:.3g} down to {results['sigma_min']:.3g}; the Gaussian has the "
         "moments of the training data",
         f"{'':20} {'network':>23} {'Gaussian':>23}",
     ]
-    counts = {"flow": f"{trace} probes" if found["probes"] else "exact trace", "chain": f"{found['steps']} steps"}
+    counts = {"flow": f"{trace} probes" if results["probes"] else "exact trace", "chain": f"{results['steps']} steps"}
     for name in ("flow", "chain"):
-        values = " ".join(f"{_bits(found[model][name]):>23}" for model in MODELS)
+        values = " ".join(f"{_bits(results[model][name]):>23}" for model in MODELS)
         lines.append(f"{name + ', ' + counts[name]:20} {values}  {MEANINGS[name]}")
     return "\n".join(lines)
 
@@ -207,14 +209,14 @@ def _bits(row: dict[str, Any]) -> str:
     return "not solved" if "failed" in row else _within(row["bits_per_dim"], row["bits_error"])
 
 
-def _quality(found: dict[str, Any]) -> str:
+def _quality(results: dict[str, Any]) -> str:
     head = (
-        f"{found['samples']} samples of {found['steps']} Heun steps against {found['held_out']} held-out ones\n"
-        f"floor: {found['floor_samples']} training samples in the place of the samples, mean and spread of 10 draws; "
+        f"{results['samples']} samples of {results['steps']} Heun steps against {results['held_out']} held-out ones\n"
+        f"floor: {results['floor_samples']} training samples in the place of the samples, mean and spread of 10 draws; "
         "for copies, unseen data"
     )
     lines, space = [head], None
-    for row in found["scores"]:
+    for row in results["scores"]:
         if row["features"] != space:
             space = row["features"]
             lines.append(f"in {space}\n{'':20} {'samples':>23} {'floor':>23}")
@@ -223,27 +225,27 @@ def _quality(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _recognised(found: dict[str, Any]) -> str:
-    low = min(found["by_class"], key=found["by_class"].get)
+def _recognised(results: dict[str, Any]) -> str:
+    low = min(results["by_class"], key=results["by_class"].get)
     rows = (
         (
-            f"{found['n']} samples",
+            f"{results['n']} samples",
             "share",
             "error",
-            f"of each label, least of label {low}: {found['by_class'][low]:.0%}",
+            f"of each label, least of label {low}: {results['by_class'][low]:.0%}",
         ),
-        (f"{found['held_out']} held-out ones", "accuracy", "accuracy_error", "what perfect samples would have"),
+        (f"{results['held_out']} held-out ones", "accuracy", "accuracy_error", "what perfect samples would have"),
     )
     lines = [
-        f"recognised by a small classifier as the label asked for: {found['each']} samples of each label, "
-        f"{found['steps']} Heun steps",
-        *(f"{name:20} {_percent(found[share], found[error]):>23}  {why}" for name, share, error, why in rows),
+        f"recognised by a small classifier as the label asked for: {results['each']} samples of each label, "
+        f"{results['steps']} Heun steps",
+        *(f"{name:20} {_percent(results[share], results[error]):>23}  {why}" for name, share, error, why in rows),
     ]
     return "\n".join(lines)
 
 
-def _percent(share: float, error: float) -> str:
-    return f"{share:.1%} ± {error:.1%}"
+def _percent(fraction: float, error: float) -> str:
+    return f"{fraction:.1%} ± {error:.1%}"
 
 
 def _within(value: float, error: float | None) -> str:

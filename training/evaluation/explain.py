@@ -1,4 +1,4 @@
-"""How much of what a network believes its closed-form twins explain: a run shows when it is still just a Gaussian.
+"""How much of a network's output its closed-form twins explain: it shows how long a network is just a Gaussian.
 
     explained = 1 - sum |network - twin|^2 / sum |network - mean(network)|^2        gd.metrics.explained_variance
 
@@ -21,10 +21,10 @@ import gaussdiff as gd
 from training.data.dataset import Rows, spread
 
 SCALES = (0.1, 0.3, 1.0, 3.0, 10.0)  # noise scales, in standard deviations of the data
-JUDGED = 256  # held-out samples that are compared
+EVALUATED = 256  # held-out samples that are compared
 FITTED = 10_000  # training samples, evenly spread, that the twins are fitted to
 WIDEST = 1024  # numbers in a sample beyond which the Gaussian keeps its leading directions alone
-RANK = 256  # how many it then keeps
+RANK = 256  # the number of those directions
 
 Parts = dict[str, dict[str, float]]
 
@@ -60,38 +60,38 @@ def compare(x0: ArrayLike, x: ArrayLike, sigma: float, denoised: Mapping[str, Ar
     denoised sample against the true one}, in data units.
     """
     clean, noisy = np.asarray(x0), np.asarray(x)
-    beliefs = {name: np.asarray(belief) for name, belief in denoised.items()}
-    scores = {name: (belief - noisy) / sigma**2 for name, belief in beliefs.items()}
-    twins = [name for name in beliefs if name != "network"]
+    outputs = {name: np.asarray(output) for name, output in denoised.items()}
+    scores = {name: (output - noisy) / sigma**2 for name, output in outputs.items()}
+    twins = [name for name in outputs if name != "network"]
     explained = gd.metrics.explained_variance
     return {
-        "denoiser": {name: explained(beliefs["network"], beliefs[name]) for name in twins},
+        "denoiser": {name: explained(outputs["network"], outputs[name]) for name in twins},
         "score": {name: explained(scores["network"], scores[name]) for name in twins},
-        "error": {name: float(np.sqrt(np.mean((belief - clean) ** 2))) for name, belief in beliefs.items()},
+        "error": {name: float(np.sqrt(np.mean((output - clean) ** 2))) for name, output in outputs.items()},
     }
 
 
-def gaussian_share(explained: Mapping[str, Any]) -> float:
-    """Return what the Gaussian explains of the denoised samples where noise and data spread alike."""
+def gaussian_fraction(explained: Mapping[str, Any]) -> float:
+    """The fraction of the denoised samples' variance that the Gaussian explains at sigma = the data's deviation."""
     return explained["denoiser"]["gaussian"][len(explained["sigma"]) // 2]
 
 
 class Explainer:
-    """Compares networks, one after the other, with twins fitted once, on held-out samples that are noised once."""
+    """Compares networks, one after the other, with twins that are fitted once, on noisy held-out samples drawn once."""
 
     def __init__(self, train: np.ndarray | Rows, held_out: np.ndarray | Rows, sigma_data: float):
         twins = fit(train)
-        self.x0 = jnp.asarray(held_out[spread(len(held_out), JUDGED)])
+        self.x0 = jnp.asarray(held_out[spread(len(held_out), EVALUATED)])
         self.sigmas = [float(np.float32(sigma_data * scale)) for scale in SCALES]
         keys = jax.random.split(jax.random.key(0), len(self.x0))
         noised = jax.vmap(gd.add_noise, in_axes=(0, 0, None))
         self.x = [np.asarray(noised(keys, self.x0, gd.NoiseLevel(1.0, sigma))) for sigma in self.sigmas]
-        self.twins = [{name: self._beliefs(twin, i) for name, twin in twins.items()} for i in range(len(SCALES))]
+        self.twins = [{name: self._outputs(twin, i) for name, twin in twins.items()} for i in range(len(SCALES))]
 
     def __call__(self, network: gd.Denoiser) -> dict:
-        """Return what `compare` says at every noise scale, as lists for JSON, and the scales as "sigma"."""
+        """What `compare` returns at every noise scale, as lists for JSON, and the scales as "sigma"."""
         rows = [
-            compare(self.x0, self.x[i], sigma, {"network": self._beliefs(network, i), **self.twins[i]})
+            compare(self.x0, self.x[i], sigma, {"network": self._outputs(network, i), **self.twins[i]})
             for i, sigma in enumerate(self.sigmas)
         ]
         parts = {
@@ -100,5 +100,5 @@ class Explainer:
         }
         return {"sigma": self.sigmas, **parts}
 
-    def _beliefs(self, model: gd.Denoiser, i: int) -> np.ndarray:
+    def _outputs(self, model: gd.Denoiser, i: int) -> np.ndarray:
         return np.asarray(denoise(model, jnp.asarray(self.x[i]), gd.NoiseLevel(1.0, self.sigmas[i])))

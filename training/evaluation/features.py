@@ -37,7 +37,7 @@ class Classifier:
 
 
 def learn_features(data: Dataset, seed: int = 0) -> Features:
-    """Return the last hidden layer of a small classifier trained on the labels; principal_components without labels.
+    """The last hidden layer of a small classifier trained on the labels; principal_components without labels.
 
     Pixels would flatter a Gaussian, whose first two moments in pixels are right by construction.
     """
@@ -45,7 +45,7 @@ def learn_features(data: Dataset, seed: int = 0) -> Features:
 
 
 def learn_classifier(data: Dataset, seed: int = 0) -> Classifier:
-    """Return a small classifier of the labels, which `can_learn` must find learnable."""
+    """A small classifier of the labels, which `can_learn` must find learnable."""
     labels: Any = data.train_labels
     # Imported here: sets without labels need no classifier.
     from sklearn.neural_network import MLPClassifier
@@ -61,7 +61,7 @@ def learn_classifier(data: Dataset, seed: int = 0) -> Classifier:
 
 
 def can_learn(data: Dataset) -> bool:
-    """Return whether there are labels that a classifier can learn: two classes or more, ten samples of each."""
+    """Whether there are labels that a classifier can learn: two classes or more, ten samples of each."""
     if data.train_labels is None:
         return False
     counts = np.unique(data.train_labels[_learned(data)], return_counts=True)[1]
@@ -69,7 +69,7 @@ def can_learn(data: Dataset) -> bool:
 
 
 def unseen(data: Dataset) -> Rows:
-    """Return the half of the training samples that no features were learned on."""
+    """The half of the training samples that no features were learned on."""
     rows = data.train_rows
     every = np.arange(len(rows)) if rows.places is None else rows.places
     return Rows(rows.stored, every[_halves(data)[1]])
@@ -88,22 +88,22 @@ def _halves(data: Dataset) -> list[np.ndarray]:
 
 
 def learn_components(data: Dataset) -> Features:
-    """Return the principal components of the training data as features."""
+    """The principal components of the training data as features."""
     return principal_components(data.train_rows[_learned(data)])
 
 
 def principal_components(x: np.ndarray) -> Features:
-    """Return the coefficients of the principal components of x, 64 at the most: all of them where there are no more."""
+    """The coefficients of the principal components of x, 64 at the most: all of them where there are no more."""
     count = min(MOST_COMPONENTS, x[0].size)
     gaussian = gd.Gaussian.from_samples(x, rank=count)
     mean, variances, vectors = (np.asarray(a, np.float64) for a in (gaussian.mean, gaussian.eigvals, gaussian.eigvecs))
-    share = variances.sum() / (variances.sum() + (x[0].size - count) * float(gaussian.residual))
-    name = f"the first {count} principal components of the training data, {share:.1%} of its variance"
+    fraction = variances.sum() / (variances.sum() + (x[0].size - count) * float(gaussian.residual))
+    name = f"the first {count} principal components of the training data, {fraction:.1%} of its variance"
     return Features(name, lambda x: (_flat(x) - mean.ravel()) @ vectors)
 
 
 def from_file(place: str) -> Features:
-    """Return the function at "FILE.py:NAME", (N, *event) float32 in the data's own scale to (N, F), as features.
+    """The function at "FILE.py:NAME", (N, *event) float32 in the data's own scale to (N, F), as features.
 
     The way to bring a network of one's own, such as Inception. FileNotFoundError for no such file, ValueError where
     `place` has another form or names no function of it.
@@ -127,23 +127,23 @@ def from_file(place: str) -> Features:
 
 
 def tried(place: str, data: Dataset) -> Features:
-    """Return the features `from_file`, after two samples went through: what cannot work is said before all else."""
-    found = from_file(place)
-    found.extract(data.held_out_rows[np.arange(min(2, len(data.held_out_rows)))])
-    return found
+    """The features `from_file`, after two samples went through: what cannot work is said before all else."""
+    features = from_file(place)
+    features.extract(data.held_out_rows[np.arange(min(2, len(data.held_out_rows)))])
+    return features
 
 
 def _asked(title: str, function: Callable[[np.ndarray], Any], x: np.ndarray) -> np.ndarray:
     try:
-        found = np.asarray(function(x), np.float64)
+        features = np.asarray(function(x), np.float64)
     except Exception as error:
         raise ValueError(f"features: {title} fails on samples {x.shape}: {error!r}; correct it") from error
-    if found.ndim != 2 or len(found) != len(x) or not np.isfinite(found).all():
+    if features.ndim != 2 or len(features) != len(x) or not np.isfinite(features).all():
         raise ValueError(
-            f"features: expected finite features (N, F) of samples {x.shape}, got shape {found.shape}, "
-            f"{np.isfinite(found).mean():.0%} of them finite; correct {title}"
+            f"features: expected finite features (N, F) of samples {x.shape}, got shape {features.shape}, "
+            f"{np.isfinite(features).mean():.0%} of them finite; correct {title}"
         )
-    return found
+    return features
 
 
 def _flat(x: np.ndarray) -> np.ndarray:

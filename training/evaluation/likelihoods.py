@@ -74,9 +74,9 @@ class Unsolved:
 
 
 def count_bins(x: np.ndarray, most: int = 513) -> int | None:
-    """Return in how many even values from -1 to 1 the entries of x come; None where they do not, or come in more.
+    """In how many even values from -1 to 1 the entries of x come; None where they do not, or come in more.
 
-    The gap is the least that is seen among 2,000 of the samples.
+    The gap is the least among the values of 2,000 samples.
     """
     values = np.unique(x[spread(len(x), 2000)]).astype(np.float64)
     if len(values) < 2 or values[0] < -1 or values[-1] > 1:
@@ -120,7 +120,7 @@ def flow_bounds(
     bins: int | None = None,
     probes: int | None = None,
 ) -> Float[Array, " n"]:
-    """Return the bound of each sample by the flow, from one y, between the least and the largest sigma in `ends`.
+    """The bound of each sample by the flow, from one y, between the least and the largest sigma in `ends`.
 
     Exact traces, or that many probes for each.
     """
@@ -130,7 +130,7 @@ def flow_bounds(
     def one(inputs: tuple[Array, PRNGKeyArray]) -> Array:
         x, (noise_key, probe_key) = inputs[0], jax.random.split(inputs[1])
         y = gd.add_noise(noise_key, x, level)
-        found = gd.log_likelihood(
+        density = gd.log_likelihood(
             model,
             gd.VarianceExploding(),
             y,
@@ -141,7 +141,7 @@ def flow_bounds(
             probes=probes,
             key=probe_key,
         )
-        return found.value - _normal(y, x, sigma) + decoded(x, model.denoise(y, level), sigma, bins)
+        return density.value - _normal(y, x, sigma) + decoded(x, model.denoise(y, level), sigma, bins)
 
     return devices.map_spread(one, (x, keys), BATCH)
 
@@ -154,14 +154,14 @@ def chain_bounds(
     levels: gd.NoiseLevel,
     bins: int | None = None,
 ) -> Float[Array, " n"]:
-    """Return the bound of each sample by DDPM's chain, from one noisy x at each level."""
+    """The bound of each sample by DDPM's chain, from one noisy x at each level."""
     return devices.map_spread(
         lambda one: gd.integrate.elbo(model, one[0], levels, one[1], bins=bins).value, (x, keys), BATCH
     )
 
 
 def decoded(x: Array, mean: Array, sigma: Array, bins: int | None) -> Float[Array, ""]:
-    """Return log P of x's bin under N(mean, sigma^2 I), or the log density there."""
+    """log P of x's bin under N(mean, sigma^2 I), or the log density there."""
     return _normal(x, mean, sigma) if bins is None else gd.integrate.discretized_log_prob(x, mean, sigma, bins)
 
 

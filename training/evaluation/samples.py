@@ -15,7 +15,7 @@ from training.data.dataset import Dataset, Rows
 from training.evaluation.features import Classifier, Features, unseen
 
 Measure = Callable[[np.ndarray, np.ndarray], float | gd.metrics.Estimate]
-COPY = 1 / 3  # a sample three times nearer to the training set than to unseen data counts as a copy
+COPY_RATIO = 1 / 3  # a sample three times nearer to the training set than to unseen data counts as a copy
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Recognised:
-    """The share of n samples that a classifier gives the label they were drawn with, and of held-out data theirs.
+    """The fraction of n samples that a classifier gives the label they were drawn with, and of held-out data theirs.
 
     Of the held-out data the mean over classes, as samples were drawn of each class alike.
     """
@@ -43,7 +43,7 @@ class Recognised:
     accuracy: float
     accuracy_error: float
     held_out: int
-    by_class: dict[int, float]  # the share of the samples of each label
+    by_class: dict[int, float]  # the fraction of the samples of each label
 
 
 def distances(samples: np.ndarray, data: Dataset, features: Features, seed: int = 0) -> list[Score]:
@@ -66,25 +66,25 @@ def distances(samples: np.ndarray, data: Dataset, features: Features, seed: int 
 
 
 def copies(samples: np.ndarray, data: Dataset, seed: int = 0) -> list[Score]:
-    """Say whether samples are nearer to the training set than unseen data are: the median copy ratio, and a share.
+    """Whether samples are nearer to the training set than unseen data are: median copy ratio, and fraction of copies.
 
     Distances between entries, to the training set over those to one half of the held-out data. The other half stands
     for perfect samples in the floor.
     """
     order = np.random.default_rng(seed).permutation(len(data.held_out))
-    apart, unseen = (data.held_out[half] for half in np.array_split(order, 2))
-    found, real = (_copy_ratios(x, data.train_rows, unseen) for x in (samples, apart))
-    share, floor = (float(np.mean(ratios < COPY)) for ratios in (found, real))
+    reference, unseen = (data.held_out[half] for half in np.array_split(order, 2))
+    ratios, real = (_copy_ratios(x, data.train_rows, unseen) for x in (samples, reference))
+    fraction, floor = (float(np.mean(each < COPY_RATIO)) for each in (ratios, real))
     return [
-        Score("copy ratio", "entries", float(np.median(found)), None, float(np.median(real)), None),
-        Score("copies", "entries", share, None, floor, None),
+        Score("copy ratio", "entries", float(np.median(ratios)), None, float(np.median(real)), None),
+        Score("copies", "entries", fraction, None, floor, None),
     ]
 
 
 def _copy_ratios(x: np.ndarray, train: Rows, unseen: np.ndarray, chunk: int = 10_000) -> np.ndarray:
     """gd.metrics.copy_ratios to training samples that need not fit into memory, in float64, all at once."""
-    parts = (train[i : i + chunk] for i in range(0, len(train), chunk))
-    return np.min([gd.metrics.copy_ratios(x, part, unseen) for part in parts], axis=0)
+    chunks = (train[i : i + chunk] for i in range(0, len(train), chunk))
+    return np.min([gd.metrics.copy_ratios(x, some, unseen) for some in chunks], axis=0)
 
 
 def recognised(made: np.ndarray, asked: np.ndarray, data: Dataset, classifier: Classifier) -> Recognised:
@@ -93,20 +93,20 @@ def recognised(made: np.ndarray, asked: np.ndarray, data: Dataset, classifier: C
     assert labels is not None
     hits, real = classifier.predict(made) == asked, classifier.predict(data.held_out) == labels
     by_class = {int(label): float(hits[asked == label].mean()) for label in np.unique(asked)}
-    classes = [_share(real[labels == label]) for label in np.unique(labels)]
-    accuracy = float(np.mean([share for share, _, _ in classes]))
+    classes = [_fraction(real[labels == label]) for label in np.unique(labels)]
+    accuracy = float(np.mean([fraction for fraction, _, _ in classes]))
     error = float(np.sqrt(sum(error**2 for _, error, _ in classes)) / len(classes))
-    return Recognised(*_share(hits), accuracy, error, len(real), by_class)
+    return Recognised(*_fraction(hits), accuracy, error, len(real), by_class)
 
 
-def _share(hits: np.ndarray) -> tuple[float, float, int]:
-    """The share, its standard error and n; one more hit and miss than there are keep the error off 0."""
+def _fraction(hits: np.ndarray) -> tuple[float, float, int]:
+    """The fraction, its standard error and n; one more hit and miss than there are keep the error off 0."""
     n, likely = len(hits), (hits.sum() + 1) / (len(hits) + 2)
     return float(hits.mean()), float(np.sqrt(likely * (1 - likely) / n)), n
 
 
 def draws(images: np.ndarray | Rows, count: int, seed: int, times: int = 10) -> list[np.ndarray]:
-    """Return `count` of the images, or all where there are fewer, drawn without replacement, `times` over."""
+    """`count` of the images, or all where there are fewer, drawn without replacement, `times` over."""
     rng = np.random.default_rng(seed)
     return [images[rng.permutation(len(images))[:count]] for _ in range(times)]
 
@@ -123,5 +123,5 @@ def _measures(target: np.ndarray, seed: int) -> dict[str, Measure]:
     }
 
 
-def _estimate(found: float | gd.metrics.Estimate) -> tuple[float, float | None]:
-    return (found.value, found.standard_error) if isinstance(found, gd.metrics.Estimate) else (found, None)
+def _estimate(value: float | gd.metrics.Estimate) -> tuple[float, float | None]:
+    return (value.value, value.standard_error) if isinstance(value, gd.metrics.Estimate) else (value, None)

@@ -20,7 +20,7 @@ ZERO, RANDOM = nnx.initializers.zeros, nnx.initializers.lecun_normal()
 
 
 def linear(c_in: int, c_out: int, config: Config, *, zero: bool = False, rngs: nnx.Rngs) -> nnx.Linear:
-    """Return a linear map of the last axis; `zero`: it starts at zero."""
+    """A linear map of the last axis; `zero`: it starts at zero."""
     return nnx.Linear(
         c_in, c_out, dtype=config.dtype, kernel_init=ZERO if zero else RANDOM, dot_general=_product, rngs=rngs
     )
@@ -35,24 +35,24 @@ def _product(x: Float[Array, "*n c"], kernel: Float[Array, "c d"], _, precision:
 
 
 def conv(c_in: int, c_out: int, config: Config, *, zero: bool = False, rngs: nnx.Rngs) -> nnx.Conv:
-    """Return a 3x3 convolution; `zero`: it starts at zero, so that a residual block starts as the identity."""
+    """A 3x3 convolution; `zero`: it starts at zero, so that a residual block starts as the identity."""
     return nnx.Conv(c_in, c_out, (3, 3), dtype=config.dtype, kernel_init=ZERO if zero else RANDOM, rngs=rngs)
 
 
 def keys(key: PRNGKeyArray | None, count: int) -> list[PRNGKeyArray] | list[None]:
-    """Return one key of the dropout for each of `count` blocks, or as many None."""
+    """One key of the dropout for each of `count` blocks, or as many None."""
     return [None] * count if key is None else list(jax.random.split(key, count))
 
 
 def drop(x: Array, rate: float, key: PRNGKeyArray | None) -> Array:
-    """Put a share `rate` of the numbers to 0 and scale the others to keep the mean; without a key, leave all."""
+    """Set a fraction `rate` of the numbers to 0 and scale the others by 1 / (1 - rate); without a key, leave all."""
     if key is None or rate == 0:
         return x
     return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0)
 
 
 def recomputed(block: Callable[..., Array], remat: bool) -> Callable[..., Array]:
-    """Return `block`, whose activations, with `remat`, are computed again on the way back instead of stored."""
+    """`block`, whose activations, with `remat`, are computed again on the way back instead of stored."""
     return jax.checkpoint(lambda *args: block(*args)) if remat else block
 
 
@@ -99,10 +99,10 @@ class Embedding(nnx.Module):
 
 
 def frequencies(kind: str, count: int) -> np.ndarray:
-    """Return the frequencies (count,) float32 at which a network sees c_noise, never trained.
+    """The frequencies (count,) float32 at which a network sees c_noise, never trained.
 
     "sinusoidal": from 1/4 to 16 in equal ratios. c_noise = log(sigma) / 4 runs over about [-1.6, 1.1], so the slowest
-    is monotone in the level and the fastest tells neighbouring training levels apart. "fourier": random, from
+    is monotone in the level and the fastest distinguishes neighbouring training levels. "fourier": random, from
     N(0, 16^2); Tancik et al., arXiv 2006.10739, section 4.
     """
     if kind == "sinusoidal":

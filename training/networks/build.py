@@ -19,7 +19,7 @@ from training.networks.unet import UNet
 
 
 def build(config: Config, shape: tuple[int, ...], classes: int | None, rngs: nnx.Rngs) -> nnx.Module:
-    """Return the module of `config`; "auto" is a U-Net for images (H, W, C) and an MLP for vectors (D,)."""
+    """The module of `config`; "auto" is a U-Net for images (H, W, C) and an MLP for vectors (D,)."""
     if config.labels and classes is None:
         raise ValueError(f"labels: expected a data set with labels, got {config.data!r}, which has none; drop --labels")
     classes = classes if config.labels else None
@@ -30,7 +30,7 @@ def build(config: Config, shape: tuple[int, ...], classes: int | None, rngs: nnx
 
 @lru_cache(maxsize=16)
 def skeleton(config: Config, shape: tuple[int, ...], classes: int | None) -> tuple[nnx.GraphDef, Params]:
-    """Return the static part of the network and the shapes and dtypes of its weights; computes no weights.
+    """The static part of the network and the shapes and dtypes of its weights; computes no weights.
 
     Equal arguments give graph definitions that are equal and of equal hash, so models made from them share traces.
     Tracing takes half a second, so both are remembered: for reading, not to be changed.
@@ -40,5 +40,5 @@ def skeleton(config: Config, shape: tuple[int, ...], classes: int | None) -> tup
 
 
 def initial_params(config: Config, shape: tuple[int, ...], classes: int | None, key: Array) -> Params:
-    """Return fresh weights as nested dictionaries of float32 arrays."""
+    """Fresh weights as nested dictionaries of float32 arrays."""
     return nnx.to_pure_dict(nnx.split(build(config, shape, classes, nnx.Rngs(key)))[1])

@@ -1,4 +1,4 @@
-"""What a denoiser is told beside the noisy sample: a class label, a small version of the image."""
+"""What a denoiser is conditioned on beside the noisy sample: a class label, a small version of the image."""
 
 from typing import NamedTuple
 
@@ -31,10 +31,10 @@ def large(image: Float[Array, "h w c"], factor: int) -> Float[Array, "factor*h f
 
 
 def beside(x: Float[Array, "h w c"], condition: Condition) -> Float[Array, "h w d"]:
-    """Return x with the channels of the image that the network is told, if it is told one."""
+    """x, with the channels of the image that the network is conditioned on, if there is one."""
     return x if condition.image is None else jnp.concatenate([x, condition.image], axis=-1)
 
 
 def channels_seen(shape: tuple[int, ...], config: Config) -> int:
-    """Return how many channels `beside` gives: twice those of the images where they are to be sharpened."""
+    """How many channels `beside` gives: twice those of the images where they are to be sharpened."""
     return shape[-1] * (2 if config.super_resolution > 1 else 1)

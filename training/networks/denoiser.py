@@ -17,7 +17,7 @@ from training.networks.params import Params
 
 
 class FlaxNetwork(eqx.Module):
-    """network(x, c_noise) -> array of x's shape: a graph definition, its weights, and what it is told beside x.
+    """network(x, c_noise) -> array of x's shape: a graph definition, its weights, and what it is conditioned on.
 
     key: of the dropout in training; None leaves it out.
     """
@@ -52,7 +52,7 @@ class LearnedDenoiser(gd.Denoiser):
     precision: str | None = eqx.field(static=True, default="highest")
 
     def denoise(self, x: Float[Array, "*event"], level: gd.NoiseLevel) -> Float[Array, "*event"]:
-        """Return E[x0 | x], of x's shape and dtype; one sample, `jax.vmap` for more.
+        """E[x0 | x], of x's shape and dtype; one sample, `jax.vmap` for more.
 
         ValueError for another shape, and at alpha = 0 where the network predicts the noise or the score, which then
         says nothing of x0.
@@ -73,7 +73,7 @@ class LearnedDenoiser(gd.Denoiser):
         return f"LearnedDenoiser({self.objective}, shape={self.shape}, classes={self.classes}, {weights:,} weights)"
 
     def given(self, label: int | Array | None = None, image: Array | None = None) -> "LearnedDenoiser":
-        """Return the denoiser of one class, 0 <= label < classes, or of one small image; without, it averages over all.
+        """The denoiser of one class, 0 <= label < classes, or of one small image; without, it averages over all.
 
         image: (H / f, W / f, C), the image to sharpen by the factor f that the network was trained for.
         ValueError where the model was trained without labels (images), the label is out of range or the image of

@@ -66,7 +66,7 @@ class DiT(nnx.Module):
 
 
 def normed(x: Float[Array, "n c"]) -> Float[Array, "n c"]:
-    """Return each token with mean 0 and variance 1, in float32."""
+    """Each token with mean 0 and variance 1, in float32."""
     x = x.astype(jnp.float32)
     centred = x - x.mean(-1, keepdims=True)
     return centred / jnp.sqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6)
@@ -85,7 +85,7 @@ def pixels(tokens: Float[Array, "n patch*patch*c"], shape: tuple[int, ...], patc
 
 
 def places(rows: int, columns: int, channels: int) -> np.ndarray:
-    """Return where each token is, (rows * columns, channels) float32: half the channels tell its row, half its column.
+    """Where each token is, (rows * columns, channels) float32: half the channels encode its row, half its column.
 
     In each half, cos and sin of the place at channels / 4 frequencies from 1 towards 1/10000; Vaswani et al.,
     arXiv 1706.03762, section 3.5.

@@ -11,5 +11,5 @@ Params = PyTree[Float[Array, "..."]]
 
 
 def once(function: Callable, **options: Any) -> Callable:
-    """Return `function` under jit for a single call: optimizing many random draws takes seconds, saves milliseconds."""
+    """`function` under jit for a single call: optimizing many random draws takes seconds, saves milliseconds."""
     return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0}, **options)

@@ -24,7 +24,7 @@ from training.config import Config
 
 def _linear_betas(first: float = 1e-4, last: float = 0.02, count: float = 1000) -> gd.Schedule:
     if count != int(count) or count < 1:
-        raise ValueError(f"count: expected a whole number of at least 1, got {count:g}")
+        raise ValueError(f"count: expected a whole number of at least 1, got {count:g}; change --schedule-parameters")
     return gd.DiscreteBetas(np.linspace(first, last, int(count)))
 
 
@@ -40,7 +40,7 @@ _SCHEDULES: dict[str, tuple[Callable[..., gd.Schedule], tuple[str, ...]]] = {
 
 
 def schedule(config: Config) -> gd.Schedule:
-    """Return the schedule that the settings name; "betas" is the linear table of 1000 of Ho et al., 2006.11239.
+    """The schedule that the settings name; "betas" is the linear table of 1000 of Ho et al., 2006.11239.
 
     ValueError for more parameters than it has, or for ones out of its range.
     """
@@ -83,7 +83,7 @@ def warn_of_schedule(config: Config) -> None:
 
 
 def at(config: Config, u: Float[Array, "*n"]) -> gd.NoiseLevel:
-    """Return the level (*n) at the quantile u (*n) of the training levels, in the frame of the schedule.
+    """The level (*n) at the quantile u (*n) of the training levels, in the frame of the schedule.
 
     A table of betas has no level beyond its last row, which the few log-normal levels of more noise become.
     """
@@ -98,7 +98,7 @@ def at(config: Config, u: Float[Array, "*n"]) -> gd.NoiseLevel:
 
 
 def quantiles(config: Config, key: PRNGKeyArray, count: int) -> Float[Array, " count"]:
-    """Return u (count,) of a batch: independent, or where stratified one in each of `count` equal parts of (0, 1)."""
+    """u (count,) of a batch: independent, or where stratified one in each of `count` equal intervals of (0, 1)."""
     u = jax.random.uniform(key, () if config.stratified else (count,), jnp.float32)
     # Away from both ends, where a log-normal level is 0 or infinite.
     return jnp.clip((jnp.arange(count, dtype=jnp.float32) + u) / count if config.stratified else u, 1e-7, 1 - 1e-7)

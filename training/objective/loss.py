@@ -26,12 +26,12 @@ WAVES = 32
 
 
 def weighted_error(config: Config, model: gd.Denoiser, x0: Array, u: Array, key: PRNGKeyArray) -> Float[Array, ""]:
-    """Return the loss of one clean sample at the quantile u of the training levels, with the noise of `key`."""
+    """The loss of one clean sample at the quantile u of the training levels, with the noise of `key`."""
     return gd.losses.denoising_loss(model, x0, levels.at(config, u), key, lambda _: weight(config, u))
 
 
 def weight(config: Config, u: Float[Array, ""]) -> Float[Array, ""]:
-    """Return what the squared error of x0 counts at the quantile u of the training levels."""
+    """The weight of the squared error of x0 at the quantile u of the training levels."""
     level, sigma_data = levels.at(config, u), config.data_scale
     weights = {
         "output": lambda: error_weight(config.objective, level, sigma_data),
@@ -51,11 +51,11 @@ def _spread(config: Config, u: Array) -> Array:
 
 
 def initial_uncertainty() -> dict[str, Array]:
-    """Return the weights of s(level), which starts at 0: every level is believed to be as hard."""
+    """The weights of s(level), which starts at 0: every level is believed to be as hard."""
     return {"waves": jnp.zeros(2 * WAVES, jnp.float32), "bias": jnp.zeros((), jnp.float32)}
 
 
 def uncertainty(params: dict[str, Array], u: Float[Array, ""]) -> Float[Array, ""]:
-    """Return s at the quantile u of the training levels: a trigonometric series of period 2."""
+    """s at the quantile u of the training levels: a trigonometric series of period 2."""
     angle = jnp.pi * u * jnp.arange(1, WAVES + 1)
     return params["bias"] + params["waves"] @ jnp.concatenate([jnp.cos(angle), jnp.sin(angle)])

@@ -49,30 +49,30 @@ def figure(
     limits: tuple[float, float] | None = None,
     width: int = 440,
 ) -> str:
-    """Return the <figure> of the curves with a note beside its title; limits: of the vertical axis, by default all.
+    """The <figure> of the curves with a note beside its title; limits: of the vertical axis, by default all.
 
     width: of the drawing, in units of which its letters are 11.5 high and the drawing 220; the page scales it.
     Curves that leave the limits are cut off there. On a logarithmic axis values that are not above 0 are left out.
     """
-    kept = [_thin(curve, log) for curve in curves]
-    last = max([1, *(curve.steps[-1] for curve in kept if curve.steps)])
+    thinned = [_thin(curve, log) for curve in curves]
+    last = max([1, *(curve.steps[-1] for curve in thinned if curve.steps)])
     x = Axis(0, last, LEFT, width - RIGHT)
-    y = Axis(*(limits or _limits(kept, log)), HEIGHT - BOTTOM, TOP, log)
+    y = Axis(*(limits or _limits(thinned, log)), HEIGHT - BOTTOM, TOP, log)
     numbers = {
         "span": [x.low, x.high, x.start / width, x.end / width],
-        "curves": [{"name": c.name, "steps": list(c.steps), "values": list(c.values)} for c in kept],
+        "curves": [{"name": c.name, "steps": list(c.steps), "values": list(c.values)} for c in thinned],
     }
     written = json.dumps(numbers).replace("<", "\\u003c")  # a name may not end the script
-    lines = "\n".join(_line(curve, x, y) for curve in kept)
+    lines = "\n".join(_line(curve, x, y) for curve in thinned)
     # Within it lines are cut off; a little larger than the axes, so that half a dot is not.
-    left, top, wide, high = LEFT, TOP - 4, width - LEFT - RIGHT + 4, HEIGHT - TOP - BOTTOM + 8
+    x0, y0, wide, high = LEFT, TOP - 4, width - LEFT - RIGHT + 4, HEIGHT - TOP - BOTTOM + 8
     name, beside = html.escape(title), f' <span class="soft">{html.escape(note)}</span>' if note else ""
     return f"""<figure class="chart">
 <figcaption><b>{name}</b>{beside}
-<span class="keys">{" ".join(map(_key, kept))}</span></figcaption>
+<span class="keys">{" ".join(map(_key, thinned))}</span></figcaption>
 <svg viewBox="0 0 {width} {HEIGHT}" role="img" aria-label="{name} over steps">
 {_grid(x, y)}
-<svg x="{left}" y="{top}" width="{wide}" height="{high}" viewBox="{left} {top} {wide} {high}">
+<svg x="{x0}" y="{y0}" width="{wide}" height="{high}" viewBox="{x0} {y0} {wide} {high}">
 {lines}
 </svg>
 <line class="cursor" y1="{TOP}" y2="{HEIGHT - BOTTOM}" visibility="hidden"/>
@@ -82,12 +82,12 @@ def figure(
 
 
 def number(value: float) -> str:
-    """Return a value for reading: three digits, thousands separated."""
+    """A value for reading: three digits, thousands separated."""
     return (f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}").replace("-", "−")
 
 
 def short(value: float) -> str:
-    """Return a round value as on an axis: 1500 as 1.5k."""
+    """A round value as on an axis: 1500 as 1.5k."""
     for size, suffix in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:g}{suffix}"
@@ -96,8 +96,8 @@ def short(value: float) -> str:
 
 def _thin(curve: Curve, log: bool) -> Curve:
     points = [(s, v) for s, v in zip(curve.steps, curve.values, strict=True) if math.isfinite(v) and (v > 0 or not log)]
-    parts = np.array_split(np.reshape(points, (-1, 2)), min(len(points), MOST) or 1)
-    means = [part.mean(0) for part in parts if len(part)]
+    groups = np.array_split(np.reshape(points, (-1, 2)), min(len(points), MOST) or 1)
+    means = [group.mean(0) for group in groups if len(group)]
     return curve._replace(steps=[float(m[0]) for m in means], values=[float(m[1]) for m in means])
 
 

@@ -1,4 +1,4 @@
-"""What a run says while it trains: one JSON line per look in train.jsonl, and a progress bar or a few plain lines."""
+"""The records of a run in training: JSON lines in train.jsonl, and on the screen a progress bar or some plain lines."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from training.storage import disk
 
 
 def records(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of the file, oldest first; none where it is not there."""
+    """The lines of the file, oldest first; none where it is not there."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
@@ -26,8 +26,8 @@ def rewind(path: Path, step: int) -> None:
     if not path.exists():
         return
     with disk.explained(path):
-        kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
-        disk.write(path, "".join(line + "\n" for line in kept).encode())
+        lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+        disk.write(path, "".join(line + "\n" for line in lines).encode())
 
 
 def _step_of(line: str) -> float:
@@ -44,12 +44,12 @@ def say(line: str) -> None:
 
 
 class Journal:
-    """Takes one record per look at the run, appends it to a file and shows it."""
+    """Appends records of a run to a file, and shows them."""
 
     def __init__(self, path: Path, start: int, steps: int, batch: int, bar: Progress | None):
         self.path, self.steps, self.batch, self.bar = path, steps, batch, bar
-        self.start = self.told = self.looked = start
-        self.judged = ""
+        self.start = self.shown = self.recorded = start
+        self.held_out = ""
         self.start_clock()
         self.task = None if bar is None else bar.add_task("training", total=steps, completed=start, note="compiling")
 
@@ -58,17 +58,17 @@ class Journal:
         self.begin = self.resumed = time.perf_counter()
 
     def rate(self, step: int) -> float:
-        """Return the images per second of the steps since the last look, without the time that the look took."""
-        return self.batch * (step - self.looked) / (time.perf_counter() - self.resumed)
+        """The images per second of the steps since the last record, without the time of evaluations."""
+        return self.batch * (step - self.recorded) / (time.perf_counter() - self.resumed)
 
     def resume_clock(self, step: int) -> None:
-        """Go on counting after a look at `step`."""
-        self.looked, self.resumed = step, time.perf_counter()
+        """Go on counting after the record of `step`."""
+        self.recorded, self.resumed = step, time.perf_counter()
 
     def note(
         self, step: int, loss: float, rate: float, held_out: float | None, explained: dict[str, Any] | None = None
     ) -> None:
-        """Record the mean loss of the steps since the last look, and of the averaged weights what was measured."""
+        """Record the mean loss of the steps since the last record, and what was measured of the averaged weights."""
         record = {"step": step, "loss": loss, "images_per_second": round(rate, 1), "time": round(time.time(), 3)}
         if held_out is not None:
             record["held_out_loss"] = held_out
@@ -78,17 +78,17 @@ class Journal:
             disk.make(self.path.parent)
             with open(self.path, "a") as file:
                 file.write(json.dumps(record) + "\n")
-        self.judged = self.judged if held_out is None else f"  held-out {held_out:.4f}"
-        likened = "" if explained is None else f"  {100 * explain.gaussian_share(explained):.0f} % Gaussian"
-        self._show(step, f"loss {loss:.4f}{self.judged}{likened}  {rate:,.0f} images/s")
+        self.held_out = self.held_out if held_out is None else f"  held-out {held_out:.4f}"
+        gaussian = "" if explained is None else f"  {100 * explain.gaussian_fraction(explained):.0f} % Gaussian"
+        self._show(step, f"loss {loss:.4f}{self.held_out}{gaussian}  {rate:,.0f} images/s")
 
     def _show(self, step: int, text: str) -> None:
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=step, note=text)
-        elif step == self.steps or step - self.told >= self.steps / 10:
-            self.told = step
-            left = (time.perf_counter() - self.begin) / (step - self.start) * (self.steps - step)
-            print(f"step {step} of {self.steps}  {text}  {_clock(left)} left", flush=True)
+        elif step == self.steps or step - self.shown >= self.steps / 10:
+            self.shown = step
+            remaining = (time.perf_counter() - self.begin) / (step - self.start) * (self.steps - step)
+            print(f"step {step} of {self.steps}  {text}  {_clock(remaining)} left", flush=True)
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def opened(path: Path, start: int, steps: int, batch: int) -> Iterator[Journal]:
         yield Journal(path, start, steps, batch, None)
         return
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
-    # Of a slow network looks are minutes apart: the time left is that of all steps so far.
+    # Records of a slow network are minutes apart: the remaining time is estimated from all steps so far.
     with Progress(*columns, speed_estimate_period=math.inf) as bar:
         yield Journal(path, start, steps, batch, bar)
 

@@ -83,7 +83,7 @@ class Watcher:
 
         The first host does, and no other one learns of it where that fails.
         """
-        fresh = state == "running" and time.monotonic() - self.page_time < page.EVERY
+        fresh = state == "running" and time.monotonic() - self.page_time < page.RELOAD_SECONDS
         if fresh or not devices.is_first_host():
             return
         self.page_time = time.monotonic()

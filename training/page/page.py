@@ -1,7 +1,7 @@
 """The page of a run, RUN/index.html: one file that needs no network and loads itself again while the training runs.
 
-It is made from what the folder of the run holds, train.jsonl and samples/, so it is right after a resume, and says in
-the end whether the run has finished, was stopped, or failed.
+It is written from the files of the run, train.jsonl and samples/, so it is right after a resume, and says in the end
+whether the run has finished, was stopped, or failed.
 """
 
 import base64
@@ -24,8 +24,8 @@ from training.storage import checkpoint, disk
 
 # Read once: another version of the file must not meet this one of the code in the middle of a run.
 TEMPLATE = Template(Path(__file__).with_name("view.html").read_text(encoding="utf-8"))
-EVERY = 10  # seconds after which a running page loads itself again
-SHOWN = 12  # pictures within the page at most, the newest and others evenly spread
+RELOAD_SECONDS = 10  # after which a running page loads itself again
+MOST_PICTURES = 12  # pictures within the page at most, the newest and others evenly spread
 TWINS = {
     "isotropic": ("an isotropic Gaussian", "knows the mean and the total variance"),
     "gaussian": ("the Gaussian", "knows the mean and the covariance"),
@@ -34,7 +34,7 @@ TWINS = {
 
 
 class Status(NamedTuple):
-    """state: "running", "finished", "stopped" or "failed"; step; number of weights; what else there is to say."""
+    """state: "running", "finished", "stopped" or "failed"; step; number of weights; a note, such as an error."""
 
     state: str
     step: int
@@ -49,9 +49,9 @@ def write(run: Path, config: Config, shape: tuple[int, ...], status: Status) -> 
 
 
 def page(run: Path, config: Config, shape: tuple[int, ...], status: Status) -> str:
-    """Return the page of the run in the folder `run`."""
+    """The page of the run in the folder `run`."""
     records = journal.records(run / "train.jsonl")
-    share = status.step / max(1, config.steps)
+    progress = status.step / max(1, config.steps)
     words = {
         "title": f"{config.data} {' × '.join(map(str, shape))}",
         "name": run.name,
@@ -59,11 +59,11 @@ def page(run: Path, config: Config, shape: tuple[int, ...], status: Status) -> s
         "state": status.state,
         "note": status.note,
         "progress": f"step {status.step:,} of {config.steps:,}",
-        "share": f"{100 * share:.4g}",
+        "percent": f"{100 * progress:.4g}",
         "written": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     parts = {
-        "refresh": f'<meta http-equiv="refresh" content="{EVERY}">' if status.state == "running" else "",
+        "refresh": f'<meta http-equiv="refresh" content="{RELOAD_SECONDS}">' if status.state == "running" else "",
         "facts": _facts(records, config, status),
         "loss": _loss(records),
         "speed": _speed(records),
@@ -82,14 +82,14 @@ def _network(config: Config, shape: tuple[int, ...]) -> str:
 
 def _facts(records: Sequence[dict[str, Any]], config: Config, status: Status) -> str:
     """The latest numbers, large."""
-    judged = [r["held_out_loss"] for r in records if "held_out_loss" in r]
+    held_out = [r["held_out_loss"] for r in records if "held_out_loss" in r]
     facts = {}
     if records:
         facts["loss"] = chart.number(records[-1]["loss"])
         facts["images/s"] = chart.number(records[-1]["images_per_second"])
-    if judged:
-        facts["held-out loss"] = chart.number(judged[-1])
-        facts["best so far"] = chart.number(min(judged))
+    if held_out:
+        facts["held-out loss"] = chart.number(held_out[-1])
+        facts["best so far"] = chart.number(min(held_out))
     if records and status.state == "running" and records[-1]["images_per_second"]:
         facts["left"] = _duration(config.batch * (config.steps - status.step) / records[-1]["images_per_second"])
     order = ("loss", "held-out loss", "best so far", "images/s", "left")
@@ -123,7 +123,7 @@ def _samples(run: Path) -> str:
     taken = list(pictures.taken(run / pictures.FOLDER).items())
     if not taken:
         return ""
-    chosen = np.unique(np.linspace(0, len(taken) - 1, min(len(taken), SHOWN)).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(taken) - 1, min(len(taken), MOST_PICTURES)).round().astype(int))
     images = "\n".join(
         f'<img alt="samples at step {step}" data-step="{step:,}"{"" if i == chosen[-1] else " hidden"} '
         f'src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
@@ -140,31 +140,31 @@ def _samples(run: Path) -> str:
 
 
 def _explained(records: Sequence[dict[str, Any]]) -> str:
-    judged = [record for record in records if "explained" in record]
-    if not judged:
+    explained = [record for record in records if "explained" in record]
+    if not explained:
         return ""
     return f"""<section>
 <h2>Still just a Gaussian?</h2>
-<p>What three closed formulas explain of the network's denoised samples, on held-out data with noise of standard
-deviation σ. <b>1 = the network is still just that formula</b>; below 1 it knows more, or does not know as much yet,
-which its error tells; 0 = the formula is no better than a constant. {_verdict(judged[-1])}</p>
-<div class="three">{_panels(judged, "denoiser")}</div>
+<p>The fraction of the variance of the network's denoised samples that three closed formulas explain, on held-out data
+with noise of standard deviation σ. <b>1: the network is still just that formula.</b> Below 1 it knows more than the
+formula, or less: compare their errors. 0: the formula is no better than a constant. {_verdict(explained[-1])}</p>
+<div class="three">{_panels(explained, "denoiser")}</div>
 <details><summary>The same of the score</summary>
 <p class="soft">The score is (denoised − noisy) / σ². At high noise it is mostly noise, which every formula knows.</p>
-<div class="three">{_panels(judged, "score")}</div>
+<div class="three">{_panels(explained, "score")}</div>
 </details>
 </section>"""
 
 
-def _panels(judged: Sequence[dict[str, Any]], part: str) -> str:
+def _panels(explained: Sequence[dict[str, Any]], part: str) -> str:
     """One chart for each twin, with one curve for each noise scale."""
-    steps = [record["step"] for record in judged]
+    steps = [record["step"] for record in explained]
     panels = []
     for twin, (name, knows) in TWINS.items():
-        values = np.array([record["explained"][part][twin] for record in judged])
+        values = np.array([record["explained"][part][twin] for record in explained])
         curves = [
             Curve(f"σ {sigma:.2g}", f"--sigma{i}", steps, values[:, i].tolist())
-            for i, sigma in enumerate(judged[-1]["explained"]["sigma"])
+            for i, sigma in enumerate(explained[-1]["explained"]["sigma"])
         ]
         low = min(0.0, max(-0.5, float(values.min())))
         panels.append(chart.figure(f"By {name}", curves, note=knows, limits=(low, 1.0), width=340))
@@ -174,17 +174,17 @@ def _panels(judged: Sequence[dict[str, Any]], part: str) -> str:
 def _verdict(record: dict[str, Any]) -> str:
     explained = record["explained"]
     middle = len(explained["sigma"]) // 2
-    where = f"where noise and data spread alike (σ = {explained['sigma'][middle]:.2g})"
-    said = ", ".join(f"{TWINS[twin][0]} {100 * explained['denoiser'][twin][middle]:.0f} %" for twin in TWINS)
+    where = f"where the noise is as large as the data (σ = {explained['sigma'][middle]:.2g})"
+    fractions = ", ".join(f"{TWINS[twin][0]} {100 * explained['denoiser'][twin][middle]:.0f} %" for twin in TWINS)
     network, gaussian = (chart.number(explained["error"][name][middle]) for name in ("network", "gaussian"))
     errors = f"There the error of the network is {network}, that of the Gaussian {gaussian}."
-    return f"At step {record['step']:,}, {where}: {said}. {errors}"
+    return f"At step {record['step']:,}, {where}: {fractions}. {errors}"
 
 
 def _settings(config: Config) -> str:
-    """Every setting; those that are not the usual ones of the data set are marked."""
-    usual = preset(config.data).to_json()
-    return _rows(config.to_json(), {name for name, value in config.to_json().items() if value != usual[name]})
+    """All settings; those that differ from the defaults of the data set are marked."""
+    default = preset(config.data).to_json()
+    return _rows(config.to_json(), {name for name, value in config.to_json().items() if value != default[name]})
 
 
 def _rows(values: dict[str, Any], marked: set[str] | frozenset[str] = frozenset()) -> str:

@@ -57,7 +57,7 @@ class Pictures:
 
 
 def taken(folder: Path) -> dict[int, Path]:
-    """Return {step: picture} of those in the folder, in the order of their steps."""
+    """{step: picture} of those in the folder, in the order of their steps."""
     return {int(path.stem.removeprefix("step-")): path for path in sorted(folder.glob("step-*.png"))}
 
 
@@ -73,7 +73,7 @@ def _path(folder: Path, step: int) -> Path:
 
 
 def _scene(trainer: Trainer, dataset: Dataset) -> tuple[np.ndarray, Condition, Save]:
-    """The numbers (n,) of the starts, what the network is told beside each (n, ...), and how to save the samples."""
+    """The numbers (n,) of the starts, their conditions (n, ...), and how to save the samples."""
     if len(trainer.shape) == 1:
         conditions = _every(trainer.unconditional(), POINTS)
         behind = dataset.held_out_rows[spread(len(dataset.held_out_rows), POINTS)]

@@ -1,12 +1,12 @@
-"""Saved states of a run: plain arrays in .npz, settings in JSON, and a manifest of checksums that is written last.
+"""Checkpoints of a run: plain arrays in .npz, settings in JSON, and a manifest of checksums that is written last.
 
     RUN/checkpoints/step-00000500/{state.npz, config.json, manifest.json}
 
-Where the state lies in pieces on several hosts, all of them write it, into a folder "state" in the place of state.npz.
+A state whose shards lie on several hosts is written by all of them, into a folder "state" in place of state.npz.
 
 A checkpoint is written to a folder beside its place, flushed to the disk, and renamed; one that goes loses its name
-first. So whatever moment a run is killed at, every folder named step-* is whole; one damaged later is found by its
-checksums and passed over.
+first. So whatever moment a run is killed at, every folder named step-* is whole; one damaged later is recognised by its
+checksums and skipped.
 """
 
 import hashlib
@@ -49,7 +49,7 @@ class Keep(NamedTuple):
     powers: bool = False
 
     def stays(self, step: int) -> bool:
-        """Return whether that of `step` stays however old it is."""
+        """Whether the checkpoint of `step` stays, however old it is."""
         return (self.every > 0 and step % self.every == 0) or (self.powers and is_power(step))
 
 
@@ -59,8 +59,8 @@ USUAL = Keep()
 def save(run: Path, step: int, state: Any, settings: Mapping[str, Any], keep: Keep = USUAL) -> Path:
     """Write `state` (a pytree of arrays) and `settings` (for JSON) as the checkpoint of `step`.
 
-    On return it is on the disk and whole, and of the earlier ones those are left that `keep` names. OSError where it
-    cannot be written: the earlier ones all stay.
+    On return it is on the disk and whole, and of the earlier ones those that `keep` names. OSError where it cannot be
+    written: the earlier ones all stay.
     """
     final = _place(run, step)
     writing = _aside(final, str(os.getpid()))
@@ -80,7 +80,7 @@ def save(run: Path, step: int, state: Any, settings: Mapping[str, Any], keep: Ke
 
 
 def save_shards(run: Path, step: int, state: Any, settings: Mapping[str, Any], keep: Keep = USUAL) -> Path:
-    """Do as `save` for a state that lies in pieces on several hosts, all of which must call; each writes its own.
+    """Do as `save` for a state whose shards lie on several hosts, all of which must call; each writes its own.
 
     Where one of them cannot, all raise OSError, and say what that one says.
     """
@@ -110,7 +110,7 @@ def save_shards(run: Path, step: int, state: Any, settings: Mapping[str, Any], k
 
     try:
         devices.on_first_host(begin, "save the state")
-        devices.together(write, "save its pieces of the state")
+        devices.together(write, "save its shards of the state")
         devices.on_first_host(finish, "save the state")
     finally:
         if devices.is_first_host():
@@ -152,24 +152,24 @@ def _thin(run: Path, step: int, keep: Keep) -> None:
 
 
 def _superfluous(run: Path, step: int, keep: Keep) -> list[Path]:
-    """The checkpoints to remove; not those past `step`, which were found damaged and must not push out whole ones."""
+    """The checkpoints to remove; not those past `step`, which are damaged and must not push out whole ones."""
     past = [path for path in _all(run) if _step(path) <= step]
     return [path for path in past[keep.last :] if not keep.stays(_step(path))]
 
 
 def is_power(step: int) -> bool:
-    """Return whether `step` is 1, 2, 4, 8, .."""
+    """Whether `step` is 1, 2, 4, 8, .."""
     return step.bit_count() == 1
 
 
 def _cure(run: Path) -> str:
-    left = next(filter(_is_whole, _all(run)), None)
-    then = "begins the run again" if left is None else f"continues from {left.name}, which is whole"
+    newest = next(filter(_is_whole, _all(run)), None)
+    then = "begins the run again" if newest is None else f"continues from {newest.name}, which is whole"
     return f"make room or make the folder writable: the same command then {then}"
 
 
 def latest(run: Path) -> Checkpoint | None:
-    """Return the newest whole checkpoint of `run`, or None where it has none. A damaged one is named in a warning.
+    """The newest whole checkpoint of `run`, or None where it has none. A damaged one is named in a warning.
 
     ValueError where there are checkpoints and every one is damaged.
     """
@@ -188,7 +188,7 @@ def latest(run: Path) -> Checkpoint | None:
 
 
 def read(path: Path) -> Checkpoint:
-    """Return the checkpoint in the folder `path`; OSError, ValueError or KeyError where it is not whole."""
+    """The checkpoint in the folder `path`; OSError, ValueError or KeyError where it is not whole."""
     form = _verify(path)
     settings = json.loads((path / "config.json").read_text())
     return Checkpoint(path, settings.pop("step"), _arrays(path, form), settings)
@@ -202,7 +202,7 @@ def _arrays(path: Path, form: int) -> dict[str, np.ndarray]:
 
 
 def _verify(path: Path) -> int:
-    """Return the format of a checkpoint whose files are those, and as, it was written with."""
+    """The format of a checkpoint; ValueError where its files are not those it was written with, byte for byte."""
     manifest = json.loads((path / "manifest.json").read_text())
     form, sums = manifest["format"], manifest["sha256"]
     if form not in (WHOLE, SHARDED):
@@ -224,39 +224,39 @@ def _is_whole(path: Path) -> bool:
 
 
 def steps(run: Path) -> dict[int, Path]:
-    """Return the folders of the checkpoints of `run` by step, rising, whole or not."""
+    """The folders of the checkpoints of `run` by step, increasing, whole or not."""
     return {_step(path): path for path in reversed(_all(run))}
 
 
 def clean(run: Path) -> None:
-    """Remove what a killed process left half written."""
+    """Remove the unfinished files of a killed process."""
     for folder in (run, run / "checkpoints"):
         disk.clean(folder)
 
 
 def flatten(state: Any) -> dict[str, np.ndarray]:
-    """Return the leaves of a pytree as host arrays by name, such as ".params['out']['bias']"."""
+    """The leaves of a pytree as host arrays by name, such as ".params['out']['bias']"."""
     return {name: np.asarray(leaf) for name, leaf in by_name(state).items()}
 
 
 def by_name(state: Any) -> dict[str, Any]:
-    """Return the leaves of a pytree by name, as they are."""
+    """The leaves of a pytree by name, as they are."""
     return {keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
 
 
 def restore(like: Any, arrays: Mapping[str, np.ndarray], name_of: Callable[[KeyPath], str] = keystr) -> Any:
-    """Return the pytree of the shapes and dtypes in `like`, filled from `arrays`; ValueError where they do not fit."""
+    """The pytree of the shapes and dtypes in `like`, filled from `arrays`; ValueError where they do not fit."""
 
     def leaf(path: KeyPath, expected: Any) -> np.ndarray:
         name = name_of(path)
-        found = arrays.get(name)
-        if found is None or found.shape != expected.shape or found.dtype != expected.dtype:
-            got = "nothing" if found is None else f"{found.dtype} of shape {found.shape}"
+        array = arrays.get(name)
+        if array is None or array.shape != expected.shape or array.dtype != expected.dtype:
+            got = "nothing" if array is None else f"{array.dtype} of shape {array.shape}"
             raise ValueError(
                 f"checkpoint: expected {expected.dtype} of shape {expected.shape} at {name}, got {got}; "
-                "it was written by another version of this program"
+                "it was written for another network: load it with the config.json beside it"
             )
-        return found
+        return array
 
     return jax.tree_util.tree_map_with_path(leaf, like)
 
@@ -276,7 +276,7 @@ def _checksum(path: Path) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that a state depends on."""
+    """The versions of the packages that a state depends on."""
     return {name: importlib.metadata.version(name) for name in ("jax", "flax", "optax", "numpy")}
 
 

@@ -19,7 +19,7 @@ def make(folder: Path) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write the file `path`: whatever moment the process is killed at, it holds what it held before, or `content`."""
+    """Write the file `path`: whatever moment the process is killed at, it has its old content or the new."""
     aside = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
     try:
         with open(aside, "wb") as file:
@@ -39,7 +39,7 @@ def remove(folder: Path) -> None:
 
 
 def clean(folder: Path) -> None:
-    """Remove what a killed process left half written in `folder`; OSError says what cannot go."""
+    """Remove the unfinished files of a killed process in `folder`; OSError names what cannot be removed."""
     for path in folder.glob(f"{TEMPORARY}*"):
         with explained(path):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -72,13 +72,13 @@ def flush_all(folder: Path) -> None:
 
 
 def continues() -> str:
-    """Return the cure where a run loses nothing by a failed write."""
+    """The cure where a run loses nothing by a failed write."""
     return "make room or make the folder writable: the same command then continues from the last saved state"
 
 
 @contextmanager
 def explained(path: Path, cure: Callable[[], str] = continues) -> Iterator[None]:
-    """Raise an OSError from within again with what could not be written, why, the room that is left, and the cure."""
+    """Raise an OSError from within again with what could not be written, why, the room on the disk, and the cure."""
     try:
         yield
     except OSError as error:

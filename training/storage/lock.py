@@ -45,7 +45,7 @@ def _take(run: Path) -> list[int]:
         holder = _note(descriptor)
         os.close(descriptor)
         raise ValueError(
-            f"out: expected a folder that no other training writes to, got {run}, held by {holder}; "
+            f"out: expected a folder that no other training writes to, got {run}, locked by {holder}; "
             "wait for it, stop it, or choose another --out"
         ) from error
     except OSError:  # some network file systems

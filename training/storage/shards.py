@@ -1,6 +1,6 @@
-"""Arrays that lie in pieces on several hosts, in one folder that all of them write, through orbax.
+"""Arrays whose shards lie on several hosts, in one folder that all of them write, through orbax.
 
-No host sends its pieces to another, or needs memory for the whole. The folder must be on a disk that all of them share.
+No host sends its shards to another, or needs memory for the whole. The folder must be on a disk that all of them share.
 Nothing here waits for another host: a Checkpointer of orbax would, for minutes, where one of them has failed.
 """
 
@@ -19,7 +19,7 @@ Arrays = Mapping[str, Array]
 
 
 def write(folder: Path, arrays: Arrays) -> None:
-    """Write this host's pieces of the arrays to `folder`, which is there and empty before the first one begins.
+    """Write this host's shards of the arrays to `folder`, which is there and empty before the first one begins.
 
     All hosts must call. OSError where it cannot be written.
     """
@@ -28,13 +28,13 @@ def write(folder: Path, arrays: Arrays) -> None:
 
 
 def join(folder: Path) -> None:
-    """Make one of what all hosts wrote to `folder`: for one of them to call, when the last has written."""
+    """Join the shards that all hosts wrote to `folder`: for one of them to call, when the last has written."""
     with _orbax(folder) as (_, handler, place):
         handler.finalize(place)
 
 
 def read(folder: Path) -> dict[str, np.ndarray]:
-    """Return whole what was written and joined, however many hosts and devices there were; each host for itself."""
+    """The whole arrays that were written and joined, however many hosts wrote them; each host reads for itself."""
     with _orbax(folder) as (ocp, handler, place):
         whole = dict.fromkeys(handler.metadata(place).tree, ocp.RestoreArgs(restore_type=np.ndarray))
         return dict(handler.restore(place, args=ocp.args.PyTreeRestore(restore_args=whole)))

@@ -22,7 +22,7 @@ FORMAT = 1
 
 
 def name(path: KeyPath) -> str:
-    """Return the name in the file of the array at `path` among the weights."""
+    """The name in the file of the array at `path` among the weights."""
     return keystr(path, simple=True, separator=".")
 
 
@@ -37,7 +37,7 @@ def write(out: Path, params: Params, step: int, settings: Mapping[str, Any]) -> 
 
 
 def read(path: Path) -> Checkpoint:
-    """Return what `write` wrote; ValueError where the file `path` is not whole or was written by something else."""
+    """What `write` wrote; ValueError where the file `path` is not whole or was written by something else."""
     try:
         with safe_open(path, framework="numpy") as file:
             facts = json.loads((file.metadata() or {}).get("gaussdiff", '{"format": "none"}'))
