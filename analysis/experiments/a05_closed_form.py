@@ -35,7 +35,7 @@ class Record:
 
     sigma (n+1,); unit: the data's variance per entry; largest: its largest standard deviation along a direction.
     variances (K,); score, solver, total (B, K): the squared errors of the ends' coefficients along the components.
-    controls: {control: (B, n)}, as denoised. no_patches: why the patches were left out, "" where they were not.
+    controls: {control: (B, n)}, as denoised. no_patches: why there are no patches, "" where there are.
     """
 
     sigma: np.ndarray
@@ -83,7 +83,7 @@ def measure(setting: Setting) -> Record:
         solver=(solver_gap(sampler, setting.levels, leading) * begun) ** 2,
         total=total,
         controls={name: _distances(path.denoised, network.denoised) for name, path in setting.control_paths.items()},
-        no_patches=patches.too_dear(setting.data.train) if setting.is_image else "",
+        no_patches=patches.too_expensive(setting.data.train) if setting.is_image else "",
     )
 
 
@@ -163,7 +163,7 @@ def find(record: Record) -> Finding:
                     f"The distances of the twins' samples from the network's are {listed}.",
                     f"Of the distance between the Gaussian's exact samples and the network's, {errors['solver']:.2g} "
                     f"comes from the solver and {errors['score']:.2g} from the score.",
-                    record.no_patches.strip(),
+                    record.no_patches,
                 ),
             )
         ),
@@ -179,7 +179,8 @@ def early_errors(record: Record, denoised: np.ndarray | None = None) -> dict[str
     """The largest mean error of denoised images above the largest deviation: "gaussian", "nearest", and "beyond".
 
     Of the Gaussian, or of the model with these distances (B, n), of the twin that is nearest at each scale, and of the
-    first beyond the second; scales and twins are chosen on all starts. Patches, which have fewer paths, are left out.
+    first beyond the second; scales and twins are chosen on all starts. Patches are not among them: they have
+    fewer paths.
     """
     early = record.sigma[:-1] >= record.largest
     gaussian = (record.denoised["gaussian"] if denoised is None else denoised)[:, early] / record.unit

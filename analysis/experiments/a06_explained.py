@@ -4,7 +4,7 @@
 
 of the denoised samples and of the scores, on samples the network never saw and on those it was trained on. The gain of
 a twin is the part it explains of what the isotropic Gaussian leaves; it is one number for both
-(analysis/measures/probes.py). It is judged where some twin has a gain of one half: elsewhere most of what is left is
+(analysis/measures/probes.py). It is judged where some twin has a gain of one half: elsewhere most of the residual is
 the network's own error. For the Gaussian also mode by mode: the coefficient of the denoised sample along each principal
 component of the data.
 """
@@ -40,7 +40,7 @@ SMALL = 5  # small noise is at most this part of a deviation
 class Record:
     """sigma (m,); parts: "held_out", "training"; deviation: of the data; variances (K,), modes (m, K).
 
-    sizes: of the patches at each scale (m,), or (); no_patches: why they were left out, "" where they were not.
+    sizes: of the patches at each scale (m,), or (); no_patches: why there are none, "" where there are.
     quoted: on the held-out samples at QUOTED. untrained: the same as "held_out" for an untrained network, where there
     is one, of the two Gaussians alone.
     """
@@ -85,7 +85,7 @@ def measure(setting: Setting) -> Record:
         variances=variances[:count],
         modes=by_mode(setting.held_out.network, beliefs["held_out"]["gaussian"], basis),
         sizes=np.array([]) if setting.local is None else setting.local.sizes,
-        no_patches=patches.too_dear(setting.data.train) if setting.is_image else "",
+        no_patches=patches.too_expensive(setting.data.train) if setting.is_image else "",
     )
 
 
@@ -163,8 +163,8 @@ def _finest(record: Record) -> tuple[str, Interval]:
     It is chosen on the samples that judge it, so the interval is wide enough for each of them to be the one.
     """
     part, i = record.parts["held_out"], _small(record)
-    finest = min(FINER, key=lambda name: part.left[name][i].sum())
-    of = (part.left["gaussian"][i], part.left[finest][i], part.whole["score"][i])
+    finest = min(FINER, key=lambda name: part.residuals[name][i].sum())
+    of = (part.residuals["gaussian"][i], part.residuals[finest][i], part.whole["score"][i])
 
     def difference(gaussian: np.ndarray, finer: np.ndarray, whole: np.ndarray) -> float:
         return (gaussian.sum() - finer.sum()) / whole.sum()
@@ -195,8 +195,8 @@ def _least(record: Record) -> Interval:
 
 def _of_patches(record: Record) -> tuple[str, ...]:
     if not record.sizes.size:
-        return (record.no_patches.strip(),) if record.no_patches else ()
-    count = record.parts["held_out"].left["local"].shape[1]
+        return (record.no_patches,) if record.no_patches else ()
+    count = record.parts["held_out"].residuals["local"].shape[1]
     sizes = len(patches.SIZES)
     return (f"Patches, the best of {sizes} sizes at each level, are measured on the first {count} samples alone.",)
 
@@ -220,11 +220,11 @@ def _beyond_isotropic(record: Record, gained: dict[str, np.ndarray], shared: np.
     if not shared.any():
         return Criterion(name, "no twin explains half of it", expected, False)
     worst = np.flatnonzero(shared)[gained["gaussian"][shared].argmin()]
-    left = record.parts["held_out"].left
+    residuals = record.parts["held_out"].residuals
     others = int(large(record).sum() - shared.sum())
     return Criterion(
         name,
-        share(left["gaussian"][worst], left["isotropic"][worst]),
+        share(residuals["gaussian"][worst], residuals["isotropic"][worst]),
         expected,
         bool(gained["gaussian"][worst] >= HALF),
         note=f"The least is at σ = {record.sigma[worst]:.2g}, of the {shared.sum()} large noise levels at which some "
@@ -241,7 +241,7 @@ def _from(record: Record, score: np.ndarray) -> str:
 
 
 def _score(part: Part, name: str, i: int) -> Interval:
-    return share(part.left[name][i], part.whole["score"][i])
+    return share(part.residuals[name][i], part.whole["score"][i])
 
 
 def _numbers(record: Record, quoted: dict[float, dict[str, Interval]]) -> dict[str, Any]:
@@ -265,15 +265,15 @@ def _curves(part: Part) -> dict[str, dict[str, list[float]]]:
 
 
 def draw(record: Record) -> Figure:
-    """What is left of the score, what is left of the isotropic residual, and the Gaussian mode by mode."""
+    """The residual of the score, the gain over the isotropic Gaussian, and the Gaussian mode by mode."""
     figure, (first, second, third) = panels(3, width=4.6)
     held_out, training = record.parts["held_out"], record.parts["training"]
     for name, curve in held_out.explained["score"].items():
         first.plot(record.sigma, 1 - curve, color=COLORS[name], **LINES[name], label=NAMES[name])
     for name, curve in gains(held_out).items():
         second.plot(record.sigma, curve, color=COLORS[name], **LINES[name])
-    seen = gains(training)["data_set"]
-    second.plot(record.sigma, seen, color=COLORS["data_set"], lw=0.8, label="data set, on training samples")
+    remembered = gains(training)["data_set"]
+    second.plot(record.sigma, remembered, color=COLORS["data_set"], lw=0.8, label="data set, on training samples")
     first.set(yscale="log", ylim=(None, 10), title="score: fraction not explained", ylabel="1 − explained variance")
     second.set(ylim=(-0.5, 1.02), title="gain over the isotropic Gaussian", ylabel="fraction of its residual explained")
     if record.untrained is not None:

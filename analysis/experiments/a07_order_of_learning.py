@@ -34,7 +34,7 @@ ROUNDING = 1e-12  # a residual that is no larger is that of the same model
 
 @dataclass(frozen=True)
 class Record:
-    """steps (c,); sigma (m,); left {twin: (c, m, N)} and whole {part: (c, m, N)}, of every sample.
+    """steps (c,); sigma (m,); residuals {twin: (c, m, N)} and whole {part: (c, m, N)}, of every sample.
 
     Twins: those of TWINS, and "shuffled_spectrum" where there is such a control. shuffled: the same for the networks
     with their weights shuffled, where there is such a control.
@@ -42,7 +42,7 @@ class Record:
 
     steps: np.ndarray
     sigma: np.ndarray
-    left: dict[str, np.ndarray]
+    residuals: dict[str, np.ndarray]
     whole: dict[str, np.ndarray]
     shuffled: "Record | None" = None
 
@@ -81,20 +81,20 @@ def _record(steps: list[int], beliefs: dict[str, np.ndarray], answered: list[Pro
     return Record(
         steps=np.array(steps),
         sigma=answered[0].sigma,
-        left={name: np.stack([left_out(one, belief) for one in answered]) for name, belief in beliefs.items()},
+        residuals={name: np.stack([left_out(one, belief) for one in answered]) for name, belief in beliefs.items()},
         whole={part: np.stack([to_explain(one, part) for one in answered]) for part in ("denoiser", "score")},
     )
 
 
-def residual(left: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def residual(residuals: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """1 - explained variance, as a mean over the noise scales: (c, m, N) -> (c,); at least ROUNDING."""
-    return np.maximum((left.sum(2) / whole.sum(2)).mean(1), ROUNDING)
+    return np.maximum((residuals.sum(2) / whole.sum(2)).mean(1), ROUNDING)
 
 
 def find(record: Record) -> Finding:
     """Agrees where the Gaussian's residual grows after its least, and the data set's is least at the end."""
     curves = {
-        part: {name: residual(left, whole) for name, left in record.left.items()}
+        part: {name: residual(residuals, whole) for name, residuals in record.residuals.items()}
         for part, whole in record.whole.items()
     }
     gaussian, data_set = (curves["score"][name] for name in TWINS)
@@ -105,11 +105,7 @@ def find(record: Record) -> Finding:
     scales, count = grows(record), len(record.sigma)
     of_controls = "; ".join(f"{NAMES[name]} {grows_by(*pair)}" for name, pair in beside.items())
     return Finding(
-        sentence=f"The network is nearest to its Gaussian at step {record.steps[least]:,} and then leaves it: at step "
-        f"{record.steps[-1]:,} the Gaussian's residual is {growth.value:.2f} times its least."
-        if dips["network"]
-        else f"Up to step {record.steps[-1]:,} the network does not leave its Gaussian: the residual is "
-        f"{growth.value:.2f} times its least.",
+        sentence=_sentence(record, least, growth),
         criteria=(
             Criterion(
                 "the Gaussian's residual of the score at the end ÷ its least",
@@ -132,7 +128,8 @@ def find(record: Record) -> Finding:
             "sigma": record.sigma.tolist(),
             "left": {part: {name: c.tolist() for name, c in one.items()} for part, one in curves.items()},
             "left_of_score_by_sigma": {
-                name: (left.sum(2) / record.whole["score"].sum(2)).tolist() for name, left in record.left.items()
+                name: (residuals.sum(2) / record.whole["score"].sum(2)).tolist()
+                for name, residuals in record.residuals.items()
             },
             "scales_where_gaussian_grows": scales,
             "step_of_gaussian_least": int(record.steps[least]),
@@ -150,36 +147,46 @@ def find(record: Record) -> Finding:
     )
 
 
+def _sentence(record: Record, least: int, growth: Interval) -> str:
+    """Whether the network leaves its Gaussian, and from when on."""
+    at_the_end = f"at step {record.steps[-1]:,} the Gaussian's residual is {growth.value:.2f} times its least."
+    if growth.low < GROWN:
+        return f"The network does not clearly leave its Gaussian: {at_the_end}"
+    if least == 0:
+        return f"The network leaves its Gaussian from the first checkpoint on: {at_the_end}"
+    return f"The network is nearest to its Gaussian at step {record.steps[least]:,} and then leaves it: {at_the_end}"
+
+
 def controls(record: Record) -> dict[str, tuple[Record, str]]:
     """By name of the control, the record and the twin whose residual is beside the network's from the Gaussian."""
-    twin = {"shuffled_spectrum": (record, "shuffled_spectrum")} if "shuffled_spectrum" in record.left else {}
+    twin = {"shuffled_spectrum": (record, "shuffled_spectrum")} if "shuffled_spectrum" in record.residuals else {}
     weights = {} if record.shuffled is None else {"shuffled_weights": (record.shuffled, "gaussian")}
     return {**twin, **weights}
 
 
 def grows_by(record: Record, name: str) -> Interval:
     """What a twin leaves of the score at the last checkpoint over its least, whose step is that of all samples."""
-    return _last(record, name, int(residual(record.left[name], record.whole["score"]).argmin()))
+    return _last(record, name, int(residual(record.residuals[name], record.whole["score"]).argmin()))
 
 
 def dip(record: Record, name: str) -> bool:
     """Whether what a twin leaves of the score is least after the first checkpoint, and has grown by GROWN since."""
-    least = residual(record.left[name], record.whole["score"]).argmin()
+    least = residual(record.residuals[name], record.whole["score"]).argmin()
     return bool(least > 0 and grows_by(record, name).low >= GROWN)
 
 
 def grows(record: Record) -> dict[str, int]:
     """At how many noise scales what the Gaussian leaves is at the end GROWN times its least or more, by part."""
-    curves = {part: record.left["gaussian"].sum(2) / whole.sum(2) for part, whole in record.whole.items()}
+    curves = {part: record.residuals["gaussian"].sum(2) / whole.sum(2) for part, whole in record.whole.items()}
     return {part: int((one[-1] >= GROWN * one.min(0)).sum()) for part, one in curves.items()}
 
 
 def _last(record: Record, name: str, place: int) -> Interval:
     """The residual of the score at the last checkpoint over that at another, resampling samples."""
-    rows = (np.moveaxis(one[[place, -1]], 2, 0) for one in (record.left[name], record.whole["score"]))
+    rows = (np.moveaxis(one[[place, -1]], 2, 0) for one in (record.residuals[name], record.whole["score"]))
 
-    def ratio(left: np.ndarray, whole: np.ndarray) -> float:
-        first, last = residual(np.moveaxis(left, 0, 2), np.moveaxis(whole, 0, 2))
+    def ratio(residuals: np.ndarray, whole: np.ndarray) -> float:
+        first, last = residual(np.moveaxis(residuals, 0, 2), np.moveaxis(whole, 0, 2))
         return float(last / first)
 
     return interval(ratio, *rows)
@@ -189,28 +196,28 @@ def draw(record: Record) -> Figure:
     """What each twin leaves of score and of denoised samples against the step, and the Gaussian at each noise scale."""
     figure, axes = panels(3, width=4.2)
     for axis, part in zip(axes, ("score", "denoiser"), strict=False):
-        for name, left in record.left.items():
+        for name, residuals in record.residuals.items():
             axis.plot(
                 record.steps,
-                residual(left, record.whole[part]),
+                residual(residuals, record.whole[part]),
                 color=COLORS[name],
                 **LINES[name],
                 label=NAMES[name] if part == "score" else None,
             )
         if record.shuffled is not None:
-            curve = residual(record.shuffled.left["gaussian"], record.shuffled.whole[part])
+            curve = residual(record.shuffled.residuals["gaussian"], record.shuffled.whole[part])
             label = "Gaussian, of shuffled weights" if part == "score" else None
             axis.plot(record.steps, curve, "--", color="0.6", label=label)
         axis.set(title=f"{part}: mean over noise scales", ylabel="fraction not explained")
-    left = record.left["gaussian"].sum(2) / record.whole["score"].sum(2)
+    fractions = record.residuals["gaussian"].sum(2) / record.whole["score"].sum(2)
     for i, sigma in enumerate(record.sigma):
-        axes[2].plot(record.steps, left[:, i], color=(0.0, 0.45, 0.7, 0.3 + 0.7 * i / len(record.sigma)))
-        axes[2].annotate(f"σ = {sigma:.2g}", (record.steps[-1], left[-1, i]), fontsize=7)
+        axes[2].plot(record.steps, fractions[:, i], color=(0.0, 0.45, 0.7, 0.3 + 0.7 * i / len(record.sigma)))
+        axes[2].annotate(f"σ = {sigma:.2g}", (record.steps[-1], fractions[-1, i]), fontsize=7)
     axes[2].set(title="score, Gaussian: each noise scale", ylabel="fraction not explained")
     for axis in axes:
         axis.set(xscale="log", yscale="log", xlabel="step of training")
         axis.title.set_fontsize(10)
-    least = record.steps[residual(record.left["gaussian"], record.whole["score"]).argmin()]
+    least = record.steps[residual(record.residuals["gaussian"], record.whole["score"]).argmin()]
     figure.suptitle(f"The network is nearest to the Gaussian at step {least} of {record.steps[-1]}")
     figure.legend(loc="outside lower center", ncols=5, frameon=False)
     return figure
@@ -225,7 +232,7 @@ ORDER_OF_LEARNING = Experiment(
     criterion="Agrees where what the Gaussian leaves of the score is at the last checkpoint at least 1.1 times its "
     "least (with its interval, the step of the least being chosen on all samples), which is not at the first "
     "checkpoint; and what the data set leaves has fallen, and is within 5 % of its least at the end; in part where "
-    "one of them.",
+    "one of them holds.",
     caption="Left and middle: the residual of Gaussian and data set over the steps of training, on held-out samples, "
     "as a mean over noise levels (crosses: a Gaussian with a shuffled spectrum; dashed grey: checkpoints with shuffled "
     "weights). Right: the Gaussian's residual at each noise level.",

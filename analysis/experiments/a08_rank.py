@@ -30,13 +30,13 @@ FACTOR = 2  # by which it may differ from the closed form's, at each of these sc
 
 @dataclass(frozen=True)
 class Record:
-    """sigma (m,); left (m, N, r+1): what 0 .. r components leave of each sample; whole {part: (m, N)}; expected (m,).
+    """sigma (m,); residuals (m, N, r+1) of 0 .. r components, of each sample; whole {part: (m, N)}; expected (m,).
 
     expected: the rank that is needed where the network is the Gaussian itself.
     """
 
     sigma: np.ndarray
-    left: np.ndarray
+    residuals: np.ndarray
     whole: dict[str, np.ndarray]
     expected: np.ndarray
 
@@ -62,23 +62,26 @@ def truncated(probes: Probes, gaussian: gd.Gaussian) -> np.ndarray:
     return nothing[..., None] - np.concatenate([np.zeros_like(saved[..., :1]), saved], axis=2)
 
 
-def needed(left: np.ndarray, whole: np.ndarray) -> int:
-    """The least number of components whose explained variance is within CLOSE of all's: left (N, r+1), whole (N,)."""
-    curve = 1 - left.sum(0) / whole.sum()
+def needed(residuals: np.ndarray, whole: np.ndarray) -> int:
+    """The least number of components whose explained variance is within CLOSE of all's.
+
+    residuals: (N, r+1). whole: (N,).
+    """
+    curve = 1 - residuals.sum(0) / whole.sum()
     return int((curve >= curve[-1] - CLOSE).argmax())
 
 
 def find(record: Record) -> Finding:
     """Whether the rank rises as noise falls, and whether it is within FACTOR of the closed form at every scale."""
     whole = record.whole["denoiser"]
-    explained = 1 - record.left[..., -1].sum(1) / whole.sum(1)
+    explained = 1 - record.residuals[..., -1].sum(1) / whole.sum(1)
     judged = np.flatnonzero(explained >= JUDGED).tolist()
     ranks = {
-        part: np.array([needed(*pair) for pair in zip(record.left, one, strict=True)])
+        part: np.array([needed(*pair) for pair in zip(record.residuals, one, strict=True)])
         for part, one in record.whole.items()
     }
     rank = ranks["denoiser"]
-    intervals = {i: interval(lambda a, b: needed(a, b), record.left[i], whole[i], draws=200) for i in judged}
+    intervals = {i: interval(needed, record.residuals[i], whole[i], draws=200) for i in judged}
     enough = len(judged) >= 3
     order = _order(record, judged) if enough else Interval(0.0, 0.0, 0.0)
     ratios = np.maximum(rank, 1) / np.maximum(record.expected, 1)
@@ -122,18 +125,18 @@ def find(record: Record) -> Finding:
         numbers=numbers,
         notes=(
             f"The Gaussian explains half of the denoised sample at {len(judged)} of {len(record.sigma)} noise levels.",
-            f"Of {record.left.shape[2] - 1} components the Gaussian needs {listed}.",
+            f"Of {record.residuals.shape[2] - 1} components the Gaussian needs {listed}.",
         ),
     )
 
 
 def _order(record: Record, judged: list[int]) -> Interval:
     """The rank correlation of components needed and falling noise over the scales judged; 0 where all need as many."""
-    left, whole = record.left[judged], record.whole["denoiser"][judged]
+    residuals, whole = record.residuals[judged], record.whole["denoiser"][judged]
 
     def of(rows: np.ndarray) -> float:
         weights = np.bincount(rows, minlength=whole.shape[1])  # sums, not copies: there are many components
-        curves = 1 - np.einsum("n,mnr->mr", weights, left) / (whole @ weights)[:, None]
+        curves = 1 - np.einsum("n,mnr->mr", weights, residuals) / (whole @ weights)[:, None]
         ranks = (curves >= curves[:, -1:] - CLOSE).argmax(1)
         return rank_correlation(-record.sigma[judged], ranks) if np.ptp(ranks) else 0.0
 
@@ -151,19 +154,17 @@ def draw(record: Record) -> Figure:
     picked = np.flatnonzero((record.sigma > 0.05) & (record.sigma < 20))[::2]
     shades = np.linspace(0.85, 0.1, len(picked))
     for i, shade in zip(picked, shades, strict=True):
-        curve = 1 - record.left[i].sum(0) / record.whole["denoiser"][i].sum()
+        curve = 1 - record.residuals[i].sum(0) / record.whole["denoiser"][i].sum()
         color = (0.0, 0.45 * shade, 0.7, 1 - 0.8 * shade)
         first.plot(np.arange(len(curve)), curve, color=color, label=f"σ = {record.sigma[i]:.2g}")
     first.set(xscale="symlog", ylim=(-0.1, 1.05), xlabel="number of components", ylabel="explained variance")
     first.set_title("denoised sample, by the truncated Gaussian", fontsize=10)
-    rank = [needed(*pair) for pair in zip(record.left, record.whole["denoiser"], strict=True)]
+    rank = [needed(*pair) for pair in zip(record.residuals, record.whole["denoiser"], strict=True)]
     second.plot(record.sigma, rank, "ko-", label="of the network")
     second.plot(record.sigma, record.expected, "--", color="#0072b2", label="closed form")
     second.set(ylabel="components needed", title="rank within .01 of the whole Gaussian's")
-    middle = int(np.argmin(np.abs(np.log(record.sigma))))
-    figure.suptitle(
-        f"At σ = {record.sigma[middle]:.2g}, {rank[middle]} of {record.left.shape[2] - 1} components do as well as all"
-    )
+    middle, total = int(np.argmin(np.abs(np.log(record.sigma)))), record.residuals.shape[2] - 1
+    figure.suptitle(f"At σ = {record.sigma[middle]:.2g} {rank[middle]} of {total} components do as well as all")
     return noise_axes(figure, second)
 
 

@@ -84,6 +84,9 @@ def find(record: Record) -> Finding:
     nearer = {name: _fraction(ratios < 1) for name, ratios in record.ratios.items()}
     settled = {name: levels[np.isfinite(levels)] for name, levels in record.decided.items()}
     decided = {name: interval(np.median, levels) for name, levels in settled.items() if levels.size}
+    others = ", ".join(
+        f"{one.value:.3f} ({NAMES[name]})" for name, one in copies.items() if name not in ("network", "data_set")
+    )
     return Finding(
         sentence=f"{copies['network'].value:.1%} of the network's samples are copies of training images.",
         criteria=(
@@ -98,6 +101,7 @@ def find(record: Record) -> Finding:
                 copies["network"],
                 f"at most {FEW:g} with its interval",
                 copies["network"].high <= FEW,
+                note=f"Of other models it is {others}." if others else "",
             ),
         ),
         numbers={

@@ -10,20 +10,23 @@ from analysis.measures.probes import Probes, explained, left_out, to_explain
 
 @dataclass(frozen=True)
 class Part:
-    """explained: "denoiser" and "score" {twin: (m,)}, "error" {model: (m,)}; left {twin: (m, N)}; whole {part: (m, N)}.
+    """explained: "denoiser" and "score" {twin: (m,)}, "error" {model: (m,)}.
 
-    left: |network - twin|^2 of each sample (of the first ones for the patches); whole: what is to be explained.
+    residuals {twin: (m, N)}: |network - twin|^2 of each sample (of the first ones for the patches).
+    whole {part: (m, N)}: what is to be explained.
     """
 
     explained: dict[str, dict[str, np.ndarray]]
-    left: dict[str, np.ndarray]
+    residuals: dict[str, np.ndarray]
     whole: dict[str, np.ndarray]
 
 
 def compared(probes: Probes, beliefs: dict[str, np.ndarray]) -> Part:
     """What twins of these answers (m, N, *event) explain of the probes' network."""
-    left = {name: left_out(probes, belief) for name, belief in beliefs.items()}
-    return Part(explained(probes, beliefs), left, {part: to_explain(probes, part) for part in ("denoiser", "score")})
+    residuals = {name: left_out(probes, belief) for name, belief in beliefs.items()}
+    return Part(
+        explained(probes, beliefs), residuals, {part: to_explain(probes, part) for part in ("denoiser", "score")}
+    )
 
 
 def with_local(part: Part, probes: Probes, belief: np.ndarray) -> Part:
@@ -31,15 +34,15 @@ def with_local(part: Part, probes: Probes, belief: np.ndarray) -> Part:
     first = probes.first(belief.shape[1])
     found = explained(first, {"local": belief})
     curves = {name: {**curves, "local": found[name]["local"]} for name, curves in part.explained.items()}
-    return Part(curves, {**part.left, "local": left_out(first, belief)}, part.whole)
+    return Part(curves, {**part.residuals, "local": left_out(first, belief)}, part.whole)
 
 
 def gains(part: Part) -> dict[str, np.ndarray]:
     """What each twin explains of what the isotropic Gaussian leaves, (m,)."""
-    base = part.left["isotropic"]
+    base = part.residuals["isotropic"]
     return {
-        name: 1 - left.sum(1) / base[:, : left.shape[1]].sum(1)
-        for name, left in part.left.items()
+        name: 1 - residuals.sum(1) / base[:, : residuals.shape[1]].sum(1)
+        for name, residuals in part.residuals.items()
         if name != "isotropic"
     }
 

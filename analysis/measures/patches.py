@@ -33,17 +33,17 @@ class Fit:
     beliefs: np.ndarray
 
 
-def too_dear(images: np.ndarray) -> str:
-    """The sentence that says that the patches of so many images (N, H, W, C) are left out; empty where they are not."""
+def too_expensive(images: np.ndarray) -> str:
+    """Why there are no patches of so many images (N, H, W, C), in a sentence; empty where there are."""
     products = images.size // images.shape[-1] * sum(images.shape[1:3])
-    return (
-        f" Patches are left out: an answer takes {products:,} products, of {AFFORDED:,}." if products > AFFORDED else ""
-    )
+    if products <= AFFORDED:
+        return ""
+    return f"Patches are not measured: an answer takes {products:,} products, and {AFFORDED:,} are allowed."
 
 
 def fit(images: np.ndarray, probes: Probes) -> Fit | None:
     """Of images (N, H, W, C), the size of least error against the network at each noise scale of the probes."""
-    if too_dear(images):
+    if too_expensive(images):
         return None
     sizes = np.array([size for size in SIZES if size <= max(images.shape[1:3])] or [1])
     answers = np.stack([ask(gd.LocalScore(images, jnp.asarray(size)), probes.noisy, probes.sigma) for size in sizes])
