@@ -69,7 +69,7 @@ MUTANTS = [Mutant(*row) for row in (
      "test_a_posterior_is_the_plain_sum_over_all_points"),
     ("Truncated.bounded", "/ (2 * width)", "/ width", "test_the_error_stays_below_its_bound"),
     # closed forms along the flow: eta for its square, a limit at alpha = 0, counts of directions, the wrong level
-    ("gaussian_transition", "jnp.square(floating(eta))", "floating(eta)", "test_transition_solves_the_equations"),
+    ("gaussian_transition", "jnp.square(check_eta(eta))", "check_eta(eta)", "test_transition_solves_the_equations"),
     ("_kept", "jnp.where(power > 0, 0.0, 1.0)", "0.0", "test_transition_without_noise_is_the_flow"),
     ("flow_log_det", "rest * residual if rest", "residual if rest", "test_log_likelihood_along_the_flow_is_log_prob"),
     ("_shown", "commitment(variance, next_level)", "commitment(variance, level)",
@@ -97,7 +97,7 @@ MUTANTS = [Mutant(*row) for row in (
     ("extrapolation", "phi3 * d2", "2 * phi3 * d2", "test_the_quadratic_term_of_3m_counts_half"),
     ("DEIS._rule", "jnp.exp(-h * points)", "jnp.exp(h * points)", f"{ALGORITHM} and deis_3"),
     ("UniPC._corrector", "*_measure(h))[1:], 1)", "*_measure(h))[1:], -1)", f"{ALGORITHM} and unipc_3_bh2"),
-    ("EVEN", "37 / 24", "36 / 24", f"{ALGORITHM} and ipndm_4"),
+    ("EVEN_WEIGHTS", "37 / 24", "36 / 24", f"{ALGORITHM} and ipndm_4"),
     ("Ancestral.step", " ** self.v", "", f"{ALGORITHM} and ancestral_half"),
     ("relax", "eta**2", "eta", "test_a_step_of_the_exponential_sde_is_the_exact_transition"),
     ("EDMStochastic.init", "(len(levels) - 1)", "len(levels)", f"{ALGORITHM} and edm"),
@@ -111,10 +111,10 @@ MUTANTS = [Mutant(*row) for row in (
     ("weight", "gd.losses.noise_weight(level) + 1", "gd.losses.noise_weight(level)", "test_each_weight_turns"),
     ("average", "(1 + n) / (10 + n)", "n / (10 + n)", "test_averages_equal_the_weights_at_step_0"),
     ("learning_rate", ", jnp.float32) + 1", ", jnp.float32)", "test_learning_rate_rises"),
-    ("update_by", "leaf / trainer.parts", "leaf", "test_a_step_in_parts_is_the_step"),
+    ("update_by", "leaf / trainer.microbatches", "leaf", "test_a_step_in_parts_is_the_step"),
     # analysis
     ("interval", ", 1 - tail)", ", 1 - 2 * tail)", "test_the_interval_of_a_mean"),
-    ("_crossing", "axis[i - 1] + weight", "axis[i] + weight", "test_half_way_and_exponent"),
+    ("crossing", "axis[i] + weight", "axis[i + 1] + weight", "test_half_way_and_exponent"),
     ("_most", "change.high <= MARGIN", "change.low <= MARGIN", "test_jumps_by_wrong_covariances_are_named"),
 )]
 # fmt: on

@@ -86,7 +86,7 @@ def test_what_goes_wrong_is_said(unchecked):
     with pytest.raises(RuntimeError, match=r"log_likelihood: .* stopped at sigma/alpha = .* after 2 steps, .*max_"):
         ask(X, max_steps=2)
     for given, message in (
-        ({"probes": 1, "key": jax.random.key(0)}, "probes: expected None or at least 2"),
+        ({"probes": 1, "key": jax.random.key(0)}, "probes: expected an integer >= 2"),
         ({"probes": 8}, "key: expected one"),
         ({"start": 80.0, "end": 1.0}, "start, end: expected start < end"),
         ({"rtol": 0.0}, "rtol: expected > 0"),

@@ -96,7 +96,7 @@ def test_a_run_says_which_data_it_was_started_on():
         now.check(new, drawn=False)
     with pytest.warns(UserWarning, match="another law"):
         now.check(new, drawn=True)
-    with pytest.warns(UserWarning, match=r"started on 80 .*aaaa.*, got 80 .*bbbb.* dealt anew"):
+    with pytest.warns(UserWarning, match=r"started on 80 .*aaaa.*, got 80 .*bbbb.* split anew"):
         now.check(new, drawn=False, accept=True)
     told, other = began._replace(labels="c" * 64), began._replace(labels="d" * 64)
     told.check(new, drawn=False)  # of a version that did not note labels

@@ -151,7 +151,7 @@ NPY = {
         "data: expected finite ... in sample 2500 ... leave",
     ),
     "too large": (npy(np.full((4, 2), 1e300)), "data: expected finite float32 ... in sample 0"),
-    "alike": (npy(X), "held_out: expected both parts to hold samples ... of 6 ... --held-out"),
+    "alike": (npy(X), "held_out: expected samples in both splits ... of 6 ... --held-out"),
 }
 NPZ = {
     "objects in npz": (
@@ -180,7 +180,7 @@ NPZ = {
     ),
     "labels of one part": (
         npz(train=X, test=X, train_labels=np.zeros(6, int)),
-        "labels: expected them for both parts ... add",
+        "labels: expected them for both splits ... add",
     ),
     "later law": (law_of_later, "expected layout 1, got 99 ... Update gaussdiff"),
 }
@@ -202,7 +202,7 @@ BAD["never prepared"] = (
     lambda root: None,
     "data: 'mnist' ... not prepared in sets ... TFDS_DATA_DIR ... prepare",
 )
-BAD["broken off"] = ("mnist", begun, "data: 'mnist' ... broken off: delete ... 3.0.1.incompleteABC ... prepare")
+BAD["broken off"] = ("mnist", begun, "data: 'mnist' ... interrupted: delete ... 3.0.1.incompleteABC ... prepare")
 
 
 @pytest.mark.parametrize("what", BAD)

@@ -288,9 +288,9 @@ def test_the_page_shows_few_pictures_of_many_the_first_and_the_newest_among_them
     fake_run(tmp_path / "run")
     page = Page(view.page(tmp_path / "run", TINY, (2,), view.Status("running", 30, 1)))
     images = [held for tag, held in page.tags if tag == "img"]
-    assert len(images) == view.SHOWN < 15
+    assert len(images) == view.MOST_PICTURES < 15
     assert (images[0]["data-step"], images[-1]["data-step"]) == ("2", "30")
-    assert ["hidden" in held for held in images] == [True] * (view.SHOWN - 1) + [False]
+    assert ["hidden" in held for held in images] == [True] * (view.MOST_PICTURES - 1) + [False]
 
 
 def test_a_page_is_there_before_the_first_number(tmp_path):

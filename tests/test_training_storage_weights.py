@@ -115,7 +115,9 @@ def altered(file: Path, out: Path, **facts) -> Path:
 def test_other_files_are_errors(run, file, tmp_path):
     with pytest.raises(FileNotFoundError, match="expected the folder of a run or a file of weights"):
         training.load(tmp_path / "nothing.safetensors")
-    with pytest.raises(ValueError, match=r"weights: expected 'ema', which is what .* holds, got 'params'"):
+    with pytest.raises(
+        ValueError, match=r"weights: expected 'ema', the only weights in .*, got 'params'; set --weights ema"
+    ):
         training.load(file, "params")
     with pytest.raises(ValueError, match=r"out: expected a name that ends in \.safetensors, got weights\.npz"):
         training.export(run, "weights.npz")
@@ -171,7 +173,7 @@ def test_data_that_are_not_those_of_the_run_are_told(tmp_path):
         assert runs.load_data(tmp_path / "run").shape == (2,)
     np.save(file, rng.normal(size=(50, 2)))
     with pytest.warns(
-        UserWarning, match=r"data: this run was started on \d+ training .* got \d+ training .* may have seen some"
+        UserWarning, match=r"data: this run was started on \d+ training .* got \d+ training .* may have been trained on"
     ):
         runs.load_data(tmp_path / "run")
     np.save(file, rng.normal(size=(50, 3)))

@@ -39,6 +39,8 @@ PACKAGES = (
     "training.start",
     "training.loop",
     "training",
+    "training.cache",
+    "training.program",
     "training.commands",
     "training.__main__",
     "analysis.measures",

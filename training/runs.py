@@ -110,7 +110,9 @@ def _open(path: str | Path, weights: str) -> tuple[checkpoint.Checkpoint, Traine
     if weights not in (places := _places(config)):
         raise ValueError(f"weights: expected one of {', '.join(places)}, got {weights!r}; set --weights to one of them")
     if (only := saved.settings.get("weights", weights)) != weights:
-        raise ValueError(f"weights: expected {only!r}, as in {saved.path}, got {weights!r}; set --weights {only}")
+        raise ValueError(
+            f"weights: expected {only!r}, the only weights in {saved.path}, got {weights!r}; set --weights {only}"
+        )
     # Rounded products would cost adaptive solvers many steps: what was trained in bfloat16 is asked in float32.
     config = dataclasses.replace(config, dtype="float32")
     graphdef, params = skeleton(config, shape, classes)

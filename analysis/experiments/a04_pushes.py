@@ -4,14 +4,13 @@ A push is counted in standard deviations of the Gaussian's noisy marginal along 
 is exact for every size (gd.exact.gaussian_perturbation).
 """
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 import gaussdiff as gd
 from analysis.harness.setting import Setting
+from analysis.measures import endpoints
 
 COMPONENTS, RANDOM = (0, 1, 2, 10, 45), 2  # directions: principal components, and at random
 AMOUNTS = np.array([-10.0, -5.0, 5.0, 10.0])  # standard deviations of the noisy marginal along the direction
@@ -54,12 +53,8 @@ def _closed_form(gaussian: gd.Gaussian, units: Array, level: gd.NoiseLevel) -> t
 def ends(model: gd.Denoiser, states: np.ndarray, pushes: np.ndarray, levels: gd.NoiseLevel) -> np.ndarray:
     """The ends (S, 1 + M, *event) of states (S, *event) at levels[0]: as they are, and with M pushes (M, *event)."""
     moves = np.concatenate([np.zeros_like(pushes[:1]), pushes]).astype(states.dtype)
-    return np.array([np.asarray(_ends(model, jnp.asarray(x + moves), levels), np.float64) for x in states])
-
-
-@eqx.filter_jit
-def _ends(model: gd.Denoiser, starts: Float[Array, "batch *event"], levels: gd.NoiseLevel) -> Array:
-    return jax.vmap(lambda x: gd.sample(gd.Heun(), model, x, levels).x[-1])(starts)
+    together = (states[:, None] + moves).reshape(-1, *states.shape[1:])
+    return endpoints.ends(gd.Heun(), model, together, levels).astype(np.float64).reshape(len(states), *moves.shape)
 
 
 def remaining(setting: Setting, step: int) -> gd.NoiseLevel:

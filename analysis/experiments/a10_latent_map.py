@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
@@ -94,7 +93,7 @@ def _walk(setting: Setting, x: jax.Array, stretched: jax.Array, sampler: gd.Samp
     components = np.asarray(setting.gaussian.eigvecs)[:, :rows].T.reshape(rows, *x.shape)
     directions = np.concatenate([components, np.asarray(stretched)])
     moves = latent.moves(setting.gaussian, directions, levels[0], STEPS)
-    return np.asarray(latent.walks(setting.network, sampler, x, levels, jnp.asarray(moves, x.dtype)))
+    return latent.walks(setting.network, sampler, np.asarray(x), levels, moves.astype(x.dtype))
 
 
 def _moved(walks: np.ndarray, basis: np.ndarray, way: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -100,8 +100,8 @@ def _walks(setting: Setting, undecided: manifold.Variations, place: int) -> tupl
     std = np.sqrt(np.maximum(np.asarray(undecided.variances[0]), 0))
     along = np.asarray(undecided.directions[0])
     straight = np.array([manifold.walk(origin, along[i], std[i] * STEPS) for i in range(rows)]).astype(origin.dtype)
-    again = [manifold.redenoise(setting.network, jnp.asarray(row), jnp.asarray(noise), level) for row in straight]
-    return straight, np.array(again)
+    again = manifold.redenoise(setting.network, straight.reshape(-1, *origin.shape), noise, level)
+    return straight, again.reshape(straight.shape)
 
 
 def _emergence(setting: Setting, name: str) -> np.ndarray:

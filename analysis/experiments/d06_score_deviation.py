@@ -10,11 +10,7 @@ places says how much of the distance is more than second-order statistics.
 
 from dataclasses import dataclass
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 import gaussdiff as gd
@@ -23,6 +19,7 @@ from analysis.harness.finding import Criterion, Finding, meet
 from analysis.harness.setting import Setting
 from analysis.harness.style import COLORS, LINES, NAMES, noise_axes, panels
 from analysis.measures.bootstrap import Interval, extreme, interval
+from analysis.measures.stepwise import denoised
 
 VERSIONS = ("paths", "beliefs", "own", "optimal")
 WORDS = {
@@ -59,24 +56,24 @@ def measure(setting: Setting) -> Record:
     paths, deviations = {**setting.paths, **setting.control_paths}, {}
     for name, model in models.items():
         path = paths[name]
-        there = _denoised(data_set, jnp.asarray(path.x[:few, :-1]), levels)
-        here = _denoised(model, jnp.asarray(best.x[:few, :-1]), levels)
+        there = _denoised(data_set, path.x[:few, :-1], levels)
+        here = _denoised(model, best.x[:few, :-1], levels)
         deviations[name] = {
             "paths": _norm(path.x[:few, :-1] - best.x[:few, :-1]),
             "beliefs": _norm(path.denoised[:few] - best.denoised[:few]),
-            "own": _norm(path.denoised[:few] - np.asarray(there)),
-            "optimal": _norm(np.asarray(here) - best.denoised[:few]),
+            "own": _norm(path.denoised[:few] - there),
+            "optimal": _norm(here - best.denoised[:few]),
         }
     deviation = float(np.sqrt(np.sum(np.asarray(setting.gaussian.variances, np.float64))))
     replay = gd.metrics.nearest_distances(best.samples, setting.data.train) / deviation
     return Record(setting.sigma[:-1], deviations, replay, tuple(setting.controls))
 
 
-@eqx.filter_jit
-def _denoised(model: gd.Denoiser, x: Float[Array, "b n *event"], levels: gd.NoiseLevel) -> Float[Array, "b n *event"]:
-    at_level = jax.vmap(model.denoise, in_axes=(0, None))
-    by_level = jax.lax.map(lambda both: at_level(*both), (jnp.moveaxis(x, 1, 0), levels))
-    return jnp.moveaxis(by_level, 0, 1)
+def _denoised(model: gd.Denoiser, x: np.ndarray, levels: gd.NoiseLevel) -> np.ndarray:
+    """Of states (b, n, *event) at levels (n,)."""
+    return np.stack(
+        [denoised(model, at_level, level) for at_level, level in zip(x.swapaxes(0, 1), levels, strict=True)], 1
+    )
 
 
 def _norm(difference: np.ndarray) -> np.ndarray:

@@ -14,4 +14,5 @@ __all__ = [
     "paths",
     "probes",
     "quality",
+    "stepwise",
 ]

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 import gaussdiff as gd
+from analysis.measures.endpoints import ends
 
 
 class Stretches(NamedTuple):
@@ -95,16 +96,16 @@ def _krylov(push, pull, random: Float[Array, "depth D"]) -> tuple[Array, Array, 
     return jax.lax.fori_loop(0, len(random), grow, (empty, empty, empty, unit(random[0])))[:3]
 
 
-@eqx.filter_jit
 def walks(
     model: gd.Denoiser,
     sampler: gd.Sampler,
-    x: Float[Array, "*event"],
+    x: Float[np.ndarray, "*event"],
     levels: gd.NoiseLevel,
-    moves: Float[Array, "rows steps *event"],
-) -> Float[Array, "rows steps *event"]:
+    moves: Float[np.ndarray, "rows steps *event"],
+) -> Float[np.ndarray, "rows steps *event"]:
     """What the sampler makes of the noise x moved by each of the moves."""
-    return jax.vmap(jax.vmap(lambda move: gd.sample(sampler, model, x + move, levels).x[-1]))(moves)
+    starts = (x + moves).reshape(-1, *x.shape)
+    return ends(sampler, model, starts, levels).reshape(moves.shape)
 
 
 def moves(gaussian: gd.Gaussian, directions: np.ndarray, level: gd.NoiseLevel, steps: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 import gaussdiff as gd
 from analysis.measures.paths import half_levels
+from analysis.measures.stepwise import denoised
 
 
 class Variations(NamedTuple):
@@ -54,16 +55,11 @@ def walk(origin: np.ndarray, direction: np.ndarray, steps: np.ndarray) -> np.nda
     return origin + np.multiply.outer(steps, direction)
 
 
-@eqx.filter_jit
 def redenoise(
-    model: gd.Denoiser, images: Float[Array, "m *event"], noise: Float[Array, "*event"], level: gd.NoiseLevel
-) -> Float[Array, "m *event"]:
+    model: gd.Denoiser, images: Float[np.ndarray, "m *event"], noise: Float[np.ndarray, "*event"], level: gd.NoiseLevel
+) -> Float[np.ndarray, "m *event"]:
     """D(image + sigma noise) with one noise for all images: what the model makes of images that it would not make."""
-
-    def one(image: Array) -> Array:
-        return model.denoise(level.alpha * image + level.sigma * noise, level)
-
-    return jax.vmap(one)(images)
+    return denoised(model, np.asarray(level.alpha * images + level.sigma * noise), level)
 
 
 def linear(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 import gaussdiff as gd
 from analysis.measures.crossing import crossing
+from analysis.measures.stepwise import denoised, steps
 from training.evaluation import explain
 
 Models = Mapping[str, gd.Denoiser]
@@ -39,14 +39,12 @@ def follow(
     models: Models, sampler: gd.Sampler, starts: Float[Array, "batch *event"], levels: gd.NoiseLevel
 ) -> dict[str, Paths]:
     """Carry the same starts down the same grid with the same sampler (alpha = 1): Paths for each model."""
-    paths = {name: _follow(sampler, model, starts, levels) for name, model in models.items()}
-    sigma = np.asarray(levels.sigma)
-    return {name: Paths(sigma, np.asarray(path.x), np.asarray(path.denoised)) for name, path in paths.items()}
+    return {name: _followed(sampler, model, starts, levels) for name, model in models.items()}
 
 
-@eqx.filter_jit
-def _follow(sampler: gd.Sampler, model: gd.Denoiser, starts: Array, levels: gd.NoiseLevel) -> gd.Trajectory:
-    return jax.vmap(gd.sample, in_axes=(None, None, 0, None))(sampler, model, starts, levels)
+def _followed(sampler: gd.Sampler, model: gd.Denoiser, starts: Array, levels: gd.NoiseLevel) -> Paths:
+    states, beliefs = zip(*steps(sampler, model, starts, levels), strict=True)
+    return Paths(np.asarray(levels.sigma), np.stack([np.asarray(starts), *states], 1), np.stack(beliefs, 1))
 
 
 def explained_variance(models: Models, images: np.ndarray, sigmas: np.ndarray, key: PRNGKeyArray) -> dict[str, Curves]:
@@ -62,8 +60,8 @@ def explained_variance(models: Models, images: np.ndarray, sigmas: np.ndarray, k
 def _compare_at(models: Models, images: np.ndarray, level: gd.NoiseLevel, key: PRNGKeyArray) -> explain.Parts:
     x0 = jnp.asarray(images)
     x = jax.vmap(gd.add_noise, in_axes=(0, 0, None))(jax.random.split(key, len(images)), x0, level)
-    denoised = {name: explain.denoise(model, x, level) for name, model in models.items()}
-    return explain.compare(x0, x, float(level.sigma), denoised)
+    answers = {name: denoised(model, np.asarray(x), level) for name, model in models.items()}
+    return explain.compare(x0, x, float(level.sigma), answers)
 
 
 def distance_to_network(paths: Mapping[str, Paths]) -> dict[str, Curves]:

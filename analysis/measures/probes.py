@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
 import gaussdiff as gd
 from analysis.measures.bootstrap import Interval, interval
+from analysis.measures.stepwise import denoised
 from training.data.dataset import spread
 from training.evaluation import explain
 
@@ -59,11 +59,9 @@ def probe(network: gd.Denoiser, samples: np.ndarray, count: int, key: PRNGKeyArr
 
 
 def ask(model: gd.Denoiser, noisy: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """The denoised samples (m, N, *event), by the training program's own call, which compiles once for all scales."""
+    """The denoised samples (m, N, *event), by the program that paths are followed by."""
     levels = (gd.NoiseLevel(1.0, scale) for scale in sigma)
-    return np.stack(
-        [np.asarray(explain.denoise(model, jnp.asarray(x), lv)) for x, lv in zip(noisy, levels, strict=True)]
-    )
+    return np.stack([denoised(model, x, level) for x, level in zip(noisy, levels, strict=True)])
 
 
 def explained(probes: Probes, beliefs: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:

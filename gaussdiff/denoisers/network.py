@@ -121,7 +121,7 @@ class NetworkDenoiser(Denoiser):
         check_level(level)
         x = check_sample(x)
         skip, gain, output = self._predict(x, level)
-        return (skip * x + gain * output).astype(x.dtype)
+        return jnp.asarray(skip * x + gain * output, x.dtype)
 
 
 class Preconditioned(NetworkDenoiser):

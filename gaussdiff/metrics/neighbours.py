@@ -16,7 +16,8 @@ def nearest_distances(x, data, chunk: int = 256) -> np.ndarray:
     x, data = host(x, "x"), host(data, "data")
     if x.shape[1:] != data.shape[1:] or not len(data):
         raise ValueError(
-            f"x, data: expected samples of one shape, data not empty, got {x.shape} and {data.shape}. Reshape them."
+            f"x, data: expected samples of one shape, data not empty, got {x.shape} and {data.shape}. Reshape "
+            "them to (N, *event)."
         )
     center = data.mean(0).reshape(-1)
     flat, points = x.reshape(len(x), -1) - center, data.reshape(len(data), -1) - center

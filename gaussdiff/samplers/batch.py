@@ -76,7 +76,7 @@ def sample_batch(
     ends, chunk = _check_out(out, (count, *event), dtype), _whole(min(chunk, count), sharding)
     for begin in range(0, count, chunk):
         real = min(chunk, count - begin)
-        # those beyond the last are the last once more
+        # a last chunk that is shorter is filled up with copies of the last sample
         rows = np.minimum(np.arange(begin, begin + chunk), count - 1)
         keys, x = _draw(key, jax.device_put(first + rows, sharding), event, levels[0])
         x = x if starts is None else jax.device_put(starts[rows], sharding)
@@ -91,9 +91,9 @@ def sample_batch(
 
 
 def _whole(chunk: int, sharding: jax.sharding.NamedSharding | None) -> int:
-    """The chunk, or where it is spread the next multiple of the number of devices."""
-    pieces = 1 if sharding is None else sharding.num_devices
-    return -(-chunk // pieces) * pieces
+    """The chunk, or with a sharding the next multiple of the number of devices."""
+    devices = 1 if sharding is None else sharding.num_devices
+    return -(-chunk // devices) * devices
 
 
 def _report(callback: Callback, first: int, real: int, step: int, level: NoiseLevel, x: Array, denoised: Array) -> None:

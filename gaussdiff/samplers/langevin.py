@@ -34,7 +34,10 @@ class AnnealedLangevin(Memoryless):
         self.steps = check_count(steps, "steps", "It counts the Langevin steps at each level.")
         self.step_size = floating(step_size)
         if concrete(self.step_size) and not 0 < float(self.step_size) < 4:
-            raise ValueError(f"step_size: expected in (0, 4), got {float(self.step_size):g}. Beyond it is unstable.")
+            raise ValueError(
+                f"step_size: expected in (0, 4), got {float(self.step_size):g}. From 4 on the steps diverge; 0.2 is "
+                "the usual value."
+            )
 
     def draws(self) -> int:
         return self.steps

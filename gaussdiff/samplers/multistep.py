@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Int
 from gaussdiff.conversions import noise_from_x0
 from gaussdiff.denoiser import Event
 from gaussdiff.numerics.arrays import safe_divide
+from gaussdiff.numerics.checks import check_count
 from gaussdiff.samplers._singlestep import both_finite, data_step, ddim, noise_step
 from gaussdiff.samplers.base import Sampler, Step, denoise
 from gaussdiff.schedules import NoiseLevel
@@ -76,10 +77,8 @@ def no_history(x: Event, dtype, memory: int) -> History:
 
 
 def check_order(order: int, highest: int) -> int:
-    """ValueError unless order is an integer from 1 to `highest`."""
-    if not (isinstance(order, int) and 1 <= order <= highest):
-        raise ValueError(f"order: expected an integer from 1 to {highest}, got {order!r}. Order 1 is DDIM.")
-    return order
+    """Return order; ValueError unless it is an integer from 1 to `highest`."""
+    return check_count(order, "order", "Order 1 is DDIM.", most=highest)
 
 
 def by_order(rule: Rule, history: History, level: NoiseLevel, next_level: NoiseLevel) -> Float[Array, " weights"]:
