@@ -120,7 +120,7 @@ def find(record: Record) -> Finding:
     return Finding(
         sentence=f"At every large noise level the Gaussian explains {least.value:.3f} of the network's score or more."
         if least.value >= WELL
-        else f"At some large noise level the Gaussian explains only {least.value:.3f} of the network's score (1 is all).",
+        else f"At some large noise level the Gaussian explains only {least.value:.3f} of the network's score (1: all).",
         criteria=(
             Criterion(
                 "least fraction of the score that the Gaussian explains at large noise",
