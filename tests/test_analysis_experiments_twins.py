@@ -174,6 +174,7 @@ def test_the_isotropic_gaussian_explains_what_its_expectation_says(explanation, 
         np.testing.assert_allclose(part(record, name)["gaussian"], 1)
     np.testing.assert_allclose(record.modes, 1)
     assert [criterion.holds for criterion in finding.criteria] == [True, True, False]
+    assert finding.sentence == "At every large noise level the Gaussian explains 1.000 of the network's score or more."
     assert finding.numbers["finest_beyond_gaussian_at_small_noise"][2] < 0
     assert list(finding.criteria[2].measured) == finding.numbers["finest_beyond_gaussian_at_small_noise"]
 

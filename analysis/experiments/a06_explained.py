@@ -118,8 +118,9 @@ def find(record: Record) -> Finding:
     quoted = {sigma: {name: _score(record.quoted, name, i) for name in TWINS} for i, sigma in enumerate(QUOTED)}
     listed = "; ".join(f"{both['gaussian']} and {both['data_set']} at σ = {sigma:g}" for sigma, both in quoted.items())
     return Finding(
-        sentence=f"At large noise the Gaussian explains {'at least' if least.value >= WELL else 'as little as'} "
-        f"{least.value:.1%} of the network's score.",
+        sentence=f"At every large noise level the Gaussian explains {least.value:.3f} of the network's score or more."
+        if least.value >= WELL
+        else f"At some large noise level the Gaussian explains only {least.value:.3f} of the network's score (1: all).",
         criteria=(
             Criterion(
                 "least fraction of the score that the Gaussian explains at large noise",

@@ -187,7 +187,7 @@ def draw(record: Record) -> Figure:
     length, power, quality = figure.add_subfigure(grid[0]).subplots(1, 3, squeeze=False)[0]
     for name, values in record.lengths.items():
         length.plot(record.fractions, values, color=COLORS[name], label=name, ls="--" if name == "rescaled" else "-")
-    length.set(xlabel="share of the second noise", ylabel="length / (σ √D)", ylim=(0.6, 1.1))
+    length.set(xlabel="fraction of the second noise", ylabel="length / (σ √D)", ylim=(0.6, 1.1))
     length.set_title("Length of the noise", fontsize=10)
     length.legend(frameon=False)
     names = list(record.power)
