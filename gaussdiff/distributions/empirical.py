@@ -270,6 +270,11 @@ class Empirical(DataSet):
     log_weights: (N,), equal by default. chunk: how many points are compared with a batch at a time. devices: the points
     are spread over them, and every device is asked for its part of each answer. ValueError for NaN, an empty set, a
     negative bandwidth, or weights of the wrong shape.
+
+    >>> data = gd.Empirical(np.array([[0.0], [1.0]]))
+    >>> posterior = data.posterior(jnp.array([0.9]), gd.NoiseLevel(1.0, 0.1))
+    >>> round(float(posterior.x0[0]), 3), int(posterior.indices[0])
+    (1.0, 1)
     """
 
     offsets: Float[Array, "rows D"]

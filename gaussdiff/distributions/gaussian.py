@@ -69,6 +69,11 @@ class Gaussian(Distribution):
         rank as in from_moments. A rank well below N and D, both large: by randomised subspace iteration, block by block
         of rows and without a D x D matrix (arXiv 0909.4061); progress(done, total) is then called. ValueError
         for NaN or fewer than 2 samples, and for samples that are all equal (write Gaussian.isotropic(mean, 0.)).
+
+        >>> points = np.array([[-3.0, 0.0], [3.0, 0.0], [0.0, -1.0], [0.0, 1.0]])
+        >>> gaussian = gd.Gaussian.from_samples(points)
+        >>> [round(float(variance), 3) for variance in gaussian.eigvals]
+        [4.5, 0.5]
         """
         shape = np.shape(x)
         check_samples(shape)

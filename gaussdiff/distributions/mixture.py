@@ -67,6 +67,11 @@ class GaussianMixture(Distribution):
         It is a fit by itself, and with a rank the start of expectation_maximization. progress(done, total) is called
         after each iteration. ValueError for NaN, fewer than 2 samples per component, or more components than distinct
         samples.
+
+        >>> points = np.array([[-5.1], [-4.9], [4.9], [5.1]])
+        >>> mixture = gd.GaussianMixture.from_samples(points, 2, key=jax.random.key(0))
+        >>> sorted(round(float(mean), 2) for mean in mixture.components.mean[:, 0])
+        [-5.0, 5.0]
         """
         samples = host(x, "x")
         if samples.ndim < 1 or not 1 <= components <= len(samples) // 2:
