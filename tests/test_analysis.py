@@ -277,7 +277,7 @@ def test_the_page_of_a_report_grows_and_says_what_is_still_to_come(trained, tmp_
 def test_the_time_left_is_that_of_an_earlier_report_times_how_much_slower_this_one_is(capsys, monkeypatch):
     now = iter([0.0, 4.0, 10.0, 11.0])
     monkeypatch.setattr(study.time, "perf_counter", lambda: next(now))
-    clock = study._Clock({"open": 2.0, "A1": 3.0, "A2": 10.0, "A3": 100.0})
+    clock = study.Clock({"open": 2.0, "A1": 3.0, "A2": 10.0, "A3": 100.0})
     clock.lap("open", "opened")  # 4 s, not 2
     clock.lap("A1", "one", ["A2", "A3"])  # 10 s so far, not 5: 220 s to come
     clock.lap("A2", "two", ["A4"])  # which no report has

@@ -116,7 +116,7 @@ def paths_held() -> int:
     the Gaussian's closed form, and the further twins of some experiments. As many for every run, so that runs are
     compared from the same noise.
     """
-    return 1 + len(twins.Twins._fields) + len(controls.USUAL) + 1 + len(twins.MORE)
+    return 1 + len(twins.Twins.__annotations__) + len(controls.USUAL) + 1 + len(twins.MORE)
 
 
 def noise_and_grid(settings: Settings, shape: tuple[int, ...]) -> tuple[jax.Array, gd.NoiseLevel]:
@@ -169,7 +169,7 @@ def stages(
     left is estimated.
     """
     wanted = [named(name) for name in names] or STANDARD
-    clock = _Clock(earlier or {})
+    clock = Clock(earlier or {})
     setting = open_run(directory, settings)
     data = setting.data
     clock.lap("open", f"{setting.name}: {len(data.train)} training and {len(data.held_out)} held-out samples; twins")
@@ -204,7 +204,7 @@ def stages(
         yield study
 
 
-def _with(study: Study, result: Result, clock: "_Clock") -> Study:
+def _with(study: Study, result: Result, clock: "Clock") -> Study:
     """The study with one more result, of which it prints a line."""
     name, pending = result.experiment.name, [one.name for one in study.pending[1:]]
     clock.lap(name, f"{result.verdict}: {sentence(result.to_json())}", pending)
@@ -218,7 +218,7 @@ def _commitment(setting: Setting) -> tuple[np.ndarray, compare.Curves]:
     return variances[:modes], compare.commitment_levels(setting.paths, setting.gaussian, modes)
 
 
-class _Clock:
+class Clock:
     """Prints each part as it ends, with the time left where an earlier report says how long parts take."""
 
     def __init__(self, earlier: Mapping[str, float]):
