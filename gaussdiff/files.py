@@ -83,7 +83,7 @@ def load_recipe(path) -> tuple[Sampler, NoiseLevel]:
     """The sampler and the levels that `save_recipe` wrote. ValueError for another file or a later version."""
     try:
         head = json.loads(Path(path).read_text())
-        arrays = {name: np.asarray(found["values"], found["dtype"]) for name, found in head["arrays"].items()}
+        arrays = {name: np.asarray(entry["values"], entry["dtype"]) for name, entry in head["arrays"].items()}
         _check_version(head, path)
         sampler, levels = (_build(head[name], f"{name}.", arrays, PARTS) for name in ("sampler", "levels"))
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -26,7 +26,7 @@ def denoising_loss(
 ) -> Float[Array, ""]:
     """weight(level) times the mean over entries of (denoise(x, level) - x0)^2, one x0 (*event) noised with `key`.
 
-    weight: one of the functions below, or any level -> scalar; 1 where left out. Use jax.vmap and the mean for a batch.
+    weight: one of the functions below, or any level -> scalar; 1 by default. Use jax.vmap and the mean for a batch.
     TypeError unless model is a Denoiser, ValueError for an array of levels.
     """
     check_model(model)
@@ -54,7 +54,7 @@ def edm_weight(level: NoiseLevel, sigma_data=0.5) -> Float[Array, ""]:
 
 
 def min_snr_weight(level: NoiseLevel, gamma=5.0) -> Float[Array, ""]:
-    """min(alpha^2 / sigma^2, gamma), of the level's shape: the noise weight, held at gamma where there is little noise.
+    """min(alpha^2 / sigma^2, gamma), of the level's shape: the noise weight, at most gamma.
 
     Hang et al., arXiv 2303.09556, sec. 3.4.
     """

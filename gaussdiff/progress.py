@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from io import TextIOBase
 
+Progress = Callable[[int, int], object]  # (done, total)
+
 
 class ProgressBar:
     """progress=gd.ProgressBar(): one line on stderr, rewritten: how much is done, how fast, and the time left.
@@ -17,10 +19,10 @@ class ProgressBar:
 
     def __call__(self, done: int, total: int) -> None:
         elapsed = time.monotonic() - self.began
-        left = elapsed / done * (total - done) if done else float("inf")
+        remaining = elapsed / done * (total - done) if done else float("inf")
         filled = self.width * done // max(total, 1)
         bar = "#" * filled + "." * (self.width - filled)
-        line = f"\r[{bar}] {done}/{total}, {done / max(elapsed, 1e-9):.3g}/s, {_clock(left)} left "
+        line = f"\r[{bar}] {done}/{total}, {done / max(elapsed, 1e-9):.3g}/s, {_clock(remaining)} left "
         complete = done >= total
         print(line, end="\n" if complete else "", file=self.stream or sys.stderr, flush=True)
         if complete:
@@ -33,6 +35,3 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"
-
-
-Progress = Callable[[int, int], object]

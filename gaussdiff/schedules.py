@@ -28,6 +28,10 @@ class NoiseLevel(eqx.Module):
 
     alpha, sigma: arrays of one shape, () for a single level, (n+1,) for a grid of n steps; numbers broadcast.
     NoiseLevel(1., 0.) is the clean law. ValueError where either is negative or not finite, or both are 0.
+
+    >>> level = gd.NoiseLevel(0.6, 0.8)
+    >>> print(f"{level.log_snr:.3f}")
+    -0.575
     """
 
     alpha: Float[Array, "*levels"]

@@ -1,4 +1,4 @@
-"""The record of one path through noise levels, and the geometry read off it."""
+"""The record of one path through noise levels."""
 
 import equinox as eqx
 from jaxtyping import Array, Float

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from analysis.measures.bootstrap import Interval, extreme, interval
+import gaussdiff as gd
+from analysis.measures.bootstrap import Interval, extreme, interval, percentiles, resamples
+from analysis.measures.frechet import resampled_frechet
 
 
 def test_the_interval_of_a_mean_is_that_of_its_standard_error():
@@ -59,3 +61,17 @@ def test_a_sample_without_a_value_has_no_interval_and_rows_must_match():
     assert str(Interval(1.0, 0.5, 2.0)) == "1 (0.5 to 2)"
     with pytest.raises(ValueError, match=r"one length above 0, got \[3, 2\]"):
         interval(np.mean, np.ones(3), np.ones(2))
+
+
+def test_frechet_distances_of_resamples_are_those_of_the_rows_they_take():
+    rng = np.random.default_rng(3)
+    features, target = rng.normal(4, 1, (30, 5)).astype(np.float32), rng.normal(3, 2, (50, 5)).astype(np.float32)
+    picks = resamples(len(features), 20)
+    expected = [gd.metrics.frechet_distance(features[pick], target) for pick in picks]
+    np.testing.assert_allclose(resampled_frechet(features, picks, target), expected, rtol=1e-9)
+
+
+def test_an_interval_is_that_of_its_resamples():
+    values = np.random.default_rng(4).normal(size=101)
+    drawn = values[resamples(len(values), 300, seed=7)].mean(1)
+    assert interval(np.mean, values, draws=300, seed=7) == percentiles(values.mean(), drawn)

@@ -104,7 +104,7 @@ def test_one_pass_over_the_file_serves_a_batch(mapped):
 
 
 def test_the_file_is_never_read_whole(mapped, monkeypatch):
-    monkeypatch.setattr("gaussdiff.distributions.streamed.BLOCK", 60)
+    monkeypatch.setattr("gaussdiff.distributions.streamed.BLOCK_NUMBERS", 60)
     READ.clear()
     batch(gd.Streamed(mapped, chunk=7), X, LEVELS["exploding"]).block_until_ready()
     spans = [len(range(*key.indices(40))) for key in READ if isinstance(key, slice)]
@@ -153,7 +153,7 @@ def test_rows_as_they_are_stored_become_points_on_the_device(dtype, order):
 
 
 def test_progress_counts_two_passes(monkeypatch):
-    monkeypatch.setattr("gaussdiff.distributions.streamed.BLOCK", 60)
+    monkeypatch.setattr("gaussdiff.distributions.streamed.BLOCK_NUMBERS", 60)
     calls = []
     gd.Streamed(POINTS, progress=lambda done, total: calls.append((done, total)))
     assert calls == [(done, 8) for done in range(1, 9)]

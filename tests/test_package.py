@@ -42,7 +42,7 @@ EXTRAS = [
 
 
 # Underscore names of Python, execnet, JAX and PyTorch that have no other spelling.
-FOREIGN = {"_asdict", "_make", "_replace", "_exit", "_io", "_cache_size", "_foreach_lerp_"}
+FOREIGN = {"_asdict", "_fields", "_make", "_replace", "_exit", "_io", "_cache_size", "_foreach_lerp_"}
 
 
 def imported_names(path: Path) -> set[str]:

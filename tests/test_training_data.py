@@ -146,7 +146,7 @@ def test_mnist_is_read_without_tensorflow(tmp_path):
     (tmp_path / "tensorflow").mkdir()
     (tmp_path / "tensorflow" / "__init__.py").write_text("raise SystemExit('TensorFlow was imported')")
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from training import data; d = data.load('mnist'); "
+        "import sys; sys.path.insert(0, sys.argv[1]); from training.data.dataset import load; d = load('mnist'); "
         "assert d.train.shape == (60000, 28, 28, 1) and d.held_out.shape == (10000, 28, 28, 1), d.train.shape; "
         "assert d.train.min() == -1 and d.train.max() == 1 and d.classes == 10; "
         "assert 'tensorflow' not in sys.modules"

@@ -56,7 +56,7 @@ def test_the_first_host_holds_the_folder_for_both(reports):
     first, second = of(reports, "held twice")
     assert (first["raised"], second["raised"]) == ("ValueError", "OSError")
     assert "expected a folder that no other training writes to" in first["said"]
-    assert second["said"] == f"host 0 could not hold the folder of the run: {first['said']}"
+    assert second["said"] == f"host 0 could not lock the folder of the run: {first['said']}"
 
 
 @pytest.mark.slow
@@ -67,7 +67,7 @@ def test_a_host_whose_disk_is_full_ends_the_save_on_all_and_the_last_state_stays
     here, other = said[failing]["said"], said[1 - failing]["said"]
     assert "step-00000002: File too large (" in here
     assert here.endswith("the same command then continues from step-00000001, which is whole")
-    assert other == f"host {failing} could not save its pieces of the state: {here}"
+    assert other == f"host {failing} could not save its shards of the state: {here}"
     assert max(host["seconds"] for host in said) < 30
     one, both = ["step-00000001"], ["step-00000001", "step-00000003"]
     for host in reports:

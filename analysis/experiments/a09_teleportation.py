@@ -11,7 +11,6 @@ differ only by the difference of the variances over 2 sigma'^2, so that while th
 """
 
 from dataclasses import dataclass
-from functools import cache, partial
 
 import equinox as eqx
 import jax
@@ -26,7 +25,8 @@ from analysis.harness.finding import Criterion, Finding, meet
 from analysis.harness.setting import Setting
 from analysis.harness.style import COLORS, NAMES, panels
 from analysis.measures import endpoints
-from analysis.measures.bootstrap import Interval, interval
+from analysis.measures.bootstrap import Interval, interval, percentiles, resamples
+from analysis.measures.frechet import resampled_frechet
 
 STEPS = 18  # of the grid
 SKIPS = (0, 3, 4, 5, 6)  # steps that a jump replaces
@@ -189,15 +189,11 @@ def _frechet(record: Record, features: np.ndarray) -> float:
 
 def _changes(record: Record, rows: np.ndarray) -> list[Interval]:
     """Of the Frechet distance in each of the rows (k, B, F) from that without a jump, over the same starts."""
-
-    @cache  # all rows share the resampled starts
-    def whole(starts: tuple[int, ...]) -> float:
-        return _frechet(record, record.jump_features[0][list(starts)])
-
-    def change(starts: np.ndarray, row: np.ndarray) -> float:
-        return _frechet(record, row[starts]) - whole(tuple(starts))
-
-    return [interval(partial(change, row=row), np.arange(len(row)), draws=DRAWS) for row in rows]
+    whole, picks = record.jump_features[0], resamples(rows.shape[1], DRAWS)
+    value, drawn = _frechet(record, whole), resampled_frechet(whole, picks, record.target)
+    return [
+        percentiles(_frechet(record, row) - value, resampled_frechet(row, picks, record.target) - drawn) for row in rows
+    ]
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> float:

@@ -81,7 +81,7 @@ def measure(setting: Setting) -> LatentMap:
 def _gains(setting: Setting, sampler: gd.Sampler, levels: gd.NoiseLevel, components: int) -> np.ndarray:
     """How long each component of the noise is in the image: (B, components)."""
     directions = setting.gaussian.eigvecs[:, :components].T.reshape(components, *setting.data.shape)
-    starts = setting.starts[: setting.count(16, 32)]
+    starts = setting.starts[: setting.count(8, 32)]
     maps = [manifold.perturbation_maps(setting.network, sampler, x, levels, directions) for x in starts]
     flat = np.asarray(jax.device_get(maps), np.float64).reshape(len(maps), components, -1)
     return np.linalg.norm(flat, axis=-1)

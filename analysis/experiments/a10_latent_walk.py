@@ -59,7 +59,7 @@ def measure(setting: Setting, scale: float, place: int, count: int) -> LatentWal
     images = train[spread(len(train), MOST)]
     model = latent_model.fit(images, size, keys[0])
     law = latent_model.law(jax.vmap(model.encode)(jnp.asarray(images, jnp.float32)), keys[1])
-    others = jnp.asarray(held_out[spread(len(held_out), setting.count(16, 32))], jnp.float32)
+    others = jnp.asarray(held_out[spread(len(held_out), setting.count(8, 32))], jnp.float32)
     starts, curved = _latent(model, law, others, scale, min(ROWS, size, count), keys[2])
     change = curved - starts[:, None, None]
     way = np.linalg.norm(change.reshape(*change.shape[:3], -1), axis=-1)

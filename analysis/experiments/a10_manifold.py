@@ -83,7 +83,7 @@ def measure(setting: Setting) -> Record:
 def _undecided(setting: Setting, name: str, place: int, count: int) -> manifold.Variations:
     model = {"network": setting.network, **setting.controls}[name]
     path = {"network": setting.paths["network"], **setting.control_paths}[name]
-    x = jnp.asarray(path.x[: setting.count(16, 32), place])
+    x = jnp.asarray(path.x[: setting.count(8, 32), place])
     return manifold.principal_variations(model, x, setting.levels[place], count, setting.key("A10"))
 
 

@@ -23,14 +23,15 @@ from analysis.harness.finding import Criterion, Finding, meet
 from analysis.harness.setting import Setting
 from analysis.harness.style import noise_axes, panels
 from analysis.measures import endpoints
-from analysis.measures.bootstrap import Interval, interval
+from analysis.measures.bootstrap import Interval, interval, percentiles, resamples
+from analysis.measures.frechet import resampled_frechet
 from analysis.measures.paths import Paths
 
 STEPS = 20  # of the long grid, as in the paper
 CALLS, ALL_CALLS = (3, 5, 8, 12, 16), tuple(range(2, STEPS))
 SETTLED = 0.1  # of the data's variance: the mean squared distance per entry to the end within which a path has settled
 AHEAD = 0.9  # of the steps at which the denoised image must be nearer to the data
-DRAWS = 40  # of starts: each takes two Frechet distances at every step, seconds for all
+DRAWS = 40  # resamplings of the starts: each takes two Frechet distances at every step
 PARTS = ("x", "denoised")
 
 
@@ -183,22 +184,22 @@ def find(record: Record) -> Finding:
     )
 
 
-def _frechet(record: Record, rows: np.ndarray | slice = slice(None)) -> dict[str, np.ndarray]:
-    """The Frechet distances of x and of D to held-out data at each step (n,), from some of the starts."""
+def _frechet(record: Record) -> dict[str, np.ndarray]:
+    """The Frechet distances of x and of D to held-out data at each step (n,)."""
     return {
-        part: np.array([gd.metrics.frechet_distance(one[rows], record.target) for one in steps])
+        part: np.array([gd.metrics.frechet_distance(one, record.target) for one in steps])
         for part, steps in record.features.items()
     }
 
 
 def _ahead(record: Record) -> Interval:
     """The fraction of steps at which D has the smaller Frechet distance."""
-
-    def fraction(rows: np.ndarray) -> float:
-        distances = _frechet(record, rows)
-        return float((distances["denoised"] < distances["x"]).mean())
-
-    return interval(fraction, np.arange(record.features["x"].shape[1]), draws=DRAWS)
+    whole, picks = _frechet(record), resamples(record.features["x"].shape[1], DRAWS)
+    drawn = {
+        part: np.stack([resampled_frechet(one, picks, record.target) for one in steps], 1)
+        for part, steps in record.features.items()
+    }
+    return percentiles(*((one["denoised"] < one["x"]).mean(-1) for one in (whole, drawn)))
 
 
 def _sooner(record: Record, name: str) -> Interval:

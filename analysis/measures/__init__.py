@@ -5,6 +5,7 @@ __all__ = [
     "crossing",
     "endpoints",
     "explained",
+    "frechet",
     "geometry",
     "latent",
     "latent_model",

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 class Interval(NamedTuple):
@@ -46,14 +47,23 @@ def interval(
     count = len(samples[0])
     if count == 0 or any(len(s) != count for s in samples):
         raise ValueError(f"samples: expected arrays of one length above 0, got {[len(s) for s in samples]}.")
-    rng = np.random.default_rng(seed)
-    picks = (rng.integers(count, size=count) for _ in range(draws))
-    found = np.array([float(statistic(*(s[pick] for s in samples))) for pick in picks])
-    value, missing, tail = float(statistic(*samples)), ~np.isfinite(found), (1 - level) / 2
+    picks = resamples(count, draws, seed)
+    return percentiles(statistic(*samples), [statistic(*(s[pick] for s in samples)) for pick in picks], level)
+
+
+def resamples(count: int, draws: int = 1000, seed: int = 0) -> np.ndarray:
+    """The rows that each draw takes of `count`, (draws, count): the same for all statistics of as many rows."""
+    return np.random.default_rng(seed).integers(count, size=(draws, count))
+
+
+def percentiles(value: float, drawn: ArrayLike, level: float = 0.95) -> Interval:
+    """The value of a statistic, and the interval of its values in resamples (draws,)."""
+    value, drawn, tail = float(value), np.asarray(drawn, np.float64), (1 - level) / 2
+    missing = ~np.isfinite(drawn)
     if not np.isfinite(value) or missing.mean() >= tail:
         return Interval(value, float("nan"), float("nan"))
-    low = np.quantile(np.where(missing, found[~missing].min(), found), tail)
-    high = np.quantile(np.where(missing, found[~missing].max(), found), 1 - tail)
+    low = np.quantile(np.where(missing, drawn[~missing].min(), drawn), tail)
+    high = np.quantile(np.where(missing, drawn[~missing].max(), drawn), 1 - tail)
     return Interval(value, min(value, float(low)), max(value, float(high)))
 
 

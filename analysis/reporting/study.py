@@ -35,13 +35,13 @@ class Settings:
 
     # Checked by `run`, not here: a command-line parser builds it, and rewords errors that it meets while doing so.
 
-    starts: int = 256  # paths from pure noise, the same for every model
+    starts: int = 128  # paths from pure noise, the same for every model
     steps: int = 32  # Heun steps on the EDM grid (rho = 7) from sigma_max to 0
     sigma_min: float = 0.01  # last noise scale above 0: pixels of 8-bit images are 0.008 apart
     sigma_max: float = 80.0  # first noise scale
     components: int = 10  # Gaussians in the mixture
     seed: int = 0  # of the starts, the noise and the fits
-    full: bool = False  # four times the starts, and more samples where an experiment draws its own
+    full: bool = False  # eight times the starts, and more samples where an experiment draws its own
 
     def check(self) -> None:
         """ValueError names the field that makes no study, what was expected, what came and the cure."""
@@ -52,7 +52,7 @@ class Settings:
     @property
     def paths(self) -> int:
         """The number of starts."""
-        return self.starts * (4 if self.full else 1)
+        return self.starts * (8 if self.full else 1)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What N samples teach a Gaussian denoiser, on average over data sets.
+"""The Gaussian denoiser fitted to N samples, on average over data sets.
 
 The Wiener filter of a sample covariance C = X^T X / N of N centred samples averages, at level (alpha, sigma), to that
 of the true covariance Sigma with more noise: in the frame alpha = 1 and for large N and D,
@@ -86,8 +86,8 @@ def _kappa(variances: Array, noise: Array, count: Array) -> Array:
     """The root of the convex excess(kappa) by Newton's method from above, where it falls without overshooting."""
 
     def excess(kappa):
-        share = safe_divide(variances, variances + kappa)
-        return kappa * _spare(variances, kappa, count) - noise, 1 - jnp.sum(share**2) / count
+        fraction = safe_divide(variances, variances + kappa)
+        return kappa * _degrees_beyond(variances, kappa, count) - noise, 1 - jnp.sum(fraction**2) / count
 
     def falls(state):
         kappa, before, steps = state
@@ -109,7 +109,7 @@ def _kappa(variances: Array, noise: Array, count: Array) -> Array:
     return jnp.where((noise == 0) & enough, 0, root)
 
 
-def _spare(variances: Array, kappa: Array, count: Array) -> Array:
+def _degrees_beyond(variances: Array, kappa: Array, count: Array) -> Array:
     """1 - sum_k lam_k / (lam_k + kappa) / N, with the terms close to 1 counted as whole numbers."""
     large = variances > kappa
     rest = safe_divide(jnp.where(large, -kappa, variances), variances + kappa)

@@ -35,12 +35,12 @@ class LocalScore(Denoiser):
 
     size: the patch's edge in pixels, odd, as a number or as a function of the NoiseLevel (a callable pytree, so that
     larger patches serve larger noise). equivariant: patches of every location (ELS), or of the same one (LS).
-    borders: "clip" or "wrap". chunk: images held at a time; memory is O(chunk H W C) for a sample, the work of LS
+    borders: "clip" or "wrap". chunk: images compared at a time; memory is O(chunk H W C) for a sample, the work of LS
     O(N H W (H + W)), that of ELS H W times more. arXiv 2412.20292. ValueError for NaN, other shapes, even sizes.
     """
 
     images: Float[Array, "rows H W C"]
-    held: Float[Array, " rows"]
+    valid: Float[Array, " rows"]  # 1 for an image, 0 for padding
     size: Array | Callable
     equivariant: bool = eqx.field(static=True)
     borders: str = eqx.field(static=True)
@@ -61,7 +61,7 @@ class LocalScore(Denoiser):
             raise ValueError(f"size: expected an odd number of pixels >= 1, got {size}. A patch has a centre.")
         padding = -len(images) % self.chunk
         self.images = jnp.pad(images, ((0, padding), (0, 0), (0, 0), (0, 0)))
-        self.held = jnp.pad(jnp.ones(len(images), images.dtype), (0, padding))
+        self.valid = jnp.pad(jnp.ones(len(images), images.dtype), (0, padding))
 
     def denoise(self, x: Event, level: NoiseLevel) -> Event:
         check_level(level)
@@ -69,20 +69,20 @@ class LocalScore(Denoiser):
         dtype = jnp.result_type(x, self.images, level.sigma)
         reach = (self.size(level) if callable(self.size) else self.size) // 2
         rows, columns = (self._band(length, reach).astype(dtype) for length in x.shape[:2])
-        # as sigma goes to 0 the nearest patch alone is left; squares of float32 would be 0 before that
+        # as sigma goes to 0 the nearest patch alone remains; squares of float32 would be 0 before that
         width = jnp.maximum(2 * level.sigma**2, jnp.finfo(dtype).tiny / jnp.finfo(dtype).eps)
         largest = jnp.full(x.shape[:2], -jnp.inf, dtype)
         empty = (largest, jnp.zeros(x.shape[:2], dtype), jnp.zeros(x.shape, dtype))
 
-        def add(total, images, held, allowed):
+        def add(total, images, valid, allowed):
             squares = jnp.sum((x[None] - level.alpha * images) ** 2, axis=-1)
             distances = dot(dot(rows, squares), columns.T)
-            seen = allowed[None] & (held[:, None, None] > 0)
-            return _merge(total, jnp.where(seen, -distances / width, -jnp.inf), images)
+            compared = allowed[None] & (valid[:, None, None] > 0)
+            return _merge(total, jnp.where(compared, -distances / width, -jnp.inf), images)
 
         chunks = (
             self.images.reshape(-1, self.chunk, *self.images.shape[1:]),
-            self.held.reshape(-1, self.chunk),
+            self.valid.reshape(-1, self.chunk),
         )
 
         @jax.checkpoint
@@ -90,8 +90,8 @@ class LocalScore(Denoiser):
             allowed = self._allowed(x.shape[:2], shift, reach)
 
             def over_chunk(total, chunk):
-                images, held = chunk
-                return add(total, jnp.roll(images, shift, axis=(1, 2)), held, allowed), None
+                images, valid = chunk
+                return add(total, jnp.roll(images, shift, axis=(1, 2)), valid, allowed), None
 
             return jax.lax.scan(over_chunk, total, chunks)[0], None
 
@@ -102,8 +102,8 @@ class LocalScore(Denoiser):
 
     def _band(self, length: int, reach) -> Array:
         """Which entries (length, length) of a row the patch around each one holds."""
-        apart = jnp.abs(jnp.arange(length)[:, None] - jnp.arange(length)[None])
-        return jnp.minimum(apart, length - apart) <= reach if self.borders == "wrap" else apart <= reach
+        distance = jnp.abs(jnp.arange(length)[:, None] - jnp.arange(length)[None])
+        return jnp.minimum(distance, length - distance) <= reach if self.borders == "wrap" else distance <= reach
 
     def _allowed(self, shape, shift, reach) -> Array:
         """Where (H, W) the image moved by the shift may be compared: all over, or where patches are cut alike."""
@@ -125,6 +125,6 @@ def _merge(total, exponents: Array, images: Array):
     largest, mass, weighted = total
     larger = jax.lax.stop_gradient(jnp.maximum(largest, jnp.max(exponents, axis=0)))
     reference = jnp.where(larger > -jnp.inf, larger, 0)
-    keep, weights = jnp.exp(largest - reference), jnp.exp(exponents - reference[None])
-    weighted = keep[..., None] * weighted + jnp.sum(weights[..., None] * images, axis=0)
-    return larger, keep * mass + jnp.sum(weights, axis=0), weighted
+    scale, weights = jnp.exp(largest - reference), jnp.exp(exponents - reference[None])
+    weighted = scale[..., None] * weighted + jnp.sum(weights[..., None] * images, axis=0)
+    return larger, scale * mass + jnp.sum(weights, axis=0), weighted

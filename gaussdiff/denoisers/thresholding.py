@@ -1,7 +1,7 @@
-"""Denoisers whose answers are kept within the range of the data.
+"""Denoisers whose answers are clipped to the range of the data.
 
     Clipped        x0 cut off at low and high
-    Thresholded    x0 shrunk about the middle of the range until a share of its entries fits in, then cut off
+    Thresholded    x0 shrunk about the middle of the range until a fraction of its entries fits in, then cut off
 
 Samplers take the noise from x and x0, so that clipping x0 changes the noise to match.
 """

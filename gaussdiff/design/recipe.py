@@ -48,7 +48,7 @@ def teleported(gaussian: Gaussian | None, sampler: Sampler, levels: NoiseLevel) 
 
 
 def inner_sigmas(
-    numbers: Float[Array, " m"], sigma_min: Array | float, sigma_max: Array, count: Array | int | None = None
+    numbers: Float[Array, " m"], sigma_min: Array | float, sigma_max: Array | float, count: Array | int | None = None
 ) -> Float[Array, " m"]:
     """The sigmas after each step from sigma_max to sigma_min, decreasing: steps in log sigma by a softmax of numbers.
 

@@ -70,7 +70,7 @@ class Diagonal(Distribution):
         return (self.mean + wiener(self.variances, level) * (x - level.alpha * self.mean)).astype(x.dtype)
 
     def log_prob(self, x: Event, level: NoiseLevel | None = None) -> Float[Array, ""]:
-        """log N(x; alpha mu, alpha^2 diag(variances) + sigma^2 I) in nats; entries of variance 0 are left out."""
+        """log N(x; alpha mu, alpha^2 diag(variances) + sigma^2 I) in nats; entries of variance 0 do not count."""
         level = clean() if level is None else level
         check_level(level)
         centered = check_sample(x, self.shape) - level.alpha * self.mean

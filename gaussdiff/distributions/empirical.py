@@ -10,7 +10,7 @@ which at bandwidth 0 is the ideal denoiser of the training set, the one that mem
 chunks of points with a running softmax, so that a batch of B samples needs memory O(B chunk), whatever the number of
 points.
 
-The points are kept as offsets from their mean, and |x|^2, common to all, is dropped: the exponents are then
+The points are stored as offsets from their mean, and |x|^2, common to all, is dropped: the exponents are then
 alpha y . x - alpha^2 |y|^2 / 2, linear in x and one matrix product. Where points stand close together far from the
 mean, these lose digits. So the exponents of the leading points are computed again, relative to the first of them:
 
@@ -37,15 +37,15 @@ from gaussdiff.numerics.checks import check_at_least_0, check_chunk, check_count
 from gaussdiff.numerics.softmax import Part
 from gaussdiff.schedules import NoiseLevel, check_level, clean
 
-LEADING = 16
+LEADING_POINTS = 16  # whose exponents are computed again to more digits
 
 
 class Posterior(eqx.Module):
-    """What a data set says of one noisy x: its denoised value, and which of its points that came from.
+    """The posterior of a data set given one noisy x: the denoised sample, and the points that it comes from.
 
     x0: E[x0 | x], (*event). log_prob: log density of x in nats. entropy: that of the responsibilities w_i, in nats.
     participation: 1 / sum_i w_i^2, from 1 to N. variance: trace of Cov[x0 | x], in squared data units.
-    indices, weights, distances: (k,), the likeliest points in falling order, their w_i and |x - alpha y_i|; with equal
+    indices, weights, distances: (k,), the likeliest points first, their w_i and |x - alpha y_i|; with equal
     log_weights the first is the nearest neighbour.
     """
 
@@ -92,20 +92,20 @@ class DataSet(Distribution):
 
     def denoise(self, x: Event, level: NoiseLevel) -> Event:
         x = check_sample(x, self.shape)
-        return self._denoised(x, self._found(x, level), level)
+        return self._denoised(x, self._softmax(x, level), level)
 
     def log_prob(self, x: Event, level: NoiseLevel | None = None) -> Float[Array, ""]:
         """log density in nats of x at a level; at S = 0, where there is none, the log weight of the nearest point."""
         level = clean() if level is None else level
-        return self._log_prob(self._found(check_sample(x, self.shape), level))
+        return self._log_prob(self._softmax(check_sample(x, self.shape), level))
 
     def score(self, x: Event, level: NoiseLevel) -> Event:
         """grad log p(x) = sum_i w_i (alpha y_i - x) / S^2, of x's shape; 0 at S = 0, where there is no density."""
         x = check_sample(x, self.shape)
-        found = self._found(x, level)
-        rest = found.rest.mass * found.query[0] - level.alpha * found.rest.weighted
-        away = (dot(found.weights, found.residuals) + rest).reshape(self.shape)
-        width = safe_sqrt(found.variance)
+        softmax = self._softmax(x, level)
+        rest = softmax.rest.mass * softmax.query[0] - level.alpha * softmax.rest.weighted
+        away = (dot(softmax.weights, softmax.residuals) + rest).reshape(self.shape)
+        width = safe_sqrt(softmax.variance)
         return -safe_divide(safe_divide(away, width), width).astype(x.dtype)
 
     def sample(self, key: PRNGKeyArray) -> Event:
@@ -119,37 +119,37 @@ class DataSet(Distribution):
         Comaniciu & Meer 2002, equation 17, for the Gaussian kernel; at bandwidth 0 it is alpha denoise - x.
         """
         x = check_sample(x, self.shape)
-        found = self._found(x, level)
-        return (level.alpha * (self.mean + found.point.reshape(self.shape)) - x).astype(x.dtype)
+        softmax = self._softmax(x, level)
+        return (level.alpha * (self.mean + softmax.point.reshape(self.shape)) - x).astype(x.dtype)
 
     def posterior(self, x: Event, level: NoiseLevel, neighbours: int = 1) -> Posterior:
-        """Everything the same pass over the points says of x; `neighbours` is the number k of points it names.
+        """The posterior given x, from one pass over the points; `neighbours` is the number k of points that it names.
 
         At S = 0 the responsibilities are the limit, all on the nearest point. Where there are fewer than k points the
         last names have weight 0. ValueError unless k >= 1.
         """
         check_count(neighbours, "neighbours", "It counts the points named.")
         x = check_sample(x, self.shape)
-        found = self._found(x, level, max(LEADING, neighbours))
-        gain = safe_divide(level.sigma**2, found.variance, 1.0)
-        inner = x.size * self.bandwidth**2 * safe_divide(level.sigma**2, found.variance)
-        weights, order = jax.lax.top_k(found.weights, neighbours)
+        softmax = self._softmax(x, level, max(LEADING_POINTS, neighbours))
+        gain = safe_divide(level.sigma**2, softmax.variance, 1.0)
+        inner = x.size * self.bandwidth**2 * safe_divide(level.sigma**2, softmax.variance)
+        weights, order = jax.lax.top_k(softmax.weights, neighbours)
         return Posterior(
-            self._denoised(x, found, level),
-            self._log_prob(found),
-            found.entropy(),
-            1 / found.square,
-            gain**2 * found.spread() + inner,
-            found.indices[order],
+            self._denoised(x, softmax, level),
+            self._log_prob(softmax),
+            softmax.entropy(),
+            1 / softmax.square,
+            gain**2 * softmax.variance_of_points() + inner,
+            softmax.indices[order],
             weights,
-            jnp.linalg.norm(found.residuals[order], axis=1),
+            jnp.linalg.norm(softmax.residuals[order], axis=1),
         )
 
     def covariance_product(self, x: Event, level: NoiseLevel, v: Event) -> Event:
         """Cov[x0 | x] v for v of x's shape, in one more pass over the points; at S = 0 of the limit."""
         x, v = check_sample(x, self.shape), check_sample(v, self.shape, "v")
-        found = self._found(x, level)
-        query = (found.query, found.point, v.reshape(-1), found.indices, found.log_total)
+        softmax = self._softmax(x, level)
+        query = (softmax.query, softmax.point, v.reshape(-1), softmax.indices, softmax.log_total)
 
         def part(query, offsets, half_norms, log_weights, indices):
             exponents, point, v, leading, log_total = query
@@ -158,27 +158,27 @@ class DataSet(Distribution):
             weights = weights * (dot(offsets, v) - dot(point, v))
             return dot(weights, offsets) - jnp.sum(weights) * point
 
-        rest = self._fold(part, jnp.zeros_like(found.point), jnp.add, query)
-        away = found.points - found.point[None]
-        product = rest + dot(found.weights * dot(away, v.reshape(-1)), away)
-        gain, inner = (safe_divide(level.sigma**2, found.variance, otherwise) for otherwise in (1.0, 0.0))
+        rest = self._fold(part, jnp.zeros_like(softmax.point), jnp.add, query)
+        away = softmax.points - softmax.point[None]
+        product = rest + dot(softmax.weights * dot(away, v.reshape(-1)), away)
+        gain, inner = (safe_divide(level.sigma**2, softmax.variance, otherwise) for otherwise in (1.0, 0.0))
         return (gain**2 * product.reshape(self.shape) + self.bandwidth**2 * inner * v).astype(v.dtype)
 
-    def _denoised(self, x, found: "_Found", level: NoiseLevel) -> Event:
-        point = self.mean + found.point.reshape(self.shape)
-        pull = safe_divide(level.alpha * self.bandwidth**2, found.variance)
+    def _denoised(self, x, softmax: "_Softmax", level: NoiseLevel) -> Event:
+        point = self.mean + softmax.point.reshape(self.shape)
+        pull = safe_divide(level.alpha * self.bandwidth**2, softmax.variance)
         return (point + pull * (x - level.alpha * point)).astype(x.dtype)
 
-    def _log_prob(self, found: "_Found") -> Float[Array, ""]:
+    def _log_prob(self, softmax: "_Softmax") -> Float[Array, ""]:
         # The distance to the likeliest point is taken directly, for its digits; the softmax adds the rest.
-        best = jnp.argmax(found.weights)
-        held = found.variance > 0
-        variance = jnp.where(held, found.variance, 1)
-        nearest = found.residuals[best]
+        best = jnp.argmax(softmax.weights)
+        has_density = softmax.variance > 0
+        variance = jnp.where(has_density, softmax.variance, 1)
+        nearest = softmax.residuals[best]
         kernel = -(jnp.sum(nearest**2) / variance + nearest.size * jnp.log(2 * jnp.pi * variance)) / 2
-        return found.log_weights[best] - jnp.log(found.weights[best]) + jnp.where(held, kernel, 0)
+        return softmax.log_weights[best] - jnp.log(softmax.weights[best]) + jnp.where(has_density, kernel, 0)
 
-    def _found(self, x, level: NoiseLevel, leading: int = LEADING) -> "_Found":
+    def _softmax(self, x, level: NoiseLevel, leading: int = LEADING_POINTS) -> "_Softmax":
         """The softmax over all points, with the exponents of the leading ones computed again."""
         check_level(level)
         centered = (x - level.alpha * self.mean).reshape(-1)
@@ -196,8 +196,8 @@ class DataSet(Distribution):
         return _refined(total, points, log_weights, query, variance)
 
 
-class _Found(NamedTuple):
-    """Responsibilities: those of the leading points one by one, of all others as sums; all are shares of 1."""
+class _Softmax(NamedTuple):
+    """Responsibilities: those of the leading points one by one, of all others as sums; all are fractions of 1."""
 
     query: tuple
     variance: Float[Array, ""]
@@ -207,18 +207,18 @@ class _Found(NamedTuple):
     residuals: Float[Array, "m D"]
     log_weights: Float[Array, " m"]
     weights: Float[Array, " m"]
-    log_total: Float[Array, ""]  # what a coarse exponent less this is the logarithm of: a share
+    log_total: Float[Array, ""]  # a coarse exponent less this is the logarithm of a fraction
     rest: Part
     square: Float[Array, ""]
 
     def entropy(self) -> Float[Array, ""]:
         """-sum_i w_i log w_i."""
-        held = self.weights > 0
-        leading = jnp.sum(jnp.where(held, self.weights * jnp.log(jnp.where(held, self.weights, 1)), 0))
+        positive = self.weights > 0
+        leading = jnp.sum(jnp.where(positive, self.weights * jnp.log(jnp.where(positive, self.weights, 1)), 0))
         shift = self.rest.largest - self.log_total
         return jnp.maximum(-leading - self.rest.tilt - shift * self.rest.mass, 0)
 
-    def spread(self) -> Float[Array, ""]:
+    def variance_of_points(self) -> Float[Array, ""]:
         """sum_i w_i |y_i - y|^2."""
         away = self.points - self.point[None]
         rest = 2 * (self.rest.power - dot(self.rest.weighted, self.point)) + self.rest.mass * dot(
@@ -227,12 +227,12 @@ class _Found(NamedTuple):
         return jnp.sum(self.weights * jnp.sum(away**2, axis=1)) + jnp.maximum(rest, 0)
 
 
-def _refined(total: Part, points: Array, log_weights: Array, query, variance) -> _Found:
+def _refined(total: Part, points: Array, log_weights: Array, query, variance) -> _Softmax:
     centered, alpha, width = query
-    held = total.leading > -jnp.inf
+    present = total.leading > -jnp.inf
     middle = centered[None] - alpha * (points + points[:1]) / 2
     exponents = alpha * jnp.sum((points - points[:1]) * middle, axis=1) / width + (log_weights - log_weights[0])
-    exponents = jnp.where(held, exponents, -jnp.inf)
+    exponents = jnp.where(present, exponents, -jnp.inf)
     largest = jax.lax.stop_gradient(jnp.max(exponents))
     weights = jnp.exp(exponents - largest)
     rest = total.without_leading(points)
@@ -240,16 +240,16 @@ def _refined(total: Part, points: Array, log_weights: Array, query, variance) ->
     first = total.leading[0] - jax.lax.stop_gradient(total.leading[0])  # 0, but for its derivative
     scale = jnp.exp(-largest - first)  # at most 1: the exponent of the first is 0
     mass = jnp.sum(weights) + scale * rest.mass
-    share = scale / mass
+    fraction = scale / mass
     rest = rest._replace(
-        mass=share * rest.mass,
-        weighted=share * rest.weighted,
-        power=share * rest.power,
-        square=share**2 * rest.square,
-        tilt=share * rest.tilt,
+        mass=fraction * rest.mass,
+        weighted=fraction * rest.weighted,
+        power=fraction * rest.power,
+        square=fraction**2 * rest.square,
+        tilt=fraction * rest.tilt,
     )
     weights = weights / mass
-    return _Found(
+    return _Softmax(
         query,
         variance,
         rest.weighted + dot(weights, points),
@@ -267,9 +267,13 @@ def _refined(total: Part, points: Array, log_weights: Array, query, variance) ->
 class Empirical(DataSet):
     """A data set (N, *event) as a distribution, optionally smoothed by a Gaussian kernel of that `bandwidth`.
 
-    log_weights: (N,), equal by default. chunk: how many points are held against a batch at a time. devices: the points
+    log_weights: (N,), equal by default. chunk: how many points are compared with a batch at a time. devices: the points
     are spread over them, and every device is asked for its part of each answer. ValueError for NaN, an empty set, a
     negative bandwidth, or weights of the wrong shape.
+
+    >>> points = gd.Empirical([[0.0, 0.0], [1.0, 0.0], [1.0, 2.0]])
+    >>> print(points.denoise([0.9, 0.2], gd.NoiseLevel(1.0, 0.1)).round(3))
+    [1. 0.]
     """
 
     offsets: Float[Array, "rows D"]
@@ -384,7 +388,7 @@ def _exponents(query, offsets: Array, half_norms: Array, log_weights: Array) -> 
 
 
 def _resolved(x: Array, radius: Array, alpha: Array) -> Array:
-    """The smallest S^2 worth telling from 0: exponents that differ at all differ by more than 1 / epsilon there."""
+    """The smallest S^2 that matters: exponents that differ at all differ by more than 1 / epsilon there."""
     scale = jnp.max(jnp.abs(x), initial=0) + alpha * radius
     smallest = (jnp.finfo(x.dtype).eps ** 2 * scale) ** 2
     return jax.lax.stop_gradient(jnp.maximum(smallest, jnp.finfo(x.dtype).tiny))

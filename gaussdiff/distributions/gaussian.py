@@ -66,9 +66,13 @@ class Gaussian(Distribution):
     def from_samples(cls, x, rank: int | None = None, progress: Progress | None = None) -> "Gaussian":
         """The maximum-likelihood Gaussian of samples x (N, *event): mean and covariance (over N), in float64.
 
-        rank as in from_moments. A rank well below N and D, both large, is found by randomised subspace iteration, block
-        by block of rows and without a D x D matrix (arXiv 0909.4061); progress(done, total) is then called. ValueError
+        rank as in from_moments. A rank well below N and D, both large: by randomised subspace iteration, block by block
+        of rows and without a D x D matrix (arXiv 0909.4061); progress(done, total) is then called. ValueError
         for NaN or fewer than 2 samples, and for samples that are all equal (write Gaussian.isotropic(mean, 0.)).
+
+        >>> law = gd.Gaussian.from_samples([[0.0, 0.0], [2.0, 0.0], [0.0, 4.0], [2.0, 4.0]])
+        >>> print(law.mean, law.eigvals.round(3))
+        [1. 2.] [4. 1.]
         """
         shape = np.shape(x)
         check_samples(shape)
@@ -77,7 +81,7 @@ class Gaussian(Distribution):
         samples = host(x, "x")
         mean = samples.mean(0)
         centered = (samples - mean).reshape(len(samples), -1)
-        _check_spread(centered.any())
+        _check_variance(centered.any())
         return cls._from_eigh(device(mean, x), *principal(centered), rank)
 
     @classmethod
@@ -86,12 +90,12 @@ class Gaussian(Distribution):
         blocks = row_blocks(x)
         mean = np.sum([host(block, "x").sum(0) for block in blocks], axis=0) / len(x)
         lam, vectors, total = leading_modes(blocks, mean.reshape(-1), rank, progress=progress)
-        _check_spread(total)
+        _check_variance(total)
         return cls.from_modes(device(mean, x[:1]), lam, vectors, total)
 
     @classmethod
     def from_modes(cls, mean, eigvals: np.ndarray, eigvecs: np.ndarray, total: float) -> "Gaussian":
-        """The Gaussian of mean (*event), some modes (r,), (D, r), and the total variance, of which the rest is shared.
+        """The Gaussian of mean (*event), some modes (r,), (D, r), and the total variance, the rest spread equally.
 
         residual = (total - sum eigvals) / (D - r), and 0 where that difference is no more than rounding.
         """
@@ -109,12 +113,12 @@ class Gaussian(Distribution):
 
     @classmethod
     def _from_eigh(cls, mean, eigvals: np.ndarray, eigvecs: np.ndarray, rank: int | None) -> "Gaussian":
-        """eigvals in falling order with their eigvecs (D, m); whatever lies beyond the m columns has variance 0."""
+        """eigvals in decreasing order with their eigvecs (D, m); whatever lies beyond the m columns has variance 0."""
         size = len(eigvecs)
         rank = check_rank(eigvecs.shape[1] if rank is None else rank, size)
         residual = eigvals[rank:].sum() / max(size - rank, 1)
-        kept, vectors = eigvals[:rank], eigvecs[:, :rank]
-        return cls(floating(mean), device(kept, mean), device(vectors, mean), device(residual, mean))
+        leading, vectors = eigvals[:rank], eigvecs[:, :rank]
+        return cls(floating(mean), device(leading, mean), device(vectors, mean), device(residual, mean))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -139,7 +143,7 @@ class Gaussian(Distribution):
     def log_prob(self, x: Event, level: NoiseLevel | None = None) -> Float[Array, ""]:
         """log N(x; alpha mu, alpha^2 Sigma + sigma^2 I) in nats, of one sample x (*event); the clean law by default.
 
-        At sigma = 0 a direction of zero variance is left out: the density of a degenerate normal on its support.
+        At sigma = 0 a direction of zero variance does not count: the density of a degenerate normal on its support.
         """
         level = clean() if level is None else level
         _, centered = self.center(x, level)
@@ -170,7 +174,7 @@ class Gaussian(Distribution):
     def spectral_map(self, gains: Float[Array, " r"], residual_gain, v: Float[Array, " D"]) -> Float[Array, " D"]:
         """U diag(gains) U^T v + residual_gain (v - U U^T v): any function of Sigma, applied to v of shape (D,)."""
         coefficients = self.coefficients(v)
-        if self.rank == self.mean.size:  # nothing is left outside U but rounding, which must not be amplified
+        if self.rank == self.mean.size:  # nothing is outside U but rounding, which must not be amplified
             return dot(self.eigvecs, gains * coefficients)
         return dot(self.eigvecs, (gains - residual_gain) * coefficients) + residual_gain * v
 
@@ -197,19 +201,19 @@ def log_normal(power: Array, count: int, variance: Array) -> Array:
     An exponent that would overflow counts as the largest of which a million can be added, so that even far-away
     densities stay finite and can be compared.
     """
-    held = variance > 0
-    variance = jnp.where(held, variance, 1)
-    return jnp.where(held, -(bounded(power / variance) + count * jnp.log(2 * jnp.pi * variance)) / 2, 0)
+    positive = variance > 0
+    variance = jnp.where(positive, variance, 1)
+    return jnp.where(positive, -(bounded(power / variance) + count * jnp.log(2 * jnp.pi * variance)) / 2, 0)
 
 
 def bounded(exponent: Array) -> Array:
-    """The exponent held to numbers of which a million can be added."""
+    """The exponent clipped to numbers of which a million can be added."""
     most = jnp.finfo(exponent.dtype).max / 2**20
     return jnp.clip(exponent, -most, most)
 
 
-def _check_spread(spread) -> None:
-    if not spread:
+def _check_variance(total) -> None:
+    if not total:
         raise ValueError("x: expected samples that differ, got N equal ones. Write gd.Gaussian.isotropic(mean, 0.).")
 
 

@@ -10,7 +10,7 @@ with D_i and s_i the denoiser and score of component i, and C_i = alpha^2 Sigma_
 
 Sums of squares of differences, where the same matrices by Tweedie's formula would be small differences of large ones.
 The softmax of log densities is never replaced by the gradient of log(sum(exp)), which loses all digits far from the
-data. Every component is known by its modes: coordinates c = U^T (x - alpha mean), and what they leave of x.
+data. Every component is given by its modes: coordinates c = U^T (x - alpha mean), and the residual of x outside them.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ from gaussdiff.numerics.kmeans import k_means
 from gaussdiff.progress import Progress
 from gaussdiff.schedules import NoiseLevel, Schedule, check_level, clean, rates
 
-BLOCK = 2**19  # numbers in a block of components: 2 MB in float32, what a core's cache holds
+BLOCK_NUMBERS = 2**19  # in a block of components: 2 MB in float32, the cache of a core
 
 
 class GaussianMixture(Distribution):
@@ -67,6 +67,10 @@ class GaussianMixture(Distribution):
         It is a fit by itself, and with a rank the start of expectation_maximization. progress(done, total) is called
         after each iteration. ValueError for NaN, fewer than 2 samples per component, or more components than distinct
         samples.
+
+        >>> mixture = gd.GaussianMixture.from_samples([[0.0], [1.0], [9.0], [11.0]], 2, key=jax.random.key(0))
+        >>> print(sorted(mixture.components.mean.ravel().tolist()))
+        [0.5, 10.0]
         """
         samples = host(x, "x")
         if samples.ndim < 1 or not 1 <= components <= len(samples) // 2:
@@ -82,7 +86,7 @@ class GaussianMixture(Distribution):
     def from_labels(cls, x, labels, rank: int | None = None) -> "GaussianMixture":
         """One Gaussian per class of samples x (N, *event): components in the order of the sorted labels (N,).
 
-        The components' weights are the shares of the classes. rank as in Gaussian.from_moments. ValueError for NaN,
+        The components' weights are the fractions of the classes. rank as in Gaussian.from_moments. ValueError for NaN,
         labels of another length, or a class with fewer than 2 samples.
         """
         samples, classes = host(x, "x"), np.asarray(labels)
@@ -91,7 +95,9 @@ class GaussianMixture(Distribution):
         names, indices, counts = np.unique(classes, return_inverse=True, return_counts=True)
         if not len(names) or counts.min() < 2:
             few = names[counts < 2]
-            raise ValueError(f"labels: expected at least 2 samples of each class, got fewer of {few}. Leave them out.")
+            raise ValueError(
+                f"labels: expected at least 2 samples of each class, got fewer of {few}. Remove these classes."
+            )
         return cls._from_groups(x, samples, indices, rank)
 
     @classmethod
@@ -107,21 +113,21 @@ class GaussianMixture(Distribution):
         return self.components.mean.shape[1:]
 
     def denoise(self, x: Event, level: NoiseLevel) -> Event:
-        x, parts = self._split(x, level)
-        w = self._responsibilities(x, parts, level)
+        x, coordinates = self._coordinates(x, level)
+        w = self._responsibilities(x, coordinates, level)
         means = dot(w, self.components.mean.reshape(len(w), -1))
-        return (means + self._mapped(w, parts, wiener, level)).reshape(self.shape).astype(x.dtype)
+        return (means + self._weighted_map(w, coordinates, wiener, level)).reshape(self.shape).astype(x.dtype)
 
     def responsibilities(self, x: Event, level: NoiseLevel) -> Float[Array, " K"]:
         """w_i = P(component i | x) = softmax_i(log pi_i + log N_i), (K,); at sigma = 0 the limit, even of flat ones."""
-        x, parts = self._split(x, level)
-        return self._responsibilities(x, parts, level)
+        x, coordinates = self._coordinates(x, level)
+        return self._responsibilities(x, coordinates, level)
 
     def log_prob(self, x: Event, level: NoiseLevel | None = None) -> Float[Array, ""]:
         """log sum_i pi_i N_i(x; alpha mean_i, alpha^2 Sigma_i + sigma^2 I) in nats; the clean law by default."""
         level = clean() if level is None else level
-        _, parts = self._split(x, level)
-        return jax.nn.logsumexp(self._log_joint(parts, level))
+        _, coordinates = self._coordinates(x, level)
+        return jax.nn.logsumexp(self._log_joint(coordinates, level))
 
     def sample(self, key: PRNGKeyArray) -> Event:
         which, within = jax.random.split(key)
@@ -132,12 +138,12 @@ class GaussianMixture(Distribution):
         """Cov[x0 | x] v = sum_i w_i (sigma^2 Sigma_i C_i^-1 v + (D_i - D) (D_i - D).v), for v of x's shape.
 
         In squared data units times v's. Finite at every level: at alpha = 0 the clean law's covariance, at sigma = 0
-        that of the components which x cannot tell apart. ValueError for a v of another shape.
+        that of the components between which x does not distinguish. ValueError for a v of another shape.
         """
         views = self._views(x, level)
         v = check_sample(v, self.shape, "v")
-        spread = dot(views.w * dot(views.denoised, v.reshape(-1)), views.denoised)
-        return (self._mean_map(views.w, _posterior_variance, level, v) + spread.reshape(self.shape)).astype(v.dtype)
+        between = dot(views.w * dot(views.denoised, v.reshape(-1)), views.denoised)
+        return (self._mean_map(views.w, _posterior_variance, level, v) + between.reshape(self.shape)).astype(v.dtype)
 
     def posterior_variance(self, x: Event, level: NoiseLevel) -> Float[Array, ""]:
         """tr Cov[x0 | x] = sum_i w_i (tr(sigma^2 Sigma_i C_i^-1) + |D_i - D|^2), in squared data units."""
@@ -147,11 +153,11 @@ class GaussianMixture(Distribution):
     def score(self, x: Event, level: NoiseLevel) -> Event:
         """grad log p(x) = -sum_i w_i C_i^-1 (x - alpha mean_i), of x's shape; finite at sigma = 0 too.
 
-        Directions of zero variance at sigma = 0 are left out: it is the gradient along the support.
+        Directions of zero variance at sigma = 0 do not count: it is the gradient along the support.
         """
-        x, parts = self._split(x, level)
-        w = self._responsibilities(x, parts, level)
-        return -self._mapped(w, parts, precision, level).reshape(self.shape).astype(x.dtype)
+        x, coordinates = self._coordinates(x, level)
+        w = self._responsibilities(x, coordinates, level)
+        return -self._weighted_map(w, coordinates, precision, level).reshape(self.shape).astype(x.dtype)
 
     def score_jacobian(self, x: Event, level: NoiseLevel, v: Event) -> Event:
         """The Hessian of log p(x) applied to v: sum_i w_i (-C_i^-1 v + (s_i - s) (s_i - s).v), of x's shape.
@@ -160,8 +166,8 @@ class GaussianMixture(Distribution):
         """
         views = self._views(x, level)
         v = check_sample(v, self.shape, "v")
-        spread = dot(views.w * dot(views.scores, v.reshape(-1)), views.scores)
-        return (spread.reshape(self.shape) - self._mean_map(views.w, precision, level, v)).astype(v.dtype)
+        between = dot(views.w * dot(views.scores, v.reshape(-1)), views.scores)
+        return (between.reshape(self.shape) - self._mean_map(views.w, precision, level, v)).astype(v.dtype)
 
     def score_divergence(self, x: Event, level: NoiseLevel) -> Float[Array, ""]:
         """The Laplacian of log p(x): sum_i w_i (|s_i - s|^2 - tr C_i^-1), in 1 / squared data units."""
@@ -184,13 +190,13 @@ class GaussianMixture(Distribution):
         traces = rate.alpha * self._traces(wiener, level) + rate.sigma * level.sigma * self._traces(precision, level)
         return dot(views.w, traces + jnp.sum(both * views.scores, 1))
 
-    def _split(self, x, level: NoiseLevel) -> tuple[Array, "_Parts"]:
-        """x as an array, and what it is to every component.
+    def _coordinates(self, x, level: NoiseLevel) -> tuple[Array, "_Coordinates"]:
+        """x as an array, and its coordinates in every component.
 
-        Of a batch, U^T x is one matrix product for a block of components: so the means are projected apart from x, both
-        from a common origin so that neither loses digits to an offset. What the modes leave of x is subtracted
-        before it is squared, since |x|^2 - |U^T x|^2 would keep few of its digits; block by block, so that a batch of B
-        needs memory O(B D block) for it and not O(B D K).
+        Of a batch, U^T x is one matrix product for a block of components: so the means are projected separately from x,
+        both from a common origin so that neither loses digits to an offset. The residual of x outside the modes is
+        subtracted before it is squared, since |x|^2 - |U^T x|^2 would have few of its digits; block by block, so that a
+        batch of B needs memory O(B D block) for it and not O(B D K).
         """
         check_level(level)
         x = check_sample(x, self.shape)
@@ -201,70 +207,83 @@ class GaussianMixture(Distribution):
         flat = x.reshape(-1) - level.alpha * origin
         full = g.rank == flat.size
 
-        def compare(component: Gaussian | Diagonal, mean: Array) -> tuple[Array, Array]:
-            """The coordinates of x - alpha mean along the modes, and the power of what they leave of it."""
+        def project(component: Gaussian | Diagonal, mean: Array) -> tuple[Array, Array]:
+            """The coordinates of x - alpha mean along the modes, and the square of its residual."""
             modes = component.coefficients(flat) - level.alpha * component.coefficients(mean)
-            rest = flat[:0] if full else flat - level.alpha * mean - component.expand(modes)
-            return modes, jnp.sum(rest**2)
+            residual = flat[:0] if full else flat - level.alpha * mean - component.expand(modes)
+            return modes, jnp.sum(residual**2)
 
-        modes, rest_power = _over_blocks(compare, g, means)
-        return x, _Parts(flat, origin, means, modes, rest_power)
+        modes, residual_square = _over_blocks(project, g, means)
+        return x, _Coordinates(flat, means, modes, residual_square, flat.size - g.rank)
 
-    def _log_joint(self, parts: "_Parts", level: NoiseLevel) -> Float[Array, " K"]:
-        g, outside = self.components, parts.size - self.components.rank
-        modes = log_normal(parts.modes**2, 1, level.alpha**2 * g.eigvals + level.sigma**2)
-        rest = log_normal(parts.rest_power, outside, level.alpha**2 * g.residual + level.sigma**2)
-        return self.log_weights + jnp.sum(modes, 1) + (rest if outside else 0)
+    def _log_joint(self, coordinates: "_Coordinates", level: NoiseLevel) -> Float[Array, " K"]:
+        """log pi_i N_i(x)."""
+        g, outside = self.components, coordinates.outside
+        modes = log_normal(coordinates.modes**2, 1, level.alpha**2 * g.eigvals + level.sigma**2)
+        residual = log_normal(coordinates.residual_square, outside, level.alpha**2 * g.residual + level.sigma**2)
+        return self.log_weights + jnp.sum(modes, 1) + (residual if outside else 0)
 
-    def _responsibilities(self, x: Array, parts: "_Parts", level: NoiseLevel) -> Float[Array, " K"]:
-        level = _resolved(x, self.components.mean, level)
-        leading = jnp.argmax(self._log_joint(parts, level))
-        return jax.nn.softmax(self._log_ratios(parts, level, leading))
+    def _responsibilities(self, x: Array, coordinates: "_Coordinates", level: NoiseLevel) -> Float[Array, " K"]:
+        """softmax_i(log pi_i N_i(x)), each logarithm less that of the leading component, without common terms."""
+        g, means, outside = self.components, coordinates.means, coordinates.outside
 
-    def _log_ratios(self, parts: "_Parts", level: NoiseLevel, leading: Array) -> Float[Array, " K"]:
-        """log pi_i N_i(x) less that of the leading component, without what is common to both.
+        # sigma no smaller than what x resolves, (machine epsilon)^2 of the largest entry. Components flat at sigma = 0
+        # have no density to compare; just above 0 they do, and any two distances that differ in x at all already differ
+        # by more than 1 / epsilon in the exponent, so that the softmax equals its limit
+        scale = jnp.max(jnp.abs(x), initial=0) + level.alpha * jnp.max(jnp.abs(g.mean), initial=0)
+        smallest = jax.lax.stop_gradient(jnp.finfo(x.dtype).eps ** 2 * scale).astype(level.sigma.dtype)
+        level = eqx.tree_at(lambda lv: lv.sigma, level, jnp.maximum(level.sigma, smallest))
+        leading = jnp.argmax(self._log_joint(coordinates, level))
 
-        That is |x|^2 / T for T the largest of all variances, which far from the data outweighs every difference. In
-        c^2 / S^2 = c^2 / T + c^2 alpha^2 (lam_max - lam) / (S^2 T)  only differences of means stay of the first term.
-        """
-        g, outside, held = self.components, parts.size - self.components.rank, self.log_weights > -jnp.inf
-        each = jnp.maximum(jnp.max(g.eigvals, axis=1, initial=0), g.residual if outside else 0)
-        largest = jnp.max(each, where=held, initial=0)
+        # T, the largest of all variances: the common term |x|^2 / T outweighs every difference far from the data
+        largest = jnp.maximum(jnp.max(g.eigvals, axis=1, initial=0), g.residual if outside else 0)
+        largest = jnp.max(largest, where=self.log_weights > -jnp.inf, initial=0)
         total = level.alpha**2 * largest + level.sigma**2
 
-        def power(squares, variance, count):
+        # in c^2 / S^2 = c^2 / T + c^2 alpha^2 (lam_max - lam) / (S^2 T) the second term, and the log determinant
+        def excess(squares: Array, variance: Array, count: int) -> Array:
             own = level.alpha**2 * variance + level.sigma**2
-            excess = safe_divide(safe_divide(level.alpha**2 * (largest - variance), own), total)
-            return bounded(bounded(squares) * excess) + count * jnp.log(jnp.where(own > 0, own, 1))
+            ratio = safe_divide(safe_divide(level.alpha**2 * (largest - variance), own), total)
+            return bounded(bounded(squares) * ratio) + count * jnp.log(jnp.where(own > 0, own, 1))
 
-        powers = jnp.sum(power(parts.modes**2, g.eigvals, 1), 1)
-        powers += power(parts.rest_power, g.residual, outside) if outside else 0
-        apart = parts.means[leading][None] - parts.means
-        middle = 2 * parts.x[None] - level.alpha * (parts.means + parts.means[leading][None])
-        powers += bounded(safe_divide(level.alpha * jnp.sum(apart * middle, 1), total))
+        powers = jnp.sum(excess(coordinates.modes**2, g.eigvals, 1), 1)
+        powers += excess(coordinates.residual_square, g.residual, outside) if outside else 0
+
+        # of the first term only differences of means remain: |x - alpha m_i|^2 - |x - alpha m_leading|^2, over T
+        difference = means[leading][None] - means
+        middle = 2 * coordinates.x[None] - level.alpha * (means + means[leading][None])
+        powers += bounded(safe_divide(level.alpha * jnp.sum(difference * middle, 1), total))
+
         exponents = self.log_weights - powers / 2
-        return exponents - exponents[leading]
+        return jax.nn.softmax(exponents - exponents[leading])
 
-    def _mapped(self, w: Array, parts: "_Parts", function, level: NoiseLevel) -> Float[Array, " D"]:
+    def _weighted_map(self, w: Array, coordinates: "_Coordinates", function, level: NoiseLevel) -> Float[Array, " D"]:
         """sum_i w_i function(Sigma_i) (x - alpha mean_i): of a batch, one matrix product for all components."""
         g = self.components
-        gains, residual = function(g.eigvals, level), function(g.residual, level)
-        full = g.rank == parts.size  # nothing is left outside the modes but rounding, which must not be amplified
-        rest = jnp.zeros_like(w) if full else w * residual
-        modes = w[:, None] * (gains if full else gains - residual[:, None]) * parts.modes
-        return _sum_expanded(g, modes) + (jnp.sum(rest) * parts.x - level.alpha * dot(rest, parts.means))
+        gains, residual_gains = function(g.eigvals, level), function(g.residual, level)
+        # nothing is outside the modes of a full component but rounding, which must not be amplified
+        full = not coordinates.outside
+        outside = jnp.zeros_like(w) if full else w * residual_gains
+        modes = w[:, None] * (gains if full else gains - residual_gains[:, None]) * coordinates.modes
+
+        # sum_i U_i modes_i, block by block: the transpose of the products that take x to its coordinates
+        def project(v: Array) -> Array:
+            return _over_blocks(lambda h: h.coefficients(v).astype(modes.dtype), g)
+
+        (expanded,) = jax.linear_transpose(project, jnp.zeros(g.mean[0].size, modes.dtype))(modes)
+        return expanded + (jnp.sum(outside) * coordinates.x - level.alpha * dot(outside, coordinates.means))
 
     def _views(self, x, level: NoiseLevel) -> "_Views":
         """Denoised vectors and scores of all components, from their means."""
-        x, parts = self._split(x, level)
-        w = self._responsibilities(x, parts, level)
-        centered = parts.x[None] - level.alpha * parts.means
+        x, coordinates = self._coordinates(x, level)
+        w = self._responsibilities(x, coordinates, level)
+        centered = coordinates.x[None] - level.alpha * coordinates.means
 
         def map_each(function):
             gains, residual = function(self.components.eigvals, level), function(self.components.residual, level)
             return jax.vmap(lambda h, g, r, v: h.spectral_map(g, r, v))(self.components, gains, residual, centered)
 
-        denoised, scores = parts.means + map_each(wiener), -map_each(precision)
+        denoised, scores = coordinates.means + map_each(wiener), -map_each(precision)
         return _Views(w, denoised - dot(w, denoised)[None], scores - dot(w, scores)[None])
 
     def _mean_map(self, w: Array, function, level: NoiseLevel, v: Array) -> Array:
@@ -299,18 +318,17 @@ def _stacked(components: Gaussian | Diagonal | Sequence[Gaussian | Diagonal]) ->
     return components
 
 
-class _Parts(NamedTuple):
-    """x and the means from a common origin; coordinates of x - alpha mean along every component's modes; the rest."""
+class _Coordinates(NamedTuple):
+    """x and the means from a common origin; x - alpha mean along every component's modes, and the rest of it squared.
+
+    outside: how many directions there are beyond the modes.
+    """
 
     x: Float[Array, " D"]
-    origin: Float[Array, " D"]
     means: Float[Array, "K D"]
     modes: Float[Array, "K r"]
-    rest_power: Float[Array, " K"]
-
-    @property
-    def size(self) -> int:
-        return self.x.shape[-1]
+    residual_square: Float[Array, " K"]
+    outside: int
 
 
 class _Views(NamedTuple):
@@ -322,38 +340,17 @@ class _Views(NamedTuple):
 
 
 def _over_blocks(function, components: Gaussian | Diagonal, *others):
-    """jax.vmap(function)(components, *others), as many components at a time as a processor's cache holds."""
+    """jax.vmap(function)(components, *others), as many components at a time as fit in a core's cache."""
     leaves = jax.tree.leaves(components)
-    block = max(1, BLOCK * len(leaves[0]) // sum(leaf.size for leaf in leaves))
+    block = max(1, BLOCK_NUMBERS * len(leaves[0]) // sum(leaf.size for leaf in leaves))
     if block >= len(leaves[0]) or components.rank == 0:  # jax.lax.map fails where results have no entries
         return jax.vmap(function)(components, *others)
     return jax.lax.map(lambda each: function(*each), (components, *others), batch_size=block)
 
 
-def _sum_expanded(components: Gaussian | Diagonal, modes: Float[Array, "K r"]) -> Float[Array, " D"]:
-    """sum_i U_i modes_i, block by block: the transpose of the products that take x to its coordinates."""
-
-    def project(v):
-        return _over_blocks(lambda h: h.coefficients(v).astype(modes.dtype), components)
-
-    (total,) = jax.linear_transpose(project, jnp.zeros(components.mean[0].size, modes.dtype))(modes)
-    return total
-
-
 def _posterior_variance(variance: Array, level: NoiseLevel) -> Array:
-    """sigma^2 lam / (alpha^2 lam + sigma^2): what x leaves unknown of a mode."""
+    """sigma^2 lam / (alpha^2 lam + sigma^2): the posterior variance of a mode."""
     return variance * safe_divide(level.sigma**2, level.alpha**2 * variance + level.sigma**2)
-
-
-def _resolved(x: Array, means: Array, level: NoiseLevel) -> NoiseLevel:
-    """The level with sigma no smaller than what x can resolve, (machine epsilon)^2 of the largest entry.
-
-    Components flat at sigma = 0 have no density to compare; just above 0 they do. At this sigma any two distances that
-    x can tell apart already differ by more than 1 / epsilon in the exponent, so the softmax equals its limit.
-    """
-    scale = jnp.max(jnp.abs(x), initial=0) + level.alpha * jnp.max(jnp.abs(means), initial=0)
-    smallest = jax.lax.stop_gradient(jnp.finfo(x.dtype).eps ** 2 * scale).astype(level.sigma.dtype)
-    return eqx.tree_at(lambda lv: lv.sigma, level, jnp.maximum(level.sigma, smallest))
 
 
 def normalize_log_weights(log_weights, count: int) -> Float[Array, " K"]:

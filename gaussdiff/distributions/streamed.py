@@ -24,7 +24,7 @@ from gaussdiff.numerics.arrays import device, floating, host
 from gaussdiff.numerics.checks import check_chunk
 from gaussdiff.progress import Progress
 
-BLOCK = 2**20  # numbers held in float64 at a time: what fits in a processor's cache
+BLOCK_NUMBERS = 2**20  # numbers in float64 at a time: what fits in a processor's cache
 
 
 class Streamed(DataSet):
@@ -131,7 +131,7 @@ class _Source:
 def _centered(source: _Source, progress: Progress | None) -> tuple[Array, Array]:
     """The mean of the points and |y - mean|^2 / 2 of each, in two passes in float64; ValueError where one is NaN."""
     count = len(source.array)
-    rows = max(BLOCK * count // max(source.array.size, 1), 1)
+    rows = max(BLOCK_NUMBERS * count // max(source.array.size, 1), 1)
     starts = range(0, count, rows)
 
     def read(before: int):

@@ -13,16 +13,16 @@ norm (the second by D u more), and k(x) . k(y) by their sum and (r + 4) u for th
     s = 3 (sqrt(r) + 2) (D + r + 16) u
 
 Let R be the largest |y|, d the nearest distance |x - alpha y| and S^2 = alpha^2 bandwidth^2 + sigma^2. Points with
-|x - alpha y|^2 >= b hold at most the share q = N exp((d^2 - b) / 2 S^2) of the softmax. The denoised value is
+|x - alpha y|^2 >= b have at most the fraction q = N exp((d^2 - b) / 2 S^2) of the softmax. The denoised value is
 (sigma^2 / S^2) times the weighted mean of the points, plus a multiple of x: leaving those points out moves it by
 
     (sigma^2 / S^2) q |mean of them - mean of the others| <= (sigma^2 / S^2) q (R + |mean of the others|)
 
 With R for the last norm, this is the tolerance at b = d^2 + 2 S^2 log(2 N R (sigma^2 / S^2) / tolerance). Any point's
 distance is a ceiling on d. So the search drops groups of points, then points, whose bound is above that b, computes the
-distances of the rest, and keeps the nearest m as candidates; b is then the least that was seen to bound what was not
-kept. The groups, of 16, come from halving the points along their widest axis again and again: few of them are left.
-Groups are bounded with r directions, points with 2 r, for which s is taken.
+distances of the rest, and takes the nearest m as candidates; b is then the least bound of all others. The groups, of
+16, come from halving the points along their widest axis again and again: few of them remain. Groups are bounded with r
+directions, points with 2 r, for which s is taken.
 """
 
 from collections.abc import Callable
@@ -41,11 +41,11 @@ from gaussdiff.numerics.arrays import device, dot, safe_divide
 from gaussdiff.numerics.checks import check_above_0, check_count
 from gaussdiff.schedules import NoiseLevel, check_level
 
-GROUP = 16
+GROUP_POINTS = 16
 # how many groups and points a sample may look at: for a first ceiling, as a rule, and where that was not enough
 FIRST, NARROW, WIDE = (2, 2), (96, 96), (1024, 512)
-SHARE = 8  # one sample in so many may look wide
-BLOCK = 128  # of points or groups looked at together
+SAMPLES_PER_WIDE = 8  # one sample in so many may look wide
+BLOCK_ITEMS = 128  # points or groups looked at together
 
 
 class Truncated(Distribution):
@@ -72,8 +72,8 @@ class Truncated(Distribution):
     def __init__(self, full: Empirical, tolerance=1e-6, rank: int = 64, candidates: int = 16):
         _check(full, tolerance, candidates)
         self.full, self.tolerance = full, jnp.asarray(tolerance, full.offsets.dtype)
-        held = np.flatnonzero(np.isfinite(np.asarray(full.log_weights)))
-        offsets = np.asarray(full.offsets, np.float64)[held]
+        weighted = np.flatnonzero(np.isfinite(np.asarray(full.log_weights)))
+        offsets = np.asarray(full.offsets, np.float64)[weighted]
         size, rank = offsets.shape[1], min(2 * rank, *offsets.shape)
         basis = _principal_directions(offsets, rank)
         slack = 3 * (rank**0.5 + 2) * (size + rank + 16) * np.finfo(full.offsets.dtype).eps / 2
@@ -86,8 +86,8 @@ class Truncated(Distribution):
         fine = fine[np.where(groups < 0, groups[:, :1], groups)]
         self.basis, self.fine, self.slack = (device(value, full.offsets) for value in (basis, fine, np.float64(slack)))
         self.keys = jnp.swapaxes(_coarse(self.fine), 0, 1)
-        self.rows = jnp.asarray(np.where(groups < 0, -1, held[groups]))
-        self.candidates = min(candidates, len(held))
+        self.rows = jnp.asarray(np.where(groups < 0, -1, weighted[groups]))
+        self.candidates = min(candidates, len(weighted))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -125,7 +125,7 @@ class Truncated(Distribution):
         most, radius = full.offsets.shape[0], jnp.sqrt(2 * jnp.max(full.half_norms))
         reach = 2 * width * jnp.maximum(jnp.log(2 * most * radius * gain / self.tolerance), 0)
         queries = jax.lax.stop_gradient((self, centered[None], alpha[None], reach[None]))
-        rows, squares, beyond = (found[0] for found in _nearest(*queries))
+        rows, squares, beyond = (each[0] for each in _nearest(*queries))
         points = full.offsets[rows]
         # relative to the nearest and linear in x, as the full sum does it: the rounding is that of x itself
         middle = centered[None] - alpha * (points + points[:1]) / 2
@@ -135,8 +135,8 @@ class Truncated(Distribution):
         point = full.mean + offset.reshape(self.shape)
         pull = safe_divide(alpha * full.bandwidth**2, variance)
         gap = beyond - (1 + self.slack) * squares[0]
-        share = jnp.minimum(most * jnp.exp(-jnp.maximum(gap, 0) / (2 * width)), 1)
-        bound = gain * share * (radius + jnp.linalg.norm(offset))
+        fraction = jnp.minimum(most * jnp.exp(-jnp.maximum(gap, 0) / (2 * width)), 1)
+        bound = gain * fraction * (radius + jnp.linalg.norm(offset))
         return (point + pull * (x - alpha * point)).astype(x.dtype), jax.lax.stop_gradient(bound)
 
 
@@ -149,8 +149,8 @@ class _Query(NamedTuple):
     energies: Float[Array, "B groups"]
 
 
-class _Seen(NamedTuple):
-    """The nearest points that a search has seen, and the largest energy of any that it passed over though wanted."""
+class _Nearest(NamedTuple):
+    """The nearest points of a search, and the largest energy of any that it passed over though above the floor."""
 
     rows: Int[Array, "B m"]
     closeness: Float[Array, "B m"]  # -|x - alpha y|^2, -inf where there is no point
@@ -170,11 +170,11 @@ def _nearest(model: Truncated, centered: Array, alpha: Array, reach: Array) -> t
     square = jnp.sum(centered**2, axis=1)
     square, rounding = (1 - model.slack) * square, 8 * jnp.finfo(square.dtype).eps * square
     floor = (square - (1 + model.slack) * ceiling - reach) / 2 - rounding
-    seen = _search(model, query, floor, *NARROW, model.candidates)
-    seen = _widened(model, query, floor, seen)
-    beyond = square - 2 * jnp.maximum(floor, seen.missed)
-    beyond = jnp.minimum(beyond, -(1 - model.slack) * seen.closeness[:, -1])
-    return seen.rows, -seen.closeness, beyond
+    nearest = _search(model, query, floor, *NARROW, model.candidates)
+    nearest = _widened(model, query, floor, nearest)
+    beyond = square - 2 * jnp.maximum(floor, nearest.missed)
+    beyond = jnp.minimum(beyond, -(1 - model.slack) * nearest.closeness[:, -1])
+    return nearest.rows, -nearest.closeness, beyond
 
 
 @_nearest.def_vmap
@@ -187,11 +187,11 @@ def _(size, in_batched, model, *queries):
     queries = jax.tree.map(whole, queries, tuple(in_batched[1:]))
     if any(jax.tree.leaves(in_batched[0])):
         models = jax.tree.map(whole, model, in_batched[0])
-        found = jax.lax.map(lambda each: _nearest(*each), (models, *queries))
+        answers = jax.lax.map(lambda each: _nearest(*each), (models, *queries))
     else:
-        found = _nearest(model, *(leaf.reshape(-1, *leaf.shape[2:]) for leaf in queries))
-        found = jax.tree.map(lambda leaf: leaf.reshape(size, -1, *leaf.shape[1:]), found)
-    return found, (True, True, True)
+        answers = _nearest(model, *(leaf.reshape(-1, *leaf.shape[2:]) for leaf in queries))
+        answers = jax.tree.map(lambda leaf: leaf.reshape(size, -1, *leaf.shape[1:]), answers)
+    return answers, (True, True, True)
 
 
 def _query(model: Truncated, centered: Array, alpha: Array) -> _Query:
@@ -208,7 +208,7 @@ def _query(model: Truncated, centered: Array, alpha: Array) -> _Query:
     return _Query(centered, alpha, key, jax.lax.scan(add, none, model.keys, unroll=4)[0].T)
 
 
-def _search(model: Truncated, query: _Query, floor: Array, groups: int, points: int, kept: int) -> _Seen:
+def _search(model: Truncated, query: _Query, floor: Array, groups: int, points: int, candidates: int) -> _Nearest:
     """Look at the groups of most energy, at most so many, and in these at the points of most energy above the floor."""
 
     def energies(group, key):
@@ -217,52 +217,57 @@ def _search(model: Truncated, query: _Query, floor: Array, groups: int, points: 
     def closeness(row, centered, alpha):
         return -jnp.sum((centered - alpha * model.full.offsets[row]) ** 2)
 
-    group, wanted, missed = _leading(query.energies, floor, max(groups, kept))
-    found = _where(wanted, energies, group, query.key).reshape(len(floor), -1)
-    rows = model.rows[group].reshape(found.shape)
-    order, wanted, passed = _leading(found, floor, max(points, kept))
+    # the groups, and the energies of all their points
+    group, wanted, missed_group = _leading(query.energies, floor, max(groups, candidates))
+    energy = _where(wanted, energies, group, query.key).reshape(len(floor), -1)
+    rows = model.rows[group].reshape(energy.shape)
+
+    # the points, and their distances
+    order, wanted, missed_point = _leading(energy, floor, max(points, candidates))
     rows = jnp.take_along_axis(rows, order, axis=1)
     near = _where(wanted, closeness, rows, query.centered, query.alpha)
-    near, order = jax.lax.top_k(near, kept)
-    return _Seen(jnp.take_along_axis(rows, order, axis=1), near, jnp.maximum(missed, passed))
+
+    # the nearest of them
+    near, order = jax.lax.top_k(near, candidates)
+    return _Nearest(jnp.take_along_axis(rows, order, axis=1), near, jnp.maximum(missed_group, missed_point))
 
 
-def _widened(model: Truncated, query: _Query, floor: Array, seen: _Seen) -> _Seen:
+def _widened(model: Truncated, query: _Query, floor: Array, nearest: _Nearest) -> _Nearest:
     """The same search again for those that missed something, unless they are too many."""
-    many = -(-len(floor) // SHARE)
-    missed = jnp.sum(seen.missed > floor)
+    many = -(-len(floor) // SAMPLES_PER_WIDE)
+    missed = jnp.sum(nearest.missed > floor)
 
     def wide():
-        again = jax.lax.top_k(seen.missed - floor, many)[1]
-        found = _search(model, jax.tree.map(lambda leaf: leaf[again], query), floor[again], *WIDE, model.candidates)
-        return jax.tree.map(lambda before, after: before.at[again].set(after), seen, found)
+        again = jax.lax.top_k(nearest.missed - floor, many)[1]
+        wider = _search(model, jax.tree.map(lambda leaf: leaf[again], query), floor[again], *WIDE, model.candidates)
+        return jax.tree.map(lambda before, after: before.at[again].set(after), nearest, wider)
 
-    return jax.lax.cond((missed > 0) & (missed <= many), wide, lambda: seen)
+    return jax.lax.cond((missed > 0) & (missed <= many), wide, lambda: nearest)
 
 
 def _leading(energies: Array, floor: Array, most: int) -> tuple[Array, Array, Array]:
     """Places of the largest above the floor, at most so many, whether each is one, and what any other can have."""
     most = min(most, energies.shape[1])
     # without the barrier a slice of the result turns it into a sort of everything on the CPU
-    found = jax.lax.top_k(jnp.where(energies >= floor[:, None], energies, -jnp.inf), most)
-    found, order = jax.lax.optimization_barrier(found)
-    missed = jnp.full_like(floor, -jnp.inf) if most == energies.shape[1] else found[:, -1]
-    return order, found > -jnp.inf, missed
+    leading = jax.lax.top_k(jnp.where(energies >= floor[:, None], energies, -jnp.inf), most)
+    values, order = jax.lax.optimization_barrier(leading)
+    missed = jnp.full_like(floor, -jnp.inf) if most == energies.shape[1] else values[:, -1]
+    return order, values > -jnp.inf, missed
 
 
 def _where(wanted: Bool[Array, "B n"], function: Callable, items: Int[Array, "B n"], *queries: Array) -> Array:
     """function(item, *its sample's queries) where wanted, -inf elsewhere: computed in blocks of wanted ones alone."""
     size, each = wanted.size, wanted.shape[1]
-    places = jnp.nonzero(wanted.reshape(-1), size=size + BLOCK, fill_value=size)[0]
+    places = jnp.nonzero(wanted.reshape(-1), size=size + BLOCK_ITEMS, fill_value=size)[0]
     shape = jax.eval_shape(function, items[0, 0], *(query[0] for query in queries)).shape
 
     def block(k, values):
-        place = jax.lax.dynamic_slice(places, (k * BLOCK,), (BLOCK,))
-        found = jax.vmap(function)(items.reshape(-1)[place], *(query[place // each] for query in queries))
-        return values.at[place].set(found, mode="drop")
+        place = jax.lax.dynamic_slice(places, (k * BLOCK_ITEMS,), (BLOCK_ITEMS,))
+        answers = jax.vmap(function)(items.reshape(-1)[place], *(query[place // each] for query in queries))
+        return values.at[place].set(answers, mode="drop")
 
     none = jnp.full((size, *shape), -jnp.inf, queries[0].dtype)
-    return jax.lax.fori_loop(0, -(-jnp.sum(wanted) // BLOCK), block, none).reshape(*wanted.shape, *shape)
+    return jax.lax.fori_loop(0, -(-jnp.sum(wanted) // BLOCK_ITEMS), block, none).reshape(*wanted.shape, *shape)
 
 
 def _coarse(keys: Array) -> Array:
@@ -273,19 +278,19 @@ def _coarse(keys: Array) -> Array:
 
 
 def _groups(along: np.ndarray) -> np.ndarray:
-    """Indices (GROUP, groups) of points that lie close together in each column, -1 in the places left over."""
+    """Indices (GROUP_POINTS, groups) of points that lie close together in each column, -1 in empty places."""
 
     def halved(members: np.ndarray) -> list[np.ndarray]:
-        if len(members) <= GROUP:
+        if len(members) <= GROUP_POINTS:
             return [members]
-        half = -(-len(members) // (2 * GROUP)) * GROUP
+        half = -(-len(members) // (2 * GROUP_POINTS)) * GROUP_POINTS
         values = along[members]
         widest = values[:, np.argmax(np.var(values, axis=0))]
         first, second = np.split(members[np.argpartition(widest, half - 1)], [half])
         return halved(first) + halved(second)
 
     order = np.concatenate(halved(np.arange(len(along))))
-    return np.pad(order, (0, -len(order) % GROUP), constant_values=-1).reshape(-1, GROUP)
+    return np.pad(order, (0, -len(order) % GROUP_POINTS), constant_values=-1).reshape(-1, GROUP_POINTS)
 
 
 def _principal_directions(offsets: np.ndarray, rank: int) -> np.ndarray:

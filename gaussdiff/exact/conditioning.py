@@ -1,4 +1,4 @@
-"""What an observation y = A x0 + observation_std noise leaves of a law: a Gaussian stays one, a mixture stays one.
+"""Laws conditioned on an observation y = A x0 + observation_std noise: a Gaussian stays one, a mixture stays one.
 
 With T = U diag(sqrt(lam)) and the singular values A T = P diag(b) V^T, in the coordinates x0 = mean + T z, z ~ N(0, I),
 
@@ -59,7 +59,7 @@ class Observed(eqx.Module):
         return jax.tree.map(lambda leaf: leaf[0], components)
 
     def log_evidence(self, y) -> Float[Array, ""]:
-        """log p(y) in nats, y (m,). At observation_std = 0 a direction that A x0 cannot take is left out.
+        """log p(y) in nats, y (m,). At observation_std = 0 a direction that A x0 cannot take does not count.
 
         ValueError for a y of another shape.
         """
@@ -96,8 +96,8 @@ def observe(model: Gaussian | Diagonal | GaussianMixture, matrix, observation_st
     scales = np.broadcast_to(std, len(rows)) if std.ndim else np.ones(len(rows))
     noise = np.float64(1.0 if std.ndim else std)
     outside = max(float(part.residual) for part in parts) > 0
-    found = [_condition(part, rows / scales[:, None], float(noise), outside) for part in parts]
-    posteriors, gains, predictive = (list(column) for column in zip(*found, strict=True))
+    conditioned = [_condition(part, rows / scales[:, None], float(noise), outside) for part in parts]
+    posteriors, gains, predictive = (list(column) for column in zip(*conditioned, strict=True))
     if is_mixture and noise == 0 and any(len(rows) > p.rank or not p.eigvals.all() for p in predictive):
         raise ValueError(
             "observation_std: expected > 0, got 0 where a component has no variance in an observed direction. Its "
@@ -184,24 +184,34 @@ def _components(model) -> list[Gaussian]:
 
 def _condition(g: Gaussian, rows: np.ndarray, std: float, outside: bool) -> tuple[Gaussian, Array, Gaussian]:
     """The posterior with the prior's mean, the gain (D, p), and the predictive law of A x0."""
+    # T = U diag(sqrt(lam)), U widened by the rows of A where these see directions outside the modes
     basis, lam = host(g.eigvecs, "eigvecs"), host(g.eigvals, "eigvals")
-    if outside and g.rank < g.mean.size:  # the rows of A see directions outside the modes: take them in
+    if outside and g.rank < g.mean.size:
         wider = np.linalg.qr(np.concatenate([basis, rows.T], 1))[0][:, g.rank :]
         wider = np.linalg.qr(wider - basis @ (basis.T @ wider))[0]
         basis = np.concatenate([basis, wider], 1)
         lam = np.concatenate([lam, np.full(wider.shape[1], float(g.residual))])
     root = np.sqrt(lam)
-    left, b, right = np.linalg.svd((rows @ basis) * root, full_matrices=True)
+
+    # A T = P diag(b) V^T, with 0 for what is rounding
+    p, b, vt = np.linalg.svd((rows @ basis) * root, full_matrices=True)
     b = np.where(b > np.finfo(float).eps * max(rows.shape[0], len(lam)) * b.max(initial=0), b, 0)
-    kept = np.ones(len(lam))
     variance = b**2 + std**2
-    kept[: len(b)] = np.where(variance > 0, std / np.sqrt(np.where(variance > 0, variance, 1)), 1)
-    turned, stds, _ = np.linalg.svd((root[:, None] * right.T) * kept)
+    positive = np.where(variance > 0, variance, 1)
+
+    # Sigma' = F F^T, F = T V diag(s / sqrt(b^2 + s^2)): its variances are the squared singular values of F
+    factor = np.ones(len(lam))
+    factor[: len(b)] = np.where(variance > 0, std / np.sqrt(positive), 1)
+    turned, stds, _ = np.linalg.svd((root[:, None] * vt.T) * factor)
     posterior = Gaussian(g.mean, device(stds**2, g.mean), device(basis @ turned, g.mean), g.residual)
-    shrink = np.where(variance > 0, b / np.where(variance > 0, variance, 1), 0)
-    gain = basis @ ((root[:, None] * right.T[:, : len(b)]) * shrink)
+
+    # the gain T V diag(b / (b^2 + s^2)), which takes P^T (y - A mean) to mean' - mean
+    gain = basis @ ((root[:, None] * vt.T[:, : len(b)]) * np.where(variance > 0, b / positive, 0))
+
+    # the law of A x0, N(A mean, P diag(b^2) P^T)
     center = device(rows @ host(g.mean, "mean").reshape(-1), g.mean)
-    return posterior, device(gain, g.mean), Gaussian(center, device(b**2, g.mean), device(left[:, : len(b)], g.mean))
+    predictive = Gaussian(center, device(b**2, g.mean), device(p[:, : len(b)], g.mean))
+    return posterior, device(gain, g.mean), predictive
 
 
 def _check_instrument(matrix: np.ndarray, std: np.ndarray, size: int) -> None:

@@ -31,7 +31,7 @@ class PosteriorCovariance(eqx.Module):
         return (self._scale() * moved).astype(self.x.dtype)
 
     def trace(self, chunk: int = 64) -> Float[Array, ""]:
-        """The total variance left, sum_i Var[x0_i | x], by D derivatives, `chunk` at a time.
+        """The total posterior variance, sum_i Var[x0_i | x], by D derivatives, `chunk` at a time.
 
         ValueError for a chunk below 1.
         """
@@ -51,13 +51,13 @@ class PosteriorCovariance(eqx.Module):
         """
         check_count(probes, "probes", "One has no standard error.", least=2)
         signs = jax.random.rademacher(key, (probes, self.x.size), self.x.dtype)
-        found = jax.vmap(lambda v: jnp.sum(v * self._flat(v)))(signs)
-        return jnp.mean(found), jnp.std(found, ddof=1) / jnp.sqrt(probes)
+        estimates = jax.vmap(lambda v: jnp.sum(v * self._flat(v)))(signs)
+        return jnp.mean(estimates), jnp.std(estimates, ddof=1) / jnp.sqrt(probes)
 
     def top(
         self, k: int, key: PRNGKeyArray, *, tolerance: float | None = None, restarts: int = 50
     ) -> tuple[Float[Array, " k"], Float[Array, "k *event"]]:
-        """The k largest variances, falling, and their directions (k, *event), of unit length.
+        """The k largest variances, decreasing, and their directions (k, *event), of unit length.
 
         Block Krylov with restarts from a random start, on the symmetric part (J + J^T) / 2, which is J itself for an
         exact denoiser; small D by all its columns. Ends where every residual |Cov v - lam v| is below tolerance times
@@ -73,7 +73,7 @@ class PosteriorCovariance(eqx.Module):
         values, vectors, residual = _top(self, k, key, allowed, restarts)
         if concrete(residual) and not float(residual) <= allowed:
             raise RuntimeError(
-                f"top: a residual of {float(residual):.2g} of the largest variance is left after {restarts} restarts, "
+                f"top: a residual of {float(residual):.2g} of the largest variance after {restarts} restarts, "
                 f"above {allowed:.2g}. Raise tolerance or restarts, or check that the model is finite at x."
             )
         if not concrete(residual):
@@ -132,7 +132,7 @@ def posterior_covariance(model: Denoiser, x, level: NoiseLevel) -> PosteriorCova
 
 @eqx.filter_jit
 def _top(operator: PosteriorCovariance, k: int, key: PRNGKeyArray, tolerance, restarts: int):
-    """Variances (k,), directions (k, D), and the largest residual as a share of the largest variance."""
+    """Variances (k,), directions (k, D), and the largest residual as a fraction of the largest variance."""
     size, dtype = operator.x.size, operator.x.dtype
     block, depth = k + 4, 4
     if size <= block * (depth + 1):
@@ -173,8 +173,8 @@ def _ritz(operator: PosteriorCovariance, basis: Float[Array, "m D"], k: int, blo
     values, turn = jnp.linalg.eigh((small + small.T) / 2)
     values, turn = values[::-1], turn[:, ::-1].T
     rows = dot(turn[:block], basis)
-    left = dot(turn[:k], products) - values[:k, None] * rows[:k]
+    residuals = dot(turn[:k], products) - values[:k, None] * rows[:k]
     largest = jnp.max(jnp.abs(values))
-    residual = jnp.max(jnp.linalg.norm(left, axis=1))
+    residual = jnp.max(jnp.linalg.norm(residuals, axis=1))
     residual = jnp.where(residual == 0, 0, residual / jnp.where(largest > 0, largest, 1))
     return values[:k], rows[:k], residual, rows

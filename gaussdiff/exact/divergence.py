@@ -29,7 +29,7 @@ def gaussian_kl(a: Gaussian, b: Gaussian) -> Float[Array, ""]:
     outside = _outside(b, a.eigvecs)  # of a's modes (D, r_a)
     leaks = jnp.sum(outside**2, 0)
     overlaps = dot(b.eigvecs.T, a.eigvecs) ** 2
-    # directions outside a, seen from b's modes and from outside b
+    # directions outside a, within b's modes and outside b
     missing = jnp.sum(_outside(a, b.eigvecs) ** 2, 0)
     both = jnp.maximum(rest_b - jnp.sum(leaks), 0) if rest_b else jnp.zeros(())
 
@@ -76,8 +76,8 @@ def gaussian_frechet(a: Gaussian, b: Gaussian) -> Float[Array, ""]:
     width = min(size, a.rank + b.rank)
     span = _span(a, b, width)
     root_a, root_b = (_root(g, span) for g in (a, b))
-    left, _, right = jnp.linalg.svd(dot(root_b, root_a), full_matrices=False)
-    rotated = dot(root_b, dot(left, right))
+    u, _, vt = jnp.linalg.svd(dot(root_b, root_a), full_matrices=False)
+    rotated = dot(root_b, dot(u, vt))
     inside = jnp.sum((root_a - rotated) ** 2)
     outside = (size - width) * (safe_sqrt(a.residual) - safe_sqrt(b.residual)) ** 2
     return jnp.sum((a.mean - b.mean) ** 2) + inside + outside
@@ -100,7 +100,7 @@ def _root(g: Gaussian, span: Float[Array, "D m"]) -> Float[Array, "m m"]:
 
 
 def _outside(g: Gaussian, columns: Float[Array, "D n"]) -> Float[Array, "D n"]:
-    """What of the columns lies outside the modes of g; 0 where nothing can."""
+    """The residual of the columns outside the modes of g; 0 where the modes are complete."""
     if g.rank == g.mean.size:
         return jnp.zeros_like(columns)
     return columns - dot(g.eigvecs, dot(g.eigvecs.T, columns))
@@ -108,10 +108,10 @@ def _outside(g: Gaussian, columns: Float[Array, "D n"]) -> Float[Array, "D n"]:
 
 def _support(g: Gaussian, rest: int) -> tuple[Array, Array]:
     """The number of directions with variance, and the log determinant over them."""
-    held, residual_held = g.eigvals > 0, (g.residual > 0) if rest else jnp.array(False)
-    log_det = jnp.sum(jnp.log(jnp.where(held, g.eigvals, 1)))
-    log_det += rest * jnp.log(jnp.where(residual_held, g.residual, 1))
-    return jnp.sum(held) + rest * residual_held, log_det
+    positive, residual_positive = g.eigvals > 0, (g.residual > 0) if rest else jnp.array(False)
+    log_det = jnp.sum(jnp.log(jnp.where(positive, g.eigvals, 1)))
+    log_det += rest * jnp.log(jnp.where(residual_positive, g.residual, 1))
+    return jnp.sum(positive) + rest * residual_positive, log_det
 
 
 def _check_pair(a: Gaussian, b: Gaussian) -> None:

@@ -29,8 +29,13 @@ def gaussian_flow(gaussian: Gaussian, x, level: NoiseLevel, next_level: NoiseLev
     """The exact probability-flow solution at next_level, from x (*event) at level; any pair, both directions.
 
     x' = alpha' mu + U diag(S'/S) U^T (x - alpha mu), and the same for the residual. A mode with S = 0 at the start
-    holds nothing but rounding and is left as it is. ValueError for an x that is not one sample. Wang & Vastola, arXiv
+    is nothing but rounding and stays as it is. ValueError for an x that is not one sample. Wang & Vastola, arXiv
     2303.02490, section 3.
+
+    >>> law = gd.Gaussian.isotropic([0.0, 0.0], 9.0)
+    >>> x0 = gd.gaussian_flow(law, [10.0, 5.0], gd.NoiseLevel(1.0, 4.0), gd.NoiseLevel(1.0, 0.0))
+    >>> print([f"{value:.3f}" for value in x0])
+    ['6.000', '3.000']
     """
     check_level(next_level, "next_level")
     x, centered = gaussian.center(x, level)
@@ -64,13 +69,15 @@ def gaussian_path(gaussian: Gaussian, x, levels: NoiseLevel) -> Trajectory:
             flat += dot((modes - residual) * coefficients[None], gaussian.eigvecs.T) + residual * centered[None]
         return flat.reshape(len(levels), *gaussian.shape).astype(x.dtype)
 
-    start, seen = levels[0], levels[:-1]
+    start, asked = levels[0], levels[:-1]
     # two products, so that what is not asked for is not computed
-    return Trajectory(levels, along(_growth, levels, levels.alpha), along(_shown, seen, jnp.ones_like(seen.alpha)))
+    return Trajectory(
+        levels, along(_growth, levels, levels.alpha), along(_denoised_gain, asked, jnp.ones_like(asked.alpha))
+    )
 
 
 class SpectralMap(eqx.Module):
-    """The symmetric matrix U diag(gains) U^T + residual_gain (I - U U^T), kept as its r modes.
+    """The symmetric matrix U diag(gains) U^T + residual_gain (I - U U^T), stored as its r modes.
 
     eigvecs: U, (D, r) with orthonormal columns. gains: (r,). residual_gain: (). shape: that of an event, of D entries.
     O(D r) to apply; `dense` writes all D x D entries out.
@@ -127,11 +134,11 @@ def gaussian_transition(
     power = jnp.square(check_eta(eta))
     _check_falling(level, next_level)
     growth = each_variance(gaussian, lambda lam: _growth(lam, level, next_level))
-    kept = each_variance(gaussian, lambda lam: _kept(lam, power, level, next_level))
-    added = each_variance(gaussian, lambda lam: _added(lam, power, level, next_level))
-    gains, residual_gain = (g * k for g, k in zip(growth, kept, strict=True))
+    decay = each_variance(gaussian, lambda lam: _decay(lam, power, level, next_level))
+    stds = each_variance(gaussian, lambda lam: _added_std(lam, power, level, next_level))
+    gains, residual_gain = (g * d for g, d in zip(growth, decay, strict=True))
     moved = gaussian.spectral_map(gains, residual_gain, centered).reshape(gaussian.shape)
-    factor = SpectralMap(gaussian.eigvecs, *added, gaussian.shape)
+    factor = SpectralMap(gaussian.eigvecs, *stds, gaussian.shape)
     return (next_level.alpha * gaussian.mean + moved).astype(x.dtype), factor
 
 
@@ -151,7 +158,7 @@ def gaussian_perturbation(gaussian: Gaussian, delta, level: NoiseLevel, next_lev
         gains = each_variance(gaussian, lambda lam: gain(lam, level, next_level))
         return gaussian.spectral_map(*gains, delta.reshape(-1)).reshape(gaussian.shape).astype(delta.dtype)
 
-    return moved(_growth), moved(_shown)
+    return moved(_growth), moved(_denoised_gain)
 
 
 def gaussian_marginal(gaussian: Gaussian, level: NoiseLevel) -> Gaussian:
@@ -183,7 +190,7 @@ def flow_log_det(gaussian: Gaussian, level: NoiseLevel, next_level: NoiseLevel) 
     """log |det dx'/dx| of gaussian_flow, in nats: sum_k log(S_k'/S_k) + (D - r) log(S_res'/S_res).
 
     The integral of the divergence along the flow, with its sign, in closed form. -inf where next_level flattens a mode
-    (sigma' = 0 and lam = 0); +inf where level holds it flat and next_level does not. ValueError for arrays of levels.
+    (sigma' = 0 and lam = 0); +inf where it is flat at level and not at next_level. ValueError for arrays of levels.
     """
     check_level(level)
     check_level(next_level, "next_level")
@@ -224,8 +231,8 @@ def _growth(variance: Array, level: NoiseLevel, next_level: NoiseLevel) -> Array
     return safe_divide(marginal_std(variance, next_level), marginal_std(variance, level), otherwise=1.0)
 
 
-def _shown(variance: Array, level: NoiseLevel, next_level: NoiseLevel) -> Array:
-    """alpha' lam / (S S') = f' sqrt(lam) / S: the share of a state's coordinate that a later denoised image shows."""
+def _denoised_gain(variance: Array, level: NoiseLevel, next_level: NoiseLevel) -> Array:
+    """alpha' lam / (S S') = f' sqrt(lam) / S: from a state's coordinate to that of a later denoised image."""
     return safe_divide(commitment(variance, next_level) * safe_sqrt(variance), marginal_std(variance, level))
 
 
@@ -235,17 +242,17 @@ def _log_ratio(after: Array, before: Array) -> Array:
     return jnp.log(jnp.where(same, 1, after)) - jnp.log(jnp.where(same, 1, before))
 
 
-def _kept(variance: Array, power: Array, level: NoiseLevel, next_level: NoiseLevel) -> Array:
+def _decay(variance: Array, power: Array, level: NoiseLevel, next_level: NoiseLevel) -> Array:
     """r^power, r = (alpha S') / (alpha' S) <= 1, with 0^0 = 1."""
     log_r, forgotten = _log_contraction(variance, level, next_level)
     return jnp.where(forgotten, jnp.where(power > 0, 0.0, 1.0), jnp.exp(power * log_r))
 
 
-def _added(variance: Array, power: Array, level: NoiseLevel, next_level: NoiseLevel) -> Array:
+def _added_std(variance: Array, power: Array, level: NoiseLevel, next_level: NoiseLevel) -> Array:
     """S' sqrt(1 - r^(2 power))."""
     log_r, forgotten = _log_contraction(variance, level, next_level)
-    share = jnp.where(forgotten, jnp.where(power > 0, 1.0, 0.0), -jnp.expm1(2 * power * log_r))
-    return marginal_std(variance, next_level) * safe_sqrt(share)
+    fraction = jnp.where(forgotten, jnp.where(power > 0, 1.0, 0.0), -jnp.expm1(2 * power * log_r))
+    return marginal_std(variance, next_level) * safe_sqrt(fraction)
 
 
 def _log_contraction(variance: Array, level: NoiseLevel, next_level: NoiseLevel) -> tuple[Array, Array]:

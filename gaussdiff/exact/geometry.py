@@ -48,15 +48,15 @@ def gaussian_rotation(gaussian: Gaussian, x, levels: NoiseLevel) -> Rotation:
     over = (-1, *(1 for _ in gaussian.shape))
     path = levels.alpha.reshape(over) * x0[None] + levels.sigma.reshape(over) * noise[None]
 
-    def left(level: NoiseLevel) -> Event:
+    def residual_at(level: NoiseLevel) -> Event:
         return gaussian.spectral_map(*each_variance(gaussian, lambda lam: rotation_residual(lam, level)), white)
 
-    residual = jax.vmap(left)(levels).reshape(path.shape)
+    residual = jax.vmap(residual_at)(levels).reshape(path.shape)
     return Rotation(*(part.astype(x.dtype) for part in (x0, noise, path, residual)))
 
 
 class Plane(NamedTuple):
-    """origin (*event), orthonormal axes (m, *event), coordinates on them (n+1, m), shares of the squares (m,)."""
+    """origin (*event), orthonormal axes (m, *event), coordinates on them (n+1, m), fractions of the squares (m,)."""
 
     origin: Float[Array, "*event"]
     axes: Float[Array, "m *event"]
@@ -76,11 +76,11 @@ def best_plane(path: Float[Array, "points *event"], dimensions: int = 2, centere
     flat = path.reshape(len(path), -1)
     check_count(dimensions, "dimensions", f"A path of shape {path.shape} spans no more.", most=min(flat.shape))
     origin = jnp.mean(flat, 0) if centered else jnp.zeros(flat.shape[1], flat.dtype)
-    left, singular, right = jnp.linalg.svd(flat - origin[None], full_matrices=False)
+    u, singular, vt = jnp.linalg.svd(flat - origin[None], full_matrices=False)
     shares = safe_divide(singular**2, jnp.sum(singular**2))
-    kept = slice(dimensions)
-    coordinates, axes = left[:, kept] * singular[None, kept], right[kept].reshape(dimensions, *path.shape[1:])
-    return Plane(origin.reshape(path.shape[1:]), axes, coordinates, shares[kept])
+    leading = slice(dimensions)
+    coordinates, axes = u[:, leading] * singular[None, leading], vt[leading].reshape(dimensions, *path.shape[1:])
+    return Plane(origin.reshape(path.shape[1:]), axes, coordinates, shares[leading])
 
 
 def gram_matrix(gaussian: Gaussian, levels: NoiseLevel) -> Float[Array, "points points"]:
@@ -115,14 +115,14 @@ def participation_ratio(spectrum: Float[Array, " points"]) -> Float[Array, ""]:
 
 
 def components_for_share(spectrum: Float[Array, " points"], share=0.99) -> Array:
-    """The least number of components, largest first, that hold `share` of the sum of a spectrum (n,).
+    """The least number of components, largest first, whose sum is the fraction `share` of that of a spectrum (n,).
 
     ValueError unless 0 < share <= 1. At share = 1, the number of components above 0 by rounding.
     """
     check_fraction(share, "share", "0.99 is the usual choice.", "(0, 1]")
-    falling = jnp.sort(spectrum)[::-1]
-    # what is left beyond the first k, summed from the small end, so that the tail keeps its digits
-    tails = jnp.append(jnp.cumsum(falling[::-1])[::-1], 0)
+    decreasing = jnp.sort(spectrum)[::-1]
+    # the sum beyond the first k, from the small end, so that the tail has its digits
+    tails = jnp.append(jnp.cumsum(decreasing[::-1])[::-1], 0)
     return jnp.argmax(tails <= (1 - floating(share)) * tails[0])
 
 

@@ -84,9 +84,12 @@ class OneLayer(Learning):
 
     def log_gain(self, variances, sigma, next_sigma, time) -> Modes:
         lam, (a, b), speed = floating(variances), _squares(sigma, next_sigma), 2 * self.rate * time
-        kept = (1 - self.start) * jnp.exp(-speed * lam)
-        unlearned = jnp.where(kept == 0, 0, kept * (jnp.log(a / b) - ein(speed * a) + ein(speed * b)))
-        return (ein(speed * (lam + a)) - ein(speed * (lam + b)) + unlearned) / 2
+        # the part of the way to the optimum: Ein(e (lam + a)) - Ein(e (lam + b))
+        learned = ein(speed * (lam + a)) - ein(speed * (lam + b))
+        # what is still to be learned, (1 - w0) e^(-e lam) J; 0 times the infinite J of next_sigma = 0 is 0
+        remaining = (1 - self.start) * jnp.exp(-speed * lam)
+        unlearned = jnp.where(remaining == 0, 0, remaining * (jnp.log(a / b) - ein(speed * a) + ein(speed * b)))
+        return (learned + unlearned) / 2
 
     def time_to_learn(self, variances, level: NoiseLevel, fraction=0.5) -> Modes:
         """The time tau = -log(1 - fraction) / (2 eta S^2) at which w has gone that fraction of its way to w*.
@@ -114,16 +117,18 @@ class TwoLayers(Learning):
     def weight(self, variances, level: NoiseLevel, time) -> Modes:
         lam = floating(variances)
         _, power = _optimum(lam, level)
-        left, grown = self._logistic(level.alpha * lam, time)
-        return self.start / (left + grown * power)
+        decay, growth = self._logistic(level.alpha * lam, time)
+        return self.start / (decay + growth * power)
 
     def log_gain(self, variances, sigma, next_sigma, time) -> Modes:
         lam, (a, b) = floating(variances), _squares(sigma, next_sigma)
-        left, grown = self._logistic(lam, time)
-        total = left + grown * lam
-        unlearned = left * (1 - self.start) / total
-        learned = self.start / total * jnp.log((total + grown * a) / (total + grown * b))
-        return (jnp.where(unlearned == 0, 0, unlearned * jnp.log(a / b)) + learned) / 2
+        decay, growth = self._logistic(lam, time)  # A and B
+        total = decay + growth * lam  # C
+        remaining = decay * (1 - self.start) / total
+        # 0 times the infinite log(a / b) of next_sigma = 0 is 0
+        unlearned = jnp.where(remaining == 0, 0, remaining * jnp.log(a / b))
+        learned = self.start / total * jnp.log((total + growth * a) / (total + growth * b))
+        return (unlearned + learned) / 2
 
     def time_to_learn(self, variances, level: NoiseLevel, fraction=0.5) -> Modes:
         """The time tau = log(fraction (w* - w0) / (w0 (1 - fraction))) / (8 eta alpha lam) at which w = fraction w*.
@@ -215,9 +220,9 @@ class AffineLearning(eqx.Module):
         _rate(rate)
         alpha, sigma, size = float(level.alpha), float(level.sigma), gaussian.mean.size
         vectors, mean = host(gaussian.eigvecs, "gaussian"), host(gaussian.mean, "gaussian").ravel()
-        kept, residual = host(gaussian.eigvals, "gaussian"), float(gaussian.residual)
-        cov = (vectors * (kept - residual)) @ vectors.T + residual * np.eye(size)
-        gain = (vectors * (_ratio(alpha, kept, sigma) - _ratio(alpha, residual, sigma))) @ vectors.T
+        eigvals, residual = host(gaussian.eigvals, "gaussian"), float(gaussian.residual)
+        cov = (vectors * (eigvals - residual)) @ vectors.T + residual * np.eye(size)
+        gain = (vectors * (_ratio(alpha, eigvals, sigma) - _ratio(alpha, residual, sigma))) @ vectors.T
         gain += _ratio(alpha, residual, sigma) * np.eye(size)
         optimum = np.column_stack([gain, mean - gain @ (alpha * mean)])
         noisy = alpha**2 * cov + sigma**2 * np.eye(size) + alpha**2 * np.outer(mean, mean)

@@ -123,21 +123,21 @@ def _scalar_parts(model) -> tuple[Array, Array, Array]:
     return log_weights, means[:, 0], variances[:, 0]
 
 
-def _check_collinear(across: Array, offsets: Array, variances: Array, held: np.ndarray) -> None:
+def _check_collinear(across: Array, offsets: Array, variances: Array, weighted: np.ndarray) -> None:
     tolerance = float(jnp.finfo(offsets.dtype).eps) ** 0.5
     away, reach = (float(jnp.abs(part).max()) for part in (across, offsets))
     if away > tolerance * reach:
         raise ValueError(f"model: expected means on one line, got one {away:.3g} away from it. No flow is known then.")
-    kept = np.asarray(variances)[held]
-    if kept.max() - kept.min() > tolerance * kept.max():
+    widths = np.asarray(variances)[weighted]
+    if widths.max() - widths.min() > tolerance * widths.max():
         raise ValueError(
-            f"model: expected one isotropic covariance in all components, got variances {kept.min():.3g} to "
-            f"{kept.max():.3g}. No flow is known then."
+            f"model: expected one isotropic covariance in all components, got variances {widths.min():.3g} to "
+            f"{widths.max():.3g}. No flow is known then."
         )
 
 
 def _standardize(x: Array, means: Array, variances: Array, level: NoiseLevel) -> Array:
-    """z_k, held within the range whose squares are finite; a component without width is a step of F."""
+    """z_k, clipped to the range whose squares are finite; a component without width is a step of F."""
     widths, centered = marginal_std(variances, level), x - level.alpha * means
     bound = jnp.finfo(centered.dtype).eps ** -0.75
     return jnp.clip(safe_divide(centered, widths), -bound, bound) + jnp.where(widths > 0, 0, bound * jnp.sign(centered))
@@ -147,20 +147,28 @@ def _standardize(x: Array, means: Array, variances: Array, level: NoiseLevel) ->
 def _line_flow(
     x: Array, log_weights: Array, means: Array, variances: Array, level: NoiseLevel, next_level: NoiseLevel
 ) -> Array:
+    """x' = F'^-1(F(x)) of a mixture on a line, as the file head writes the equation."""
     x = x.astype(jnp.result_type(x, means))
+    weighted = jnp.isfinite(log_weights)
+
+    # each component by the tail that x lies in
     z = _standardize(x, means, variances, level)
-    low, held = z <= 0, jnp.isfinite(log_weights)
+    low = z <= 0
     before = log_weights + log_ndtr(-jnp.abs(z))
 
     def excess(y: Array) -> Array:
         """The logarithm of the left side over the right: rising in y, 0 at the solution."""
         next_z = _standardize(y, means, variances, next_level)
         after = log_weights + log_ndtr(jnp.where(low, next_z, -next_z))
-        left, right = jnp.where(low, after, before), jnp.where(low, before, after)
-        return jax.nn.logsumexp(left) - jax.nn.logsumexp(right)
+        terms, other_terms = jnp.where(low, after, before), jnp.where(low, before, after)
+        return jax.nn.logsumexp(terms) - jax.nn.logsumexp(other_terms)
 
-    alone = _carried(x, means, variances, level, next_level)
-    ends = (jnp.min(alone, where=held, initial=jnp.inf), jnp.max(alone, where=held, initial=-jnp.inf))
+    # the bracket: where each component alone would carry x, alpha' m + (S'/S) (x - alpha m)
+    growth = safe_divide(marginal_std(variances, next_level), marginal_std(variances, level), 1.0)
+    alone = next_level.alpha * means + growth * (x - level.alpha * means)
+    ends = (jnp.min(alone, where=weighted, initial=jnp.inf), jnp.max(alone, where=weighted, initial=-jnp.inf))
+
+    # the root, with its derivative by the implicit function theorem
     root = jax.lax.custom_root(
         excess,
         sum(ends) / 2,
@@ -168,29 +176,23 @@ def _line_flow(
         lambda slope, value: safe_divide(value, slope(jnp.ones_like(value))),
     )
     # so far out that logarithms of weights do not count: the component of the nearest tail leads, at either level
-    far = jnp.min(jnp.abs(z), where=held, initial=jnp.inf) > jnp.finfo(x.dtype).eps ** -0.5
-    return jnp.where(far, _tail_flow(x, means, variances, held, level, next_level), root)
+    far = jnp.min(jnp.abs(z), where=weighted, initial=jnp.inf) > jnp.finfo(x.dtype).eps ** -0.5
+    return jnp.where(far, _tail_flow(x, means, variances, weighted, level, next_level), root)
 
 
-def _carried(x: Array, means: Array, variances: Array, level: NoiseLevel, next_level: NoiseLevel) -> Array:
-    """alpha' m + (S'/S) (x - alpha m): where each component alone would carry x."""
-    growth = safe_divide(marginal_std(variances, next_level), marginal_std(variances, level), 1.0)
-    return next_level.alpha * means + growth * (x - level.alpha * means)
-
-
-def _tail_flow(x, means, variances, held, level: NoiseLevel, next_level: NoiseLevel) -> Array:
+def _tail_flow(x, means, variances, weighted, level: NoiseLevel, next_level: NoiseLevel) -> Array:
     """x' = max_k (alpha' m_k + S'_k min_j z_j) in the upper tail, and its mirror image in the lower."""
     widths, next_widths = (marginal_std(variances, lv) for lv in (level, next_level))
     centered = x - level.alpha * means
-    side = jnp.where(jnp.min(centered, where=held, initial=jnp.inf) > 0, 1, -1).astype(x.dtype)
-    z = jnp.min(safe_divide(side * centered, widths, jnp.inf), where=held, initial=jnp.inf)
+    side = jnp.where(jnp.min(centered, where=weighted, initial=jnp.inf) > 0, 1, -1).astype(x.dtype)
+    z = jnp.min(safe_divide(side * centered, widths, jnp.inf), where=weighted, initial=jnp.inf)
     z = jnp.where(jnp.isfinite(z), z, 0)
-    return side * jnp.max(side * next_level.alpha * means + next_widths * z, where=held, initial=-jnp.inf)
+    return side * jnp.max(side * next_level.alpha * means + next_widths * z, where=weighted, initial=-jnp.inf)
 
 
 def _bracketed_root(f, low: Array, high: Array) -> Array:
     """The root of a rising f in [low, high]: Newton's step where it stays inside, halving otherwise and every third."""
-    eps, value_and_slope = jnp.finfo(low.dtype).eps, lambda y: jax.jvp(f, (y,), (jnp.ones_like(y),))
+    eps = jnp.finfo(low.dtype).eps
 
     def unfinished(state):
         low, high, _, moved, count = state
@@ -199,7 +201,7 @@ def _bracketed_root(f, low: Array, high: Array) -> Array:
 
     def step(state):
         low, high, y, _, count = state
-        value, slope = value_and_slope(y)
+        value, slope = jax.jvp(f, (y,), (jnp.ones_like(y),))
         low, high = jnp.where(value <= 0, y, low), jnp.where(value >= 0, y, high)
         newton = y - safe_divide(value, slope, jnp.inf)
         inside = (newton > low) & (newton < high) & (count % 3 != 2)

@@ -24,14 +24,14 @@ def marginal_std(variances, level: NoiseLevel) -> Float[Array, "*k"]:
     """
     check_level(level)
     signal = level.alpha * safe_sqrt(floating(variances))
-    held = (signal > 0) | (level.sigma > 0)  # hypot has no gradient at (0, 0)
-    return jnp.where(held, jnp.hypot(jnp.where(held, signal, 1), level.sigma), 0)
+    positive = (signal > 0) | (level.sigma > 0)  # hypot has no gradient at (0, 0)
+    return jnp.where(positive, jnp.hypot(jnp.where(positive, signal, 1), level.sigma), 0)
 
 
 def commitment(variances, level: NoiseLevel) -> Float[Array, "*k"]:
     """The fraction f = alpha sqrt(lam) / S in [0, 1] of its final value that a mode has in the denoised image.
 
-    variances: lam (*k). f does not depend on the start, and f^2 is the share of the mode's variance that x resolves:
+    variances: lam (*k). f does not depend on the start, and f^2 is the fraction of the mode's variance that x resolves:
     Var[x0_k | x] = lam (1 - f^2). 0 for lam = 0. ValueError for an array of levels. Wang & Vastola, arXiv 2303.02490.
     """
     check_level(level)
@@ -62,15 +62,15 @@ def emergence(variances, fraction=0.5) -> Float[Array, "*k"]:
 
 
 def information(variances, level: NoiseLevel) -> Float[Array, "*k"]:
-    """What x tells of a mode, in nats: log(1 + snr) / 2, with snr = alpha^2 lam / sigma^2.
+    """The mutual information of x and a mode, in nats: log(1 + snr) / 2, with snr = alpha^2 lam / sigma^2.
 
     variances: lam (*k). Their sum over all modes is the mutual information of x0 and x (the Gaussian channel, Shannon
-    1948). 0 for lam = 0; +inf at sigma = 0 for lam > 0, where x tells a real number exactly. ValueError for an array of
+    1948). 0 for lam = 0; +inf at sigma = 0 for lam > 0, where x determines a real number. ValueError for an array of
     levels.
     """
     check_level(level)
     signal = level.alpha * safe_sqrt(floating(variances))
-    sigma = jnp.where(signal > 0, level.sigma, 1)  # a mode without signal tells nothing, at sigma = 0 too
+    sigma = jnp.where(signal > 0, level.sigma, 1)  # a mode without signal has no information, at sigma = 0 too
     weak = signal < sigma
     ratio = safe_divide(jnp.where(weak, signal, sigma), jnp.where(weak, sigma, signal))  # <= 1, its square at most lost
     strong = jnp.log(jnp.where(weak, 1, signal)) - jnp.log(jnp.where(weak, 1, sigma))
@@ -78,11 +78,11 @@ def information(variances, level: NoiseLevel) -> Float[Array, "*k"]:
 
 
 def rotation_residual(variances, level: NoiseLevel) -> Float[Array, "*k"]:
-    """What the rotation alpha x_0 + sigma noise leaves out of a mode: S - alpha sqrt(lam) - sigma, in data units.
+    """The residual of a mode after the rotation alpha x_0 + sigma noise: S - alpha sqrt(lam) - sigma, in data units.
 
     variances: lam (*k). For a path that is one standard deviation out along the mode; the residual of any path is the
     sum of this times z_k u_k (gaussian_rotation). Never positive, and never more than sigma or alpha sqrt(lam); as a
-    share of S the worst mode is alpha sqrt(lam) = sigma, which loses (sqrt 2 - 1) S = (2 - sqrt 2) sigma.
+    fraction of S the worst mode is alpha sqrt(lam) = sigma, which loses (sqrt 2 - 1) S = (2 - sqrt 2) sigma.
     ValueError for an array of levels. Wang & Vastola, arXiv 2303.02490, section 3.
     """
     check_level(level)

@@ -1,4 +1,4 @@
-"""How much to smooth a data set: by the bandwidth under which samples that were held out are likeliest.
+"""How much to smooth a data set: by the bandwidth of highest likelihood of held-out samples.
 
 At bandwidth 0 the data set gives them no density at all, at a large one it gives them little; in between there is one
 maximum of the mean log-likelihood, and that smoothed data set is the best guess of what a network will learn.
@@ -26,8 +26,8 @@ def choose_bandwidth(points, held_out, chunk: int = 1000) -> float:
         raise ValueError(
             f"points, held_out: expected samples of one shape, got {points.shape} and {held_out.shape}. Split one set."
         )
-    spread = host(points, "points").std(0)
-    scale = float(np.sqrt((spread**2).mean()))
+    stds = host(points, "points").std(0)
+    scale = float(np.sqrt((stds**2).mean()))
     if scale == 0:
         raise ValueError("points: expected samples that differ, got equal ones. They have no bandwidth.")
     data = Empirical(points, 0.0, chunk=chunk)

@@ -38,7 +38,7 @@ def expectation_maximization(
     Returns the mixture and the mean log likelihood in nats (iterations done + 1,) before each pass and after the last;
     it stops where one pass gains less than `tolerance` nats. floor: the least residual variance, relative to the mean
     variance of an entry of x, without which a component could collapse on its own samples; a start below it is raised.
-    A component that is left without samples keeps its shape at weight 0. progress(done, total): after each pass.
+    A component without samples stays as it is, at weight 0. progress(done, total): after each pass.
 
     ValueError for NaN, constant samples, another shape, or components without modes or without a residual (rank 0 or
     D: there is nothing to share), TypeError for anything but a mixture. Tipping & Bishop 1999, appendix C.
@@ -60,7 +60,7 @@ def expectation_maximization(
     if variance == 0:
         raise ValueError("x: expected samples that differ, got N equal ones. There is nothing to fit.")
     least = jnp.asarray(floor * variance, g.mean.dtype)
-    mixture, trace = _raised(mixture, least), []
+    mixture, trace = _with_floor(mixture, least), []
     for done in range(iterations + 1):
         sums = jax.tree.map(jnp.zeros_like, eqx.filter_eval_shape(_expect, mixture, floating(blocks[0])))
         for block in blocks:
@@ -74,7 +74,8 @@ def expectation_maximization(
     return mixture, np.array(trace)
 
 
-def _raised(mixture: GaussianMixture, least: Array) -> GaussianMixture:
+def _with_floor(mixture: GaussianMixture, least: Array) -> GaussianMixture:
+    """The mixture with no residual variance below `least`, and no mode below its residual."""
     g = mixture.components
     residual = jnp.maximum(g.residual, least)
     eigvals = jnp.maximum(g.eigvals, residual[:, None])
@@ -89,10 +90,10 @@ def _expect(mixture: GaussianMixture, x: Array) -> tuple[Array, ...]:
     weights = jax.vmap(lambda one: mixture.responsibilities(one, clean()))(x)
     flat, means = x.reshape(len(x), -1), g.mean.reshape(len(g.mean), -1)
 
-    def sums(part: Gaussian, mean: Array, r: Array):
+    def sums(component: Gaussian, mean: Array, r: Array):
         d = flat - mean[None]
         rd = r[:, None] * d
-        return jnp.sum(r), jnp.sum(rd, 0), dot(rd.T, dot(d, _loadings(part))), jnp.sum(rd * d)
+        return jnp.sum(r), jnp.sum(rd, 0), dot(rd.T, dot(d, _loadings(component))), jnp.sum(rd * d)
 
     return jnp.sum(log_prob), *jax.lax.map(lambda args: sums(*args), (g, means, weights.T))
 
@@ -101,19 +102,24 @@ def _expect(mixture: GaussianMixture, x: Array) -> tuple[Array, ...]:
 def _maximize(mixture: GaussianMixture, sums: tuple[Array, ...], least: Array) -> GaussianMixture:
     _, counts, shifts, images, powers = sums
     g = mixture.components
-    parts = jax.vmap(_updated, (0, 0, 0, 0, 0, None))(g, counts, shifts, images, powers, least)  # pyright: ignore
-    return GaussianMixture(jnp.log(counts), parts)
+    components = jax.vmap(_updated, (0, 0, 0, 0, 0, None))(g, counts, shifts, images, powers, least)  # pyright: ignore
+    return GaussianMixture(jnp.log(counts), components)
 
 
 def _updated(g: Gaussian, count: Array, shift: Array, image: Array, power: Array, least: Array) -> Gaussian:
     """The M step of one component; the scatter about its new mean is that about the old less count shift shift^T."""
+    # S W and tr S about the new mean
     loadings, size = _loadings(g), g.mean.size
     shift = safe_divide(shift, count)
     applied = safe_divide(image, count) - jnp.outer(shift, dot(shift, loadings))
     total = safe_divide(power, count) - jnp.sum(shift**2)
+
+    # W' = S W (rho I + diag(1 / lam) W^T S W)^-1, rho' = (tr S - tr(S W diag(1 / lam) W'^T)) / D
     inner = g.residual * jnp.eye(g.rank, dtype=image.dtype) + dot(loadings.T, applied) / g.eigvals[:, None]
     new = jnp.linalg.solve(inner.T, applied.T).T
     residual = jnp.maximum((total - jnp.sum(applied * new / g.eigvals[None])) / size, least)
+
+    # W' = U diag(sqrt(lam - rho)) again, by singular values; without samples the component stays as it was
     orthonormal, triangle = jnp.linalg.qr(new)
     turn, singular, _ = jnp.linalg.svd(triangle)
     updated = eqx.tree_at(
@@ -125,6 +131,6 @@ def _updated(g: Gaussian, count: Array, shift: Array, image: Array, power: Array
 
 
 def _loadings(g: Gaussian) -> Array:
-    """W = U diag(sqrt(lam - rho)); a mode of the residual's variance keeps a trace of itself, or it never grows."""
+    """W = U diag(sqrt(lam - rho)); a mode of the residual's variance has a millionth of it, or it never grows."""
     excess = jnp.maximum(g.eigvals - g.residual, 1e-6 * g.residual)
     return g.eigvecs * jnp.sqrt(excess)[None]

@@ -1,4 +1,4 @@
-"""Means and covariances of samples that come in batches: one pass, in float64, in any order and in parts.
+"""Means and covariances of samples that come in batches: one pass, in float64, in any order.
 
 Two sets with counts a, b, means m_a, m_b and scatters M = sum (x - m)(x - m)^T merge into (Chan, Golub & LeVeque 1983)
 
@@ -22,8 +22,8 @@ from gaussdiff.progress import Progress
 class Moments:
     """The moments of `count` samples: their mean (*event), and the scatter (D, D), sum (x - mean)(x - mean)^T.
 
-    `a + b` are the moments of both sets together, so parts can be made apart and merged. Host float64; D x D numbers.
-    ValueError for event shapes that differ. Chan, Golub & LeVeque 1983.
+    `a + b` are the moments of both sets together, so that moments of batches can be computed separately and merged.
+    Host float64; D x D numbers. ValueError for event shapes that differ. Chan, Golub & LeVeque 1983.
     """
 
     count: int
@@ -36,8 +36,8 @@ class Moments:
         samples = host(x, "x")
         check_samples(samples.shape, least=1)
         mean = samples.mean(0)
-        away = (samples - mean).reshape(len(samples), -1)
-        return cls(len(samples), mean, away.T @ away)
+        centered = (samples - mean).reshape(len(samples), -1)
+        return cls(len(samples), mean, centered.T @ centered)
 
     @classmethod
     def from_batches(cls, batches: Iterable, progress: Progress | None = None, total: int = 0) -> "Moments":
@@ -45,23 +45,22 @@ class Moments:
 
         progress(done, total) is called after each batch; total: how many there are, where that is known.
         """
-        found = None
+        moments = None
         for done, batch in enumerate(batches, 1):
-            moments = cls.of(batch)
-            found = moments if found is None else found + moments
+            moments = cls.of(batch) if moments is None else moments + cls.of(batch)
             if progress:
                 progress(done, total)
-        if found is None:
+        if moments is None:
             raise ValueError("batches: expected at least one batch (n, *event), got none. Is the iterator used up?")
-        return found
+        return moments
 
     def __add__(self, other: "Moments") -> "Moments":
         """The moments of both sets together. ValueError for unlike event shapes."""
         if self.mean.shape != other.mean.shape:
             raise ValueError(f"moments: expected one event shape, got {self.mean.shape} and {other.mean.shape}.")
-        count, apart = self.count + other.count, other.mean - self.mean
-        across = np.outer(apart, apart) * (self.count * other.count / count)
-        return Moments(count, self.mean + apart * (other.count / count), self.scatter + other.scatter + across)
+        count, difference = self.count + other.count, other.mean - self.mean
+        across = np.outer(difference, difference) * (self.count * other.count / count)
+        return Moments(count, self.mean + difference * (other.count / count), self.scatter + other.scatter + across)
 
     @property
     def cov(self) -> np.ndarray:

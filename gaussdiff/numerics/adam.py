@@ -1,4 +1,4 @@
-"""Adam on the logarithm of a positive loss, as one scan, which gives back the best point that a check has seen.
+"""Adam on the logarithm of a positive loss, as one scan, which returns the best of the points that were checked.
 
     m <- b1 m + (1 - b1) g,   v <- b2 v + (1 - b2) g^2,   x <- x - rate_i (m / (1 - b1^i)) / sqrt(v / (1 - b2^i))
 

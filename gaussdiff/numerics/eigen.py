@@ -4,21 +4,22 @@
 
 A few leading modes of a large Sigma come from a random block V to which Sigma is applied again and again, each time as
 X^T (X V) / N and made orthonormal: no D x D matrix is ever formed (Halko, Martinsson & Tropp, arXiv 0909.4061,
-algorithm 4.4). Variances are those of Sigma in the final subspace, so none is too large, and what they leave of the
-total, which is summed exactly, belongs to the residual.
+algorithm 4.4). Variances are those of Sigma in the final subspace, so none is too large, and the rest of the total,
+which is summed exactly, belongs to the residual.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from gaussdiff.numerics.arrays import host
+from gaussdiff.progress import Progress
 
-BLOCK = 2**24  # numbers of float64 held at a time
+BLOCK_NUMBERS = 2**24  # numbers in float64 in memory at a time
 
 
 def positive_eigh(cov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Falling eigenvalues >= 0 and eigenvectors of cov (D, D); ValueError for negative ones beyond rounding."""
+    """Decreasing eigenvalues >= 0 and eigenvectors of cov (D, D); ValueError for negative ones beyond rounding."""
     eigvals, eigvecs = np.linalg.eigh((cov + cov.T) / 2)
     if eigvals.min(initial=0) < -1e-5 * np.abs(eigvals).max(initial=0):
         raise ValueError(f"cov: expected no negative eigenvalues, got {eigvals.min():g}. Check how it was made.")
@@ -34,7 +35,7 @@ def without_rounding(variances: np.ndarray, size: int) -> np.ndarray:
 
 
 def principal(centered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Falling variances (over N) and directions of centred samples (N, D), through the smaller of N and D."""
+    """Decreasing variances (over N) and directions of centred samples (N, D), through the smaller of N and D."""
     count, size = centered.shape
     if count >= size:
         return positive_eigh(centered.T @ centered / count)
@@ -44,7 +45,7 @@ def principal(centered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def row_blocks(x, rows: int | None = None) -> list:
     """x (N, *event) cut into views of so many rows, so that float64 copies of one fit in memory; nothing is copied."""
-    rows = rows or max(BLOCK // max(int(np.prod(x.shape[1:])), 1), 1)
+    rows = rows or max(BLOCK_NUMBERS // max(int(np.prod(x.shape[1:])), 1), 1)
     return [x[start : start + rows] for start in range(0, len(x), rows)]
 
 
@@ -55,9 +56,9 @@ def leading_modes(
     *,
     tolerance: float = 1e-9,
     passes: int = 30,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """The `rank` largest variances (falling), their directions (D, rank), and the total variance of the samples.
+    """The `rank` largest variances (decreasing), their directions (D, rank), and the total variance of the samples.
 
     batches: samples (n, *event), gone through once for each pass; any sequence, such as row_blocks of a memory-mapped
     array. mean: (D,). Passes end where the variances change by less than `tolerance` of the largest. progress(done,

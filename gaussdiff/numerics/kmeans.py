@@ -1,7 +1,7 @@
 """Samples cut into clusters, in float64 on the host.
 
 k-means lowers sum_n |x_n - center(x_n)|^2 by turns: every sample to its nearest centre, every centre to the mean of its
-samples (Lloyd 1982), from centres drawn far apart (Arthur & Vassilvitskii 2007).
+samples (Lloyd 1982), from distant random centres (Arthur & Vassilvitskii 2007).
 """
 
 import numpy as np

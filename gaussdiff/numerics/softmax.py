@@ -18,7 +18,7 @@ from gaussdiff.numerics.arrays import dot
 
 
 class Part(NamedTuple):
-    """Sums over some of the points, each times exp(-largest); the leading ones in falling order of exponents."""
+    """Sums over some of the points, each times exp(-largest); the leading ones in decreasing order of exponents."""
 
     largest: Float[Array, ""]
     mass: Float[Array, ""]  # sum w
@@ -44,16 +44,16 @@ class Part(NamedTuple):
     ) -> "Part":
         """The part of a chunk of points with these exponents, of which -inf stands for weight 0."""
         # a slice of top_k's values here would turn it into a sort of the whole chunk on the CPU: hence the maximum
-        found, order = jax.lax.top_k(exponents, min(leading, len(exponents)))
+        values, order = jax.lax.top_k(exponents, min(leading, len(exponents)))
         largest = jax.lax.stop_gradient(jnp.max(exponents))
         away = exponents - _finite(largest)
         weights = jnp.exp(away)
         tilt = jnp.sum(weights * jnp.where(weights > 0, away, 0))
         power, square = jnp.sum(weights * half_norms), jnp.sum(weights**2)
-        missing = (0, leading - len(found))
-        found = jnp.pad(found, missing, constant_values=-jnp.inf)
+        missing = (0, leading - len(values))
+        values = jnp.pad(values, missing, constant_values=-jnp.inf)
         indices = jnp.pad(indices[order], missing)
-        return Part(largest, jnp.sum(weights), dot(weights, points), power, square, tilt, found, indices)
+        return Part(largest, jnp.sum(weights), dot(weights, points), power, square, tilt, values, indices)
 
     def merge(self, other: "Part") -> "Part":
         largest = jnp.maximum(self.largest, other.largest)
@@ -64,15 +64,15 @@ class Part(NamedTuple):
         return Part._make([largest, *sums, leading, indices])
 
     def without_leading(self, points: Float[Array, "m D"]) -> "Part":
-        """What is left of the sums without the leading points; nothing where that is no more than their rounding."""
+        """The sums without the leading points; 0 where the difference is no more than rounding."""
         away = jnp.where(self.leading > -jnp.inf, self.leading - _finite(self.largest), -jnp.inf)
         weights = jnp.exp(away)
         mass = self.mass - jnp.sum(weights)
         tilt = self.tilt - jnp.sum(weights * jnp.where(weights > 0, away, 0))
         power = self.power - jnp.sum(weights * jnp.sum(points**2, axis=1)) / 2
         rest = (mass, self.weighted - dot(weights, points), power, self.square - jnp.sum(weights**2), tilt)
-        held = mass > 16 * jnp.finfo(mass.dtype).eps * self.mass
-        rest = [jnp.where(held, value, 0) for value in rest]
+        significant = mass > 16 * jnp.finfo(mass.dtype).eps * self.mass
+        rest = [jnp.where(significant, value, 0) for value in rest]
         return self._replace(mass=rest[0], weighted=rest[1], power=rest[2], square=rest[3], tilt=rest[4])
 
     def _scaled(self, largest) -> "Part":
