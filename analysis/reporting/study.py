@@ -116,7 +116,7 @@ def paths_held() -> int:
     the Gaussian's closed form, and the further twins of some experiments. As many for every run, so that runs are
     compared from the same noise.
     """
-    return 1 + len(twins.Twins._fields) + len(controls.USUAL) + 1 + len(twins.MORE)
+    return 1 + len(twins.Twins.__annotations__) + len(controls.USUAL) + 1 + len(twins.MORE)
 
 
 def noise_and_grid(settings: Settings, shape: tuple[int, ...]) -> tuple[jax.Array, gd.NoiseLevel]:
