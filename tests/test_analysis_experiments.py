@@ -117,9 +117,13 @@ def test_a_network_copies_little_only_where_the_whole_interval_says_so():
     assert findings[1].sentence == "1.0% of the network's samples are copies of training images."
 
 
-def test_patches_that_cannot_be_told_or_are_not_learned_in_order_are_said_to_be_so():
+def test_patches_that_cannot_be_measured_are_not_judged_and_slow_ones_fail():
     slow, steep = Interval(-0.1, -0.2, 0.0), Interval(-0.5, -0.6, -0.4)
-    told = c02_learning_speed._told({3: {}, 5: {"falling": slow}})
-    assert "is -0.1 (-0.2 to 0) (falling) for patches of 5 x 5 pixels. Those of 3 x 3 cannot be told." in told
-    assert told.endswith("Patches do not explain it here: learned in order, their power would be below -0.25.")
-    assert "do not explain" not in c02_learning_speed._told({5: {"falling": steep}})
+    (criterion,) = c02_learning_speed.of_patches({3: {}, 5: {"falling": slow}})
+    assert (criterion.holds, criterion.measured) == (False, slow)
+    assert criterion.note == "By the size of patches: 3 x 3: too few or too alike; 5 x 5: -0.1 (-0.2 to 0) (falling)."
+    (criterion,) = c02_learning_speed.of_patches({3: {"rising": steep}, 5: {"falling": slow}})
+    assert (criterion.holds, criterion.measured) == (False, slow)
+    assert c02_learning_speed.of_patches({5: {"falling": steep}})[0].holds is True
+    assert c02_learning_speed.of_patches({3: {}, 5: {}})[0].holds is None
+    assert c02_learning_speed.of_patches({}) == ()
