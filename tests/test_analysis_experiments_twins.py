@@ -569,7 +569,7 @@ def test_an_exponent_of_too_few_modes_is_said_in_words(linear):
     finding = c01_linear_learning.find(
         dataclasses.replace(linear, deviation=float(np.sqrt(2.1 * linear.variances[-1])))
     )
-    weights, exponents = finding.criteria
+    _, exponents = finding.criteria
     assert exponents.holds is False
     assert exponents.measured.endswith("; too few modes")
     assert "too few modes for preconditioned" in exponents.note
