@@ -117,9 +117,13 @@ def test_a_network_copies_little_only_where_the_whole_interval_says_so():
     assert findings[1].sentence == "1.0% of the network's samples are copies of training images."
 
 
-def test_patches_that_cannot_be_told_or_are_not_learned_in_order_are_said_to_be_so():
+def test_patches_are_judged_where_some_exponent_can_be_measured_and_all_are_below_the_bound():
     slow, steep = Interval(-0.1, -0.2, 0.0), Interval(-0.5, -0.6, -0.4)
-    told = c02_learning_speed._told({3: {}, 5: {"falling": slow}})
-    assert "is -0.1 (-0.2 to 0) (falling) for patches of 5 x 5 pixels. Those of 3 x 3 cannot be told." in told
-    assert told.endswith("Patches do not explain it here: learned in order, their power would be below -0.25.")
-    assert "do not explain" not in c02_learning_speed._told({5: {"falling": steep}})
+    of_patches = c02_learning_speed._of_patches
+    (mixed,) = of_patches({3: {}, 5: {"falling": slow, "rising": steep}})
+    assert (mixed.holds, mixed.measured, mixed.expected) == (False, slow, "below -0.25 with its interval")
+    sizes = "3 x 3: too few or too alike; 5 x 5: -0.1 (-0.2 to 0) (falling), -0.5 (-0.6 to -0.4) (rising)."
+    assert mixed.note == f"By the size of patches: {sizes}"
+    assert [one.holds for one in of_patches({5: {"falling": steep}})] == [True]
+    assert [one.holds for one in of_patches({3: {}, 5: {}})] == [None]
+    assert of_patches({}) == ()
