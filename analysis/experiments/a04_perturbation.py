@@ -22,7 +22,7 @@ from analysis.measures.bootstrap import interval
 from analysis.measures.paths import rank_correlation
 
 LEVELS = 4  # of the grid that are pushed
-STATES, STATES_OF_CONTROLS = (8, 32), (4, 16)  # how many are pushed, usually and in full
+STATES, STATES_OF_CONTROLS = (8, 32), (2, 16)  # how many are pushed, usually and in full
 ORDER, RATIO = 0.9, 1.25  # what the criterion asks for
 PICTURED = ("component 1", "component 2", "component 11", f"random direction {RANDOM}")
 COLORS = ("#332288", "#88ccee", "#117733", "#ddaa33", "#cc6677", "#999999", "#666666")  # of directions
