@@ -1,3 +1,18 @@
 """Where training data come from: arrays, folders, prepared sets and toys, as one Dataset; and their batches."""
 
-__all__ = ["arrays", "batches", "dataset", "fingerprint", "folder", "prepared", "toys"]
+from training.data.dataset import Dataset, Rows, from_arrays, from_distribution, load
+
+__all__ = [
+    "Dataset",
+    "Rows",
+    "arrays",
+    "batches",
+    "dataset",
+    "fingerprint",
+    "folder",
+    "from_arrays",
+    "from_distribution",
+    "load",
+    "prepared",
+    "toys",
+]
