@@ -56,9 +56,9 @@ MUTANTS = [Mutant(*row) for row in (
      "test_log_prob_is_that_of_the_definition and gaussian_low_rank"),
     ("Gaussian.sample", "safe_sqrt(self.residual)", "self.residual", "test_samples_have_the_mean_and_covariance"),
     # mixtures: weights, determinants, and in float32 the softmax of densities that overflow
-    ("GaussianMixture._log_ratios", "self.log_weights - powers / 2", "-powers / 2",
+    ("GaussianMixture._responsibilities", "self.log_weights - powers / 2", "-powers / 2",
      f"{POSTERIOR_MEAN} and mixture_full"),
-    ("GaussianMixture._responsibilities", "self._log_ratios(parts, level, leading)", "self._log_joint(parts, level)",
+    ("GaussianMixture._responsibilities", "exponents - exponents[leading]", "self._log_joint(coordinates, level)",
      "test_answers_are_as_exact_as_the_problem_allows and float32 and mixture_low_rank"),
     ("GaussianMixture._views", "scores - dot(w, scores)[None]", "scores", f"{SECOND_ORDER} and full"),
     ("GaussianMixture._traces", "outside * function(", "function(", f"{SECOND_ORDER} and low_rank"),
@@ -70,9 +70,9 @@ MUTANTS = [Mutant(*row) for row in (
     ("Truncated.bounded", "/ (2 * width)", "/ width", "test_the_error_stays_below_its_bound"),
     # closed forms along the flow: eta for its square, a limit at alpha = 0, counts of directions, the wrong level
     ("gaussian_transition", "jnp.square(check_eta(eta))", "check_eta(eta)", "test_transition_solves_the_equations"),
-    ("_kept", "jnp.where(power > 0, 0.0, 1.0)", "0.0", "test_transition_without_noise_is_the_flow"),
+    ("_decay", "jnp.where(power > 0, 0.0, 1.0)", "0.0", "test_transition_without_noise_is_the_flow"),
     ("flow_log_det", "rest * residual if rest", "residual if rest", "test_log_likelihood_along_the_flow_is_log_prob"),
-    ("_shown", "commitment(variance, next_level)", "commitment(variance, level)",
+    ("_denoised_gain", "commitment(variance, next_level)", "commitment(variance, level)",
      "test_path_is_the_flow_and_the_denoiser"),
     ("rotation_residual", "-2 * signal", "-signal", "test_modes_equal_sixty_digits"),
     ("gaussian_frechet", "(size - width) *", "1 *", "test_kl_and_frechet_equal_sixty_digits"),

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array
 
 from gaussdiff.numerics.arrays import concrete, floating
+from gaussdiff.numerics.checks import check_above_0, check_count
 from gaussdiff.schedules import DiscreteBetas, NoiseLevel, Schedule, check_schedule
 
 
@@ -25,8 +26,7 @@ def karras(n: int, sigma_min=0.002, sigma_max=80.0, rho=7.0, final_zero: bool = 
     sigma in data units. ValueError unless n >= 1 and 0 < sigma_min < sigma_max and rho > 0. Karras et al., arXiv
     2206.00364, eq. 5.
     """
-    if concrete(rho) and not 0 < float(rho) < np.inf:
-        raise ValueError(f"rho: expected > 0, got {float(rho):g}. EDM uses 7; for rho -> infinity use uniform_log_snr.")
+    check_above_0(rho, "rho", "EDM uses 7; for rho -> infinity use uniform_log_snr.")
     low, high = _bounds(n, sigma_min, sigma_max)
     return _spaced(n, low, high, lambda s: s ** (1 / rho), lambda u: u**rho, final_zero)
 
@@ -47,12 +47,12 @@ def uniform_angles(n: int, variance, sigma_min=0.002, sigma_max=80.0, final_zero
     cosine of its angle. With final_zero the angles run down to 0, and sigma_min plays no part; without it they end at
     sigma_min. ValueError unless variance > 0, and as karras. Sabour et al., arXiv 2404.14507.
     """
-    if concrete(variance) and not 0 < float(variance) < np.inf:
-        raise ValueError(f"variance: expected > 0, got {float(variance):g}. Use that of the data, per dimension.")
+    check_above_0(variance, "variance", "Use that of the data, per dimension.")
     low, high = _bounds(n, sigma_min, sigma_max)
     low, std = jnp.zeros_like(low) if final_zero else low, jnp.sqrt(floating(variance))
-    # Between two directions an angle apart, the one past of it lies along sin(angle - past) first + sin(past) second.
-    # So every sigma is a mean of both ends, also where arctan(sigma / std) rounds to a right angle.
+    # Between two directions `angle` from each other, the one `past` the first lies along
+    # sin(angle - past) first + sin(past) second. So every sigma is a mean of both ends, also where arctan(sigma / std)
+    # rounds to a right angle.
     angle = jnp.arctan2(std * (high - low), std**2 + high * low)
     weight = jnp.sin(jnp.linspace(angle, 0, n + 1)) / jnp.hypot(high, std)
     low_weight = jnp.sin(jnp.linspace(0, angle, n + 1)) / jnp.hypot(low, std)
@@ -157,8 +157,7 @@ def _at_rows(schedule: DiscreteBetas, rows: np.ndarray, final_zero: bool) -> Noi
 
 
 def _check_steps(n: int) -> None:
-    if not (isinstance(n, int) and n >= 1):
-        raise ValueError(f"n: expected an integer number of steps >= 1, got {n!r}. It sets the shape of the grid.")
+    check_count(n, "n", "It is the number of steps, which sets the shape of the grid.")
 
 
 def _bounds(n: int, sigma_min, sigma_max) -> tuple[Array, Array]:

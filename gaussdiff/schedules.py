@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gaussdiff.numerics.arrays import concrete, floating, host
+from gaussdiff.numerics.checks import check_above_0, check_at_least_0
 
 
 class NoiseLevel(eqx.Module):
@@ -29,9 +30,9 @@ class NoiseLevel(eqx.Module):
     alpha, sigma: arrays of one shape, () for a single level, (n+1,) for a grid of n steps; numbers broadcast.
     NoiseLevel(1., 0.) is the clean law. ValueError where either is negative or not finite, or both are 0.
 
-    >>> level = gd.NoiseLevel(0.6, 0.8)
-    >>> print(f"{level.log_snr:.3f}")
-    -0.575
+    >>> level = gd.NoiseLevel(alpha=0.8, sigma=0.6)
+    >>> round(float(level.log_snr), 3)
+    0.575
     """
 
     alpha: Float[Array, "*levels"]
@@ -88,6 +89,18 @@ def check_level(level, argument: str = "level") -> None:
         raise ValueError(
             f"{argument}: expected a single level, got an array of shape {jnp.shape(level.sigma)}. Use jax.vmap "
             "over the levels."
+        )
+
+
+def check_levels(levels) -> None:
+    """TypeError unless `levels` is a NoiseLevel, ValueError unless it has two levels or more, in any order."""
+    if not isinstance(levels, NoiseLevel):
+        raise TypeError(
+            f"levels: expected a NoiseLevel of (n+1,) arrays, got {type(levels).__name__}. See gd.grids.karras(n)."
+        )
+    if jnp.ndim(levels.sigma) != 1 or len(levels) < 2:
+        raise ValueError(
+            f"levels: expected shape (n+1,) with n >= 1 steps, got {jnp.shape(levels.sigma)}. See gd.grids.karras(n)."
         )
 
 
@@ -249,9 +262,7 @@ class Cosine(UnitTimeSchedule):
     offset: Float[Array, ""]
 
     def __init__(self, offset=0.008):
-        self.offset = floating(offset)
-        if concrete(self.offset) and not 0 <= float(self.offset) < np.inf:
-            raise ValueError(f"offset: expected >= 0, got {float(self.offset):g}. The published value is 0.008.")
+        self.offset = check_at_least_0(offset, "offset", "The published value is 0.008.")
 
     def __call__(self, t) -> NoiseLevel:
         t = _time(t)
@@ -284,9 +295,7 @@ class VarianceExploding(Schedule):
     sigma_max: Float[Array, ""]
 
     def __init__(self, sigma_max=80.0):
-        self.sigma_max = floating(sigma_max)
-        if concrete(self.sigma_max) and not 0 < float(self.sigma_max) < np.inf:
-            raise ValueError(f"sigma_max: expected > 0, got {float(self.sigma_max):g}. EDM uses 80.")
+        self.sigma_max = check_above_0(sigma_max, "sigma_max", "EDM uses 80.")
 
     @property
     def end(self) -> Float[Array, ""]:
@@ -330,7 +339,7 @@ class DiscreteBetas(UnitTimeSchedule):
         if table.ndim != 1 or not table.size or not ((table > 0) & (table < 1)).all():
             raise ValueError(
                 f"betas: expected shape (N,), every value in (0, 1), got shape {table.shape}, {table.min(initial=1):g} "
-                f"to {table.max(initial=0):g}. A last beta of 1 has no signal left: cap it at 0.999."
+                f"to {table.max(initial=0):g}. A last beta of 1 removes all signal: cap it at 0.999."
             )
         self.log_alphas = jnp.asarray(np.concatenate([[0.0], np.cumsum(np.log1p(-table)) / 2]), float)
 

@@ -117,13 +117,13 @@ def test_a_network_copies_little_only_where_the_whole_interval_says_so():
     assert findings[1].sentence == "1.0% of the network's samples are copies of training images."
 
 
-def test_patches_are_judged_where_some_exponent_can_be_measured_and_all_are_below_the_bound():
+def test_patches_that_cannot_be_measured_are_not_judged_and_slow_ones_fail():
     slow, steep = Interval(-0.1, -0.2, 0.0), Interval(-0.5, -0.6, -0.4)
-    of_patches = c02_learning_speed._of_patches
-    (mixed,) = of_patches({3: {}, 5: {"falling": slow, "rising": steep}})
-    assert (mixed.holds, mixed.measured, mixed.expected) == (False, slow, "below -0.25 with its interval")
-    sizes = "3 x 3: too few or too alike; 5 x 5: -0.1 (-0.2 to 0) (falling), -0.5 (-0.6 to -0.4) (rising)."
-    assert mixed.note == f"By the size of patches: {sizes}"
-    assert [one.holds for one in of_patches({5: {"falling": steep}})] == [True]
-    assert [one.holds for one in of_patches({3: {}, 5: {}})] == [None]
-    assert of_patches({}) == ()
+    (criterion,) = c02_learning_speed.of_patches({3: {}, 5: {"falling": slow}})
+    assert (criterion.holds, criterion.measured) == (False, slow)
+    assert criterion.note == "By the size of patches: 3 x 3: too few or too alike; 5 x 5: -0.1 (-0.2 to 0) (falling)."
+    (criterion,) = c02_learning_speed.of_patches({3: {"rising": steep}, 5: {"falling": slow}})
+    assert (criterion.holds, criterion.measured) == (False, slow)
+    assert c02_learning_speed.of_patches({5: {"falling": steep}})[0].holds is True
+    assert c02_learning_speed.of_patches({3: {}, 5: {}})[0].holds is None
+    assert c02_learning_speed.of_patches({}) == ()

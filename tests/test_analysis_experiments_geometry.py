@@ -144,7 +144,7 @@ def test_a_noise_that_keeps_its_length_is_said_to(measured, setting):
     record = measured(NORMS)
     lasting = {**record.norms["network"], "noise": np.full_like(record.norms["network"]["noise"], 8.0)}
     finding = NORMS.find(dataclasses.replace(record, norms={**record.norms, "network": lasting}))
-    assert "never falls below .99 of that (closed form: falls below" in finding.found
+    assert "never falls below .99 of that (closed form: falls below" in finding.criteria[1].note
     assert set(finding.numbers["sigma_where_noise_leaves_its_shell"]) == {"closed_form"}
     level = finding.numbers["sigma_where_noise_leaves_its_shell"]["closed_form"]
     # sum sigma^2 / (lam + sigma^2) of 64 modes, of which .98 is left at the level and more at the one before

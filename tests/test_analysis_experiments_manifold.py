@@ -431,35 +431,35 @@ def of_one_number(setting):
 @pytest.mark.slow
 @pytest.mark.parametrize("one", [SHAPE, INTERPOLATION], ids=["D8", "D7"])
 def test_data_of_one_number_have_neither_shape_nor_arc(one, setting):
-    found = experiment.run(one, of_one_number(setting)).finding
-    assert found.verdict == "not measured"
-    assert "of one number" in found.found
+    result = experiment.run(one, of_one_number(setting))
+    assert result.verdict == "not measured"
+    assert "of one number" in result.reason
 
 
 @pytest.mark.slow
 def test_data_of_equal_variances_have_no_shape_and_three_pairs_no_variance(setting):
     isotropic = gd.Gaussian.isotropic(setting.gaussian.mean, 0.5)
-    found = experiment.run(SHAPE, with_gaussian(setting, isotropic)).finding
-    assert (found.verdict, "straight" in found.found) == ("not measured", True)
-    found = experiment.run(SHAPE, replace(setting, levels=gd.grids.karras(2))).finding
-    assert (found.verdict, "3 noise levels" in found.found) == ("not measured", True)
-    found = experiment.run(INTERPOLATION, replace(setting, starts=setting.starts[:7])).finding
-    assert (found.verdict, "Raise --starts to 8" in found.found) == ("not measured", True)
+    result = experiment.run(SHAPE, with_gaussian(setting, isotropic))
+    assert (result.verdict, "straight" in result.reason) == ("not measured", True)
+    result = experiment.run(SHAPE, replace(setting, levels=gd.grids.karras(2)))
+    assert (result.verdict, "3 noise levels" in result.reason) == ("not measured", True)
+    result = experiment.run(INTERPOLATION, replace(setting, starts=setting.starts[:7]))
+    assert (result.verdict, "Raise --starts to 8" in result.reason) == ("not measured", True)
 
 
 @pytest.mark.slow
 def test_controls_that_share_their_shape_are_named(bent):
     record = bent.record
     alike = replace(record.shapes["network"], beside=np.broadcast_to(record.expected.beside, (48, 41, 2)))
-    apart = replace(alike, beside=np.random.default_rng(0).normal(size=(48, 41, 2)))
+    unlike = replace(alike, beside=np.random.default_rng(0).normal(size=(48, 41, 2)))
 
-    def found(**shapes):
-        return SHAPE.find(replace(record, shapes={**record.shapes, **shapes})).found
+    def shared(**shapes):
+        return SHAPE.find(replace(record, shapes={**record.shapes, **shapes})).criteria[1]
 
-    told = "Controls share their shape as well (shuffled spectrum)"
-    assert told in found(network=alike, shuffled_spectrum=alike)
-    assert "Controls" not in found(network=alike, shuffled_spectrum=apart)
-    assert "Controls" not in found(network=apart, shuffled_spectrum=alike), "only what the network does too"
+    assert shared(network=alike, shuffled_spectrum=alike).controls == ("shuffled_spectrum",)
+    assert shared(network=alike, shuffled_spectrum=unlike).controls == ()
+    lonely = shared(network=unlike, shuffled_spectrum=alike)
+    assert (lonely.holds, lonely.controls) == (False, ()), "only what the network does too"
 
 
 @pytest.mark.slow

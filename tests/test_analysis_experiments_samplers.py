@@ -14,7 +14,7 @@ import gaussdiff as gd
 import training
 from analysis import __main__ as commands
 from analysis.experiments import a09_teleportation, d04_denoised_first, d09_time_grids, d11_few_calls
-from analysis.harness.finding import Finding
+from analysis.harness.finding import SCALE, Finding
 from analysis.measures import endpoints
 from analysis.measures.bootstrap import Interval
 from analysis.solvers import accelerate, candidates, least_w2
@@ -80,7 +80,7 @@ def test_the_fine_solution_of_a_gaussian_is_its_flow(setting):
     exact = jax.vmap(gd.gaussian_flow, in_axes=(None, 0, None, None))(
         setting.gaussian, setting.few, setting.levels[0], gd.NoiseLevel(1.0, 0.0)
     )
-    assert endpoints.root_mean(endpoints.apart(setting.fine_ends, np.asarray(exact))) < 2e-3
+    assert endpoints.root_mean(endpoints.squared_distances(setting.fine_ends, np.asarray(exact))) < 2e-3
 
 
 @pytest.mark.slow
@@ -97,7 +97,7 @@ def test_a_closed_form_start_on_a_gaussian_leaves_the_error_of_the_later_steps_a
     for name, law in (("isotropic", setting.more["isotropic"]), ("shuffled_spectrum", shuffled)):
         jump = gd.SwitchAt(gd.GaussianExact(law), gd.Heun(), endpoints.between(levels, a09_teleportation.SKIPS[-1]))
         by_sample = jax.vmap(gd.sample, (None, None, 0, None))(jump, setting.gaussian, setting.few[:3], levels)
-        found = endpoints.apart(np.asarray(by_sample.x[:, -1]), setting.fine_ends[:3])
+        found = endpoints.squared_distances(np.asarray(by_sample.x[:, -1]), setting.fine_ends[:3])
         np.testing.assert_allclose(record.controls[name][:3], found, rtol=1e-6)
     finding = a09_teleportation.find(record)
     assert finding.verdict == "agrees"
@@ -204,7 +204,8 @@ def _settles_where_the_closed_form_says(setting, record, finding) -> None:
         assert low < value[part] < high
         assert value[part] == pytest.approx(expected, rel=0.15)
     assert finding.numbers["settles_sooner_by"]["network"][1] > 0
-    assert "Controls settle first with the denoised image as well (shuffled spectrum)" in finding.found
+    assert finding.criteria[1].holds
+    assert finding.criteria[1].controls == ("shuffled_spectrum",)
     # a path that began at other noise settles at the same scale
     far = record.sigma < 20
     kept = {part: rows[:, far] for part, rows in record.own["network"].items()}
@@ -222,13 +223,6 @@ def test_a_curve_settles_where_it_crosses_its_bound_for_good():
     assert 0.17 < d04_denoised_first.settled(sigma, back, 1.0) <= 0.25
     assert d04_denoised_first.settled(sigma, 0 * sigma, 1.0) == 80
     assert d04_denoised_first.settled(sigma, sigma + 2, 1.0) == pytest.approx(0.01)
-
-
-def test_stopping_early_is_told_by_what_it_gains():
-    calls = np.array([3, 5, 16])
-    told = {(): "never", (16,): "only when at most 4 steps are left", (3,): "after 3 steps alone", (3, 5, 16): "always"}
-    for gains, words in told.items():
-        assert words in d04_denoised_first._helps(calls, list(gains))
 
 
 def _dense_w2(a: np.ndarray, b: np.ndarray) -> float:
@@ -253,7 +247,7 @@ def test_grids_of_a_network_that_is_the_gaussian_are_the_gaussian_s(setting, exa
     assert not np.allclose(record.grids[d09_time_grids.CONTROL][0], record.grids["GITS, Gaussian"][0])
     levels = gd.NoiseLevel(1.0, jnp.asarray(record.grids[d09_time_grids.OWN][0]))
     np.testing.assert_allclose(
-        record.apart[d09_time_grids.OWN][0], exact_apart(d09_time_grids.SAMPLER, levels), rtol=1e-5
+        record.distances[d09_time_grids.OWN][0], exact_apart(d09_time_grids.SAMPLER, levels), rtol=1e-5
     )
     finding = d09_time_grids.find(record)
     json.dumps(finding.numbers, allow_nan=False)
@@ -261,34 +255,29 @@ def test_grids_of_a_network_that_is_the_gaussian_are_the_gaussian_s(setting, exa
     shares = finding.numbers["distance_share_of_edm"]
     assert shares[d09_time_grids.OWN] == shares["GITS, Gaussian"]
     for factor, verdict in ((0.01, "agrees"), (100, "differs")):
-        usual = record.apart[d09_time_grids.USUAL]
-        apart = {name: usual if name == d09_time_grids.USUAL else factor * usual for name in record.apart}
-        assert d09_time_grids.find(dataclasses.replace(record, apart=apart)).verdict == verdict
-    told = (
-        "Controls are nearer at each number of calls as well (isotropic): it takes no more of the data than their mean"
-    )
-    shown = dataclasses.replace(
-        record, apart=apart | {d09_time_grids.OWN: 0.01 * usual, d09_time_grids.CONTROL: 0.01 * usual}
-    )
-    assert told in d09_time_grids.find(shown).found
-    lost = dataclasses.replace(record, apart=apart | {d09_time_grids.CONTROL: 0.01 * usual})
-    assert "Controls" not in d09_time_grids.find(lost).found  # what no grid that is judged does
+        usual = record.distances[d09_time_grids.USUAL]
+        distances = {name: usual if name == d09_time_grids.USUAL else factor * usual for name in record.distances}
+        assert d09_time_grids.find(dataclasses.replace(record, distances=distances)).verdict == verdict
+    better = {d09_time_grids.OWN: 0.01 * usual, d09_time_grids.CONTROL: 0.01 * usual}
+    own, twin = d09_time_grids.find(dataclasses.replace(record, distances=distances | better)).criteria
+    assert (own.holds, own.controls, own.takes) == (True, ("isotropic",), SCALE)
+    assert (twin.holds, twin.controls) == (False, ())
+    lost = dataclasses.replace(record, distances=distances | {d09_time_grids.CONTROL: 0.01 * usual})
+    assert not any(one.controls for one in d09_time_grids.find(lost).criteria)  # what no grid that is judged does
     # made: the network's own grid wins at the fewest calls alone, the Gaussian's at all, the data set's at none
-    usual = record.apart[d09_time_grids.USUAL]
+    usual = record.distances[d09_time_grids.USUAL]
     factors = {d09_time_grids.OWN: [0.5, *[2] * (len(usual) - 1)], "GITS, Gaussian": [0.5] * len(usual)}
-    apart = {
+    distances = {
         n: usual * np.array(factors.get(n, [2 if n != d09_time_grids.USUAL else 1] * len(usual)))[:, None]
-        for n in record.apart
+        for n in record.distances
     }
-    mixed = d09_time_grids.find(dataclasses.replace(record, apart=apart))
+    mixed = d09_time_grids.find(dataclasses.replace(record, distances=distances))
     assert mixed.verdict == "agrees in part"
     few, every = str(record.calls[0]), ", ".join(map(str, record.calls))
-    assert (
+    assert mixed.notes[1].endswith(
         f"“GITS, network” at {few}; “GITS, data set” at none; “GITS, Gaussian” at {every}; “GITS, isotropic” at none."
-        in mixed.found
     )
-    assert "Controls" not in mixed.found
-    assert mixed.found.endswith(" Holds: a closed form's grid. Does not hold: the network's own grid.")
+    assert [(one.holds, one.controls) for one in mixed.criteria] == [(False, ()), (True, ())]
 
 
 @pytest.fixture(scope="module")
@@ -299,11 +288,11 @@ def few_calls_record(setting):
 @pytest.mark.slow
 def test_few_calls_on_a_gaussian_are_known_from_gains(few_calls_record, setting, exact_apart):
     record = few_calls_record
-    for sampler, rows in zip(d11_few_calls.SAMPLERS.values(), record.apart, strict=True):
+    for sampler, rows in zip(d11_few_calls.SAMPLERS.values(), record.distances, strict=True):
         np.testing.assert_allclose(rows[1], exact_apart(sampler, gd.grids.karras(5)), rtol=1e-5)
     for k, n in enumerate((5, 8, 10)):
         grid = gd.gits_grid(setting.gaussian, n, setting.key("D9"), paths=d09_time_grids.PATHS)
-        np.testing.assert_allclose(record.gits.apart[k], exact_apart(gd.IPNDM(4), grid), rtol=1e-5)
+        np.testing.assert_allclose(record.gits.distances[k], exact_apart(gd.IPNDM(4), grid), rtol=1e-5)
         assert record.gits.w2[k] == pytest.approx(endpoints.gaussian_error(gd.IPNDM(4), grid, setting.gaussian))
     finding = d11_few_calls.find(record)
     json.dumps(finding.numbers, allow_nan=False)
@@ -312,18 +301,20 @@ def test_few_calls_on_a_gaussian_are_known_from_gains(few_calls_record, setting,
     expected = np.array(on_gits["distance"]) / np.array(finding.numbers["distance"]["iPNDM-4"])[1:]
     np.testing.assert_allclose(np.array(on_gits["distance_over_edm"])[:, 0], expected)
     assert on_gits["published_fid_cifar10"] == [8.4, 3.2, 2.5]
-    assert "at 5 calls (exact W2 " in finding.found
-    assert "published FID 0.62)" in finding.found
+    assert "at 5 calls (exact W2 " in finding.notes[2]
+    assert "published FID 0.62)" in finding.notes[2]
     assert finding.numbers["rank_correlation_w2_distance"][0] > 0.8
-    against = dataclasses.replace(record, w2=1 / np.sqrt(record.apart.mean(-1)), published=1 / record.apart.mean(-1))
+    against = dataclasses.replace(
+        record, w2=1 / np.sqrt(record.distances.mean(-1)), published=1 / record.distances.mean(-1)
+    )
     assert d11_few_calls.find(against).verdict == "differs"
-    one = d11_few_calls.find(dataclasses.replace(against, published=record.apart.mean(-1)))
+    one = d11_few_calls.find(dataclasses.replace(against, published=record.distances.mean(-1)))
     assert one.verdict == "agrees in part"
-    assert one.found.endswith(" Holds: the order by published FID. Does not hold: the order by the exact W2.")
-    assert "Controls" not in d11_few_calls.find(against).found
-    told = "Controls order them as well (isotropic): it takes no more of the data than their mean and scale."
-    assert told in d11_few_calls.find(dataclasses.replace(record, w2_isotropic=record.w2)).found
-    assert told not in d11_few_calls.find(dataclasses.replace(record, w2_isotropic=1 / record.w2)).found
+    assert [criterion.holds for criterion in one.criteria] == [False, True]
+    assert d11_few_calls.find(against).criteria[0].controls == ()
+    known = d11_few_calls.find(dataclasses.replace(record, w2_isotropic=record.w2)).criteria[0]
+    assert (known.holds, known.controls, known.takes) == (True, ("isotropic",), SCALE)
+    assert d11_few_calls.find(dataclasses.replace(record, w2_isotropic=1 / record.w2)).criteria[0].controls == ()
 
 
 @pytest.mark.slow

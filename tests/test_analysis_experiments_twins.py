@@ -550,11 +550,11 @@ def test_descent_follows_the_closed_form(linear):
 @pytest.mark.slow
 def test_exponents_of_linear_learning(linear):
     finding = c01_linear_learning.find(linear)
-    assert finding.verdict == "agrees", finding.found
+    assert finding.verdict == "agrees", finding.criteria
     off = {name: weights + 1 for name, weights in linear.weights.items()}
     partly = c01_linear_learning.find(dataclasses.replace(linear, weights=off))
     assert partly.verdict == "agrees in part"
-    assert partly.found.endswith(" Holds: exponents. Does not hold: weights.")
+    assert [criterion.holds for criterion in partly.criteria] == [False, True]
     assert finding.numbers["exponent"]["two_layers"][0] == pytest.approx(-1, abs=0.2)
     # the small modes' own law: half of the way at .28 sigma_data / (eta sqrt(lam))
     lam, law = np.logspace(-7, -5, 9), gd.PreconditionedLayer(1.0, 0.5)
@@ -569,8 +569,11 @@ def test_an_exponent_of_too_few_modes_is_said_in_words(linear):
     finding = c01_linear_learning.find(
         dataclasses.replace(linear, deviation=float(np.sqrt(2.1 * linear.variances[-1])))
     )
-    assert "nan" not in finding.found
-    assert "no power, from too few modes, for preconditioned" in finding.found
+    _, exponents = finding.criteria
+    assert exponents.holds is False
+    assert exponents.measured.endswith("; too few modes")
+    assert "too few modes for preconditioned" in exponents.note
+    assert not any("nan" in text for text in (finding.sentence, exponents.measured, exponents.note, *finding.notes))
     assert "preconditioned" not in finding.numbers["exponent"]
     assert set(finding.numbers) == documented("C1")
     assert "nan" not in c01_linear_learning.draw(dataclasses.replace(linear, deviation=0.0)).get_suptitle()
@@ -645,8 +648,9 @@ def test_the_times_to_learn_are_those_of_the_closed_form(setting):
 def test_modes_that_are_learned_together_have_no_exponent(setting):
     _, models = learners(setting, alike=True)
     finding = run(c02_learning_speed.LEARNING_SPEED, with_history(setting, models)).finding
-    assert finding.verdict == "agrees", finding.found
-    assert "Components of patches are too few, or too alike" in finding.found
+    assert finding.verdict == "agrees", finding.criteria
+    assert finding.criteria[-1].holds is None
+    assert finding.criteria[-1].measured == "components are too few or too alike"
 
 
 def learned_at(times, rises, steps) -> c02_learning_speed.Record:
@@ -673,7 +677,8 @@ def test_rising_and_falling_components_are_judged_apart():
     assert c02_learning_speed.find(learned_at(np.full(12, 1e3), rises, STEPS)).verdict == "agrees"
     alone = c02_learning_speed.find(learned_at(np.full(12, 1e3), np.full(12, True), STEPS))
     assert alone.verdict == "agrees in part"
-    assert "falling are too few" in alone.found
+    assert [criterion.holds for criterion in alone.criteria] == [True, False]
+    assert alone.criteria[1].note == "Those that are falling are too few, or too alike, to measure."
 
 
 @pytest.mark.slow
@@ -717,7 +722,7 @@ def test_patches_that_are_learned_in_order_explain_whole_images_that_are_not():
     assert found.verdict == "agrees"
     assert set(found.numbers) == documented("C2")
     assert found.numbers["patches"]["3x3"]["exponent"]["falling"][0] == pytest.approx(-0.5, abs=0.03)
-    assert "patches of 3 x 3 pixels" in found.found
+    assert "3 x 3: -0." in found.criteria[-1].note
     assert judged(-0.1).verdict == "agrees in part"
     steep = learned_at(1000 * variances**-0.5, rises, STEPS)
     assert judged(-0.5, steep).verdict == "agrees in part"

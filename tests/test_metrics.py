@@ -142,3 +142,17 @@ def test_the_denoised_path_carries_the_curvature_of_the_sampling_path():
     denoised = lambda s: g.denoise(place(s), gd.NoiseLevel(1.0, s))  # noqa: E731
     curvature = jax.jacfwd(jax.jacfwd(place))(1.2)
     np.testing.assert_allclose(jax.jacfwd(denoised)(1.2), -1.2 * curvature, rtol=1e-10)
+
+
+def test_what_is_explained_of_each_entry_is_that_of_the_entry_alone():
+    """A prediction that scales the differences from the mean by c explains 1 - (1 - c)^2; one entry is constant."""
+    target = np.random.default_rng(3).normal(size=(50, 2, 3))
+    target[:, 1, 2] = 0.5
+    factors = np.array([[1.0, 0.5, 0.0], [2.0, -1.0, 1.0]])
+    mean = target.mean(0)
+    each = gd.metrics.explained_by_entry(target, mean + factors * (target - mean))
+    expected = 1 - (1 - factors) ** 2
+    expected[1, 2] = np.nan
+    np.testing.assert_allclose(each, expected, atol=1e-12)
+    with pytest.raises(ValueError, match="prediction: expected the target's shape"):
+        gd.metrics.explained_by_entry(target, target[:, 0])

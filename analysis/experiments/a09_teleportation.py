@@ -69,8 +69,8 @@ def measure(setting: Setting) -> Record:
     return Record(
         sigma=np.asarray(levels.sigma)[list(SKIPS)],
         calls=np.array([heun.nfe(STEPS - m) for m in SKIPS]),
-        jump=np.stack([endpoints.apart(x, setting.fine_ends) for x in jumped]),
-        plain=np.stack([endpoints.apart(x, setting.fine_ends) for x in plain]),
+        jump=np.stack([endpoints.squared_distances(x, setting.fine_ends) for x in jumped]),
+        plain=np.stack([endpoints.squared_distances(x, setting.fine_ends) for x in plain]),
         jump_features=np.stack([extract(x) for x in jumped]),
         plain_features=np.stack([extract(x) for x in plain]),
         target=extract(setting.data.held_out),
@@ -90,7 +90,7 @@ def _control(setting: Setting, law: gd.Gaussian, plain: gd.Sampler, levels: gd.N
     """Squared distances (B,) of the longest jump by a law: its flow, then the sampler that is compiled already."""
     rest = levels[SKIPS[-1] :]
     jumped = jax.vmap(gd.gaussian_flow, (None, 0, None, None))(law, setting.few, levels[0], rest[0])
-    return endpoints.apart(endpoints.ends(plain, setting.network, jumped, rest), setting.fine_ends)
+    return endpoints.squared_distances(endpoints.ends(plain, setting.network, jumped, rest), setting.fine_ends)
 
 
 @eqx.filter_jit

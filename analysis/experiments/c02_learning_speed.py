@@ -83,7 +83,7 @@ def find(record: Record) -> Finding:
             f"training, got {_counted(groups)}. Train longer, on images, with --keep-powers."
         )
     early, first = seen_learning("components", record.steps, learned), record.steps[record.steps > 0][0]
-    of_patches = {size: exponents(record.steps, one) for size, one in record.patches.items()}
+    by_size = {size: exponents(record.steps, one) for size, one in record.patches.items()}
     steepest = max(whole.values(), key=lambda one: abs(one.value))
     unmeasured = [name for name in groups if name not in whole]
     return Finding(
@@ -106,7 +106,7 @@ def find(record: Record) -> Finding:
                 if unmeasured
                 else "",
             ),
-            *_of_patches(of_patches),
+            *of_patches(by_size),
         ),
         numbers={
             "exponent": {name: list(one) for name, one in whole.items() if one.is_known},
@@ -117,7 +117,7 @@ def find(record: Record) -> Finding:
             "learned": {"component": (np.flatnonzero(crossing) + 1).tolist(), "step": learned[crossing].tolist()},
             "median_step": float(np.median(learned[crossing])),
             "learned_before_first_state": early,
-            "patches": {f"{size}x{size}": _patch_numbers(record, size, one) for size, one in of_patches.items()},
+            "patches": {f"{size}x{size}": _patch_numbers(record, size, one) for size, one in by_size.items()},
         },
         notes=(
             f"Of {len(crossing)} components {crossing.sum()} change by a factor of 2 in training: {_counted(groups)}.",
@@ -127,14 +127,14 @@ def find(record: Record) -> Finding:
     )
 
 
-def _of_patches(exponents: dict[int, dict[str, Interval]]) -> tuple[Criterion, ...]:
+def of_patches(by_size: dict[int, dict[str, Interval]]) -> tuple[Criterion, ...]:
     """The criterion of the exponents of patches, which is not judged where they cannot be measured; none of vectors."""
-    if not exponents:
+    if not by_size:
         return ()
-    powers = [power for one in exponents.values() for power in one.values()]
+    powers = [power for one in by_size.values() for power in one.values()]
     listed = "; ".join(
         f"{size} x {size}: " + (", ".join(f"{power} ({name})" for name, power in one.items()) or "too few or too alike")
-        for size, one in exponents.items()
+        for size, one in by_size.items()
     )
     return (
         Criterion(

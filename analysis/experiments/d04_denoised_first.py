@@ -94,8 +94,8 @@ def measure(setting: Setting) -> Record:
         x_w2=x_w2,
         denoised_w2=denoised_w2,
         calls=np.array(calls),
-        jump=np.stack([endpoints.apart(x, setting.fine_ends) for x in jumps]),
-        whole=np.stack([endpoints.apart(x, setting.fine_ends) for x in wholes]),
+        jump=np.stack([endpoints.squared_distances(x, setting.fine_ends) for x in jumps]),
+        whole=np.stack([endpoints.squared_distances(x, setting.fine_ends) for x in wholes]),
         jump_frechet=np.array([frechet(x) for x in jumps]),
         whole_frechet=np.array([frechet(x) for x in wholes]),
         jump_w2=np.array([endpoints.gaussian_error(euler, levels, setting.gaussian) for levels in jump_grids]),
@@ -107,7 +107,7 @@ def _own(path: Paths) -> dict[str, np.ndarray]:
     """Squared distances per entry of x and of D from where the path ends: (B, n) both."""
 
     def distances(points: np.ndarray) -> np.ndarray:
-        return np.stack([endpoints.apart(x, path.samples) for x in points.swapaxes(0, 1)], 1)
+        return np.stack([endpoints.squared_distances(x, path.samples) for x in points.swapaxes(0, 1)], 1)
 
     return {"x": distances(path.x[:, :-1]), "denoised": distances(path.denoised)}
 

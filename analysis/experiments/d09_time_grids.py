@@ -59,7 +59,8 @@ def measure(setting: Setting) -> Record:
         calls=np.array(calls),
         grids={name: [np.asarray(one.sigma) for one in each] for name, each in grids.items()},
         distances={
-            name: np.stack([endpoints.apart(x, setting.fine_ends) for x in each]) for name, each in ends.items()
+            name: np.stack([endpoints.squared_distances(x, setting.fine_ends) for x in each])
+            for name, each in ends.items()
         },
         w2={
             name: np.array([endpoints.gaussian_error(SAMPLER, one, setting.gaussian) for one in each])

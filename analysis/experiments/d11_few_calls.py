@@ -90,7 +90,7 @@ def _row(setting: Setting, name: str, grids: dict[int, gd.NoiseLevel], published
     ends = [endpoints.ends(sampler, setting.network, setting.few, grid) for grid in grids.values()]
     return Row(
         calls=np.array(list(grids)),
-        distances=np.array([endpoints.apart(x, setting.fine_ends) for x in ends]),
+        distances=np.array([endpoints.squared_distances(x, setting.fine_ends) for x in ends]),
         frechet=np.array([gd.metrics.frechet_distance(extract(x), target) for x in ends]),
         w2=np.array([endpoints.gaussian_error(sampler, grid, setting.gaussian) for grid in grids.values()]),
         w2_isotropic=np.array([endpoints.gaussian_error(sampler, grid, isotropic) for grid in grids.values()]),

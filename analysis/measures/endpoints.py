@@ -34,9 +34,9 @@ def between(levels: gd.NoiseLevel, i: int) -> Array:
     return (levels[i].log_snr + levels[i + 1].log_snr) / 2
 
 
-def apart(found: np.ndarray, true: np.ndarray) -> np.ndarray:
+def squared_distances(ends: np.ndarray, true: np.ndarray) -> np.ndarray:
     """The squared distance of each end from its true one, a mean over entries, in squared data units: (B,)."""
-    difference = (found.astype(np.float64) - true).reshape(len(found), -1)
+    difference = (ends.astype(np.float64) - true).reshape(len(ends), -1)
     return np.mean(difference**2, axis=1)
 
 

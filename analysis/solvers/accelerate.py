@@ -191,7 +191,7 @@ class Judge:
 
     def __call__(self, choice: Choice) -> Judged:
         found = self.samples(choice)
-        judged = Judged(choice, endpoints.root_mean(endpoints.apart(found, self.fine)), self.frechet(found))
+        judged = Judged(choice, endpoints.root_mean(endpoints.squared_distances(found, self.fine)), self.frechet(found))
         print(f"{choice.calls:3d} calls: {judged.distance:.4f}, Fréchet {judged.frechet:.4f}  {choice}", flush=True)
         return judged
 
@@ -199,7 +199,7 @@ class Judge:
         """A choice's distance or Frechet distance, with the ends that RANGES says."""
         found = self.samples(choice)
         if quality == "distance":
-            return interval(endpoints.root_mean, endpoints.apart(found, self.fine))
+            return interval(endpoints.root_mean, endpoints.squared_distances(found, self.fine))
         value = self.frechet(found)
         return Interval(value, value - 2 * self.floor.spread, value + 2 * self.floor.spread)
 

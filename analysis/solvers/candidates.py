@@ -96,7 +96,8 @@ def screen(choices: list[Choice], law: gd.Distribution, starts: jax.Array, tried
     """The `tried` choices of each number of calls that end nearest to the fine solution of a law."""
     true = endpoints.fine(law, starts, SIGMA_MAX)
     error = {
-        c: endpoints.root_mean(endpoints.apart(endpoints.ends(c.sampler, law, starts, c.levels), true)) for c in choices
+        c: endpoints.root_mean(endpoints.squared_distances(endpoints.ends(c.sampler, law, starts, c.levels), true))
+        for c in choices
     }
     counts = sorted({choice.calls for choice in choices})
     best = [sorted((c for c in choices if c.calls == count), key=error.__getitem__)[:tried] for count in counts]

@@ -271,9 +271,10 @@ class Empirical(DataSet):
     are spread over them, and every device is asked for its part of each answer. ValueError for NaN, an empty set, a
     negative bandwidth, or weights of the wrong shape.
 
-    >>> points = gd.Empirical([[0.0, 0.0], [1.0, 0.0], [1.0, 2.0]])
-    >>> print(points.denoise([0.9, 0.2], gd.NoiseLevel(1.0, 0.1)).round(3))
-    [1. 0.]
+    >>> data = gd.Empirical(np.array([[0.0], [1.0]]))
+    >>> posterior = data.posterior(jnp.array([0.9]), gd.NoiseLevel(1.0, 0.1))
+    >>> round(float(posterior.x0[0]), 3), int(posterior.indices[0])
+    (1.0, 1)
     """
 
     offsets: Float[Array, "rows D"]

@@ -70,9 +70,10 @@ class Gaussian(Distribution):
         of rows and without a D x D matrix (arXiv 0909.4061); progress(done, total) is then called. ValueError
         for NaN or fewer than 2 samples, and for samples that are all equal (write Gaussian.isotropic(mean, 0.)).
 
-        >>> law = gd.Gaussian.from_samples([[0.0, 0.0], [2.0, 0.0], [0.0, 4.0], [2.0, 4.0]])
-        >>> print(law.mean, law.eigvals.round(3))
-        [1. 2.] [4. 1.]
+        >>> points = np.array([[-3.0, 0.0], [3.0, 0.0], [0.0, -1.0], [0.0, 1.0]])
+        >>> gaussian = gd.Gaussian.from_samples(points)
+        >>> [round(float(variance), 3) for variance in gaussian.eigvals]
+        [4.5, 0.5]
         """
         shape = np.shape(x)
         check_samples(shape)

@@ -13,11 +13,11 @@ from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Event
 from gaussdiff.distributions.gaussian import Gaussian
-from gaussdiff.exact.flow import check_levels, each_variance
+from gaussdiff.exact.flow import each_variance
 from gaussdiff.exact.modes import marginal_std, rotation_residual
 from gaussdiff.numerics.arrays import dot, floating, safe_divide, safe_sqrt
 from gaussdiff.numerics.checks import check_count, check_fraction
-from gaussdiff.schedules import NoiseLevel
+from gaussdiff.schedules import NoiseLevel, check_levels
 
 
 class Rotation(NamedTuple):

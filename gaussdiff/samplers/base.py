@@ -4,13 +4,12 @@ import abc
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event
 from gaussdiff.numerics.arrays import concrete
-from gaussdiff.schedules import NoiseLevel
+from gaussdiff.schedules import NoiseLevel, check_levels
 
 
 class Step(eqx.Module):
@@ -111,14 +110,7 @@ def is_zero(value: Array) -> bool:
 
 def check_grid(levels) -> None:
     """TypeError unless `levels` is a NoiseLevel; ValueError unless it has at least two levels, noise decreasing."""
-    if not isinstance(levels, NoiseLevel):
-        raise TypeError(
-            f"levels: expected a NoiseLevel of (n+1,) arrays, got {type(levels).__name__}. See gd.grids.karras(n)."
-        )
-    if jnp.ndim(levels.sigma) != 1 or len(levels) < 2:
-        raise ValueError(
-            f"levels: expected shape (n+1,) with n >= 1 steps, got {jnp.shape(levels.sigma)}. See gd.grids.karras(n)."
-        )
+    check_levels(levels)
     if concrete(levels):
         alpha, sigma = (np.asarray(value, np.float64) for value in (levels.alpha, levels.sigma))
         # sigma / alpha falls, written without dividing by an alpha of 0

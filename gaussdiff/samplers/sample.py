@@ -25,10 +25,10 @@ def sample(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel, key: PRNGKe
     TypeError for a sampler, model, levels or key of the wrong kind; ValueError for a NaN in x, levels that do not lose
     noise at every step, or a missing key. Values cannot be looked at inside jit, and are not checked there.
 
-    >>> law, levels = gd.Gaussian.isotropic([0.0, 0.0], 1.0), gd.grids.karras(20)
-    >>> path = gd.sample(gd.Heun(), law, [80.0, -40.0], levels)
-    >>> print(path.x.shape, path.denoised.shape, path.x[-1].round(1))
-    (21, 2) (20, 2) [ 1.  -0.5]
+    >>> gaussian = gd.Gaussian.isotropic(np.zeros(2), variance=1.0)
+    >>> path = gd.sample(gd.Heun(), gaussian, np.array([10.0, 0.0]), gd.grids.karras(18, sigma_max=10.0))
+    >>> path.x.shape, path.denoised.shape
+    ((19, 2), (18, 2))
     """
     x = check_start(sampler, model, x, levels)
     if key is None and sampler.draws():
