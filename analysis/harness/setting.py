@@ -94,8 +94,7 @@ class Setting:
 
     @cached_property
     def local(self) -> patches.Fit | None:
-        """The patch-wise denoiser of the training images that is nearest to the network; None where it is too "
-        "expensive."""
+        """The patch-wise denoiser of the training images nearest to the network; None where it is too expensive."""
         return patches.fit(self.data.train, self.held_out.first(self.count(16, 128))) if self.is_image else None
 
     @cached_property
