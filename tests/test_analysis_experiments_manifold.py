@@ -348,7 +348,7 @@ def test_the_optimum_does_not_deviate_from_itself(setting):
 def test_a_gaussian_maps_the_straight_line_to_one_of_half_the_variance_half_way(setting):
     record = INTERPOLATION.measure(setting)
     rows = record.rows["linear"]
-    blend = record.shares.reshape(-1, 1, 1, 1)
+    blend = record.fractions.reshape(-1, 1, 1, 1)
     np.testing.assert_allclose(rows, (1 - blend) * rows[0] + blend * rows[-1], atol=1e-4)
     assert record.lengths["linear"][4] == pytest.approx(np.sqrt(0.5), abs=0.03)
     assert record.lengths["spherical"][4] == pytest.approx(1, abs=0.03)

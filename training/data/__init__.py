@@ -2,17 +2,4 @@
 
 from training.data.dataset import Dataset, Rows, from_arrays, from_distribution, load
 
-__all__ = [
-    "Dataset",
-    "Rows",
-    "arrays",
-    "batches",
-    "dataset",
-    "fingerprint",
-    "folder",
-    "from_arrays",
-    "from_distribution",
-    "load",
-    "prepared",
-    "toys",
-]
+__all__ = ["Dataset", "Rows", "from_arrays", "from_distribution", "load"]
