@@ -242,7 +242,7 @@ def test_grids_of_a_network_that_is_the_gaussian_are_the_gaussian_s(setting, exa
         least = record.w2["least W2, Gaussian"][k]
         assert least == min(w2[k] for w2 in record.w2.values())
     white = explain.isotropic(setting.data.train)
-    of_scale = gd.gits_grid(white, int(record.calls[0]), setting.key("D9"), paths=d09_time_grids.PATHS)
+    of_scale = gd.gits_grid(white, int(record.calls[0]), setting.key("D9"), paths=d09_time_grids.PATHS[0])
     np.testing.assert_allclose(record.grids[d09_time_grids.CONTROL][0], of_scale.sigma)
     assert not np.allclose(record.grids[d09_time_grids.CONTROL][0], record.grids["GITS, Gaussian"][0])
     levels = gd.NoiseLevel(1.0, jnp.asarray(record.grids[d09_time_grids.OWN][0]))
@@ -291,7 +291,7 @@ def test_few_calls_on_a_gaussian_are_known_from_gains(few_calls_record, setting,
     for sampler, rows in zip(d11_few_calls.SAMPLERS.values(), record.distances, strict=True):
         np.testing.assert_allclose(rows[1], exact_apart(sampler, gd.grids.karras(5)), rtol=1e-5)
     for k, n in enumerate((5, 8, 10)):
-        grid = gd.gits_grid(setting.gaussian, n, setting.key("D9"), paths=d09_time_grids.PATHS)
+        grid = gd.gits_grid(setting.gaussian, n, setting.key("D9"), paths=d09_time_grids.PATHS[0])
         np.testing.assert_allclose(record.gits.distances[k], exact_apart(gd.IPNDM(4), grid), rtol=1e-5)
         assert record.gits.w2[k] == pytest.approx(endpoints.gaussian_error(gd.IPNDM(4), grid, setting.gaussian))
     finding = d11_few_calls.find(record)

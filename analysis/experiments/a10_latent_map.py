@@ -55,7 +55,7 @@ def measure(setting: Setting) -> LatentMap:
     lam, basis = (np.asarray(part, np.float64) for part in (gaussian.eigvals, gaussian.eigvecs))
     components = min(16, int((lam > SMALLEST * lam[0]).sum()))
     count, models = min(TOP, lam.size), {"network": setting.network, **setting.controls}
-    few, every = setting.starts[: setting.count(4, 16)], np.abs(np.asarray(gd.transfer(*solver, gaussian.variances)))
+    few, every = setting.starts[: setting.count(2, 16)], np.abs(np.asarray(gd.transfer(*solver, gaussian.variances)))
     stretched = {
         name: latent.stretches(model, solver[0], few, solver[1], count, setting.key("A10"))
         for name, model in models.items()

@@ -26,7 +26,7 @@ from training.evaluation import explain
 
 SAMPLER = gd.IPNDM(4)
 CALLS, ALL_CALLS = (5, 8), (5, 6, 8, 10)
-PATHS = 64  # of a teacher
+PATHS = (32, 64)  # of a teacher, usually and in full
 USUAL = "EDM, rho = 7"
 OWN, TWINS = "GITS, network", ("GITS, data set", "GITS, Gaussian")
 CONTROL = "GITS, isotropic"  # whose paths know the mean and the scale of the data alone
@@ -87,7 +87,7 @@ def _makes(setting: Setting) -> dict[str, Callable[[int], gd.NoiseLevel]]:
 def gits(setting: Setting, model: gd.Denoiser) -> Callable[[int], gd.NoiseLevel]:
     """From a number of steps to the GITS grid of a model's paths, the same for all experiments."""
     top, shape = float(setting.levels.sigma[0]), setting.data.shape
-    return lambda n: gd.gits_grid(model, n, setting.key("D9"), paths=PATHS, shape=shape, sigma_max=top)
+    return lambda n: gd.gits_grid(model, n, setting.key("D9"), paths=setting.count(*PATHS), shape=shape, sigma_max=top)
 
 
 def find(record: Record) -> Finding:
