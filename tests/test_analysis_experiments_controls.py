@@ -48,7 +48,7 @@ def test_pushes_of_controls_end_as_the_solver_s_gain_on_their_own_variance_says(
     record = PERTURBATION.measure(setting)
     assert record.controls == ("shuffled_spectrum", "untrained")
     for name in record.controls:
-        assert record.changes[name].shape == (4, *record.pushes.shape)
+        assert record.changes[name].shape == (2, *record.pushes.shape)
         law = setting.controls[name]
         variance = law.eigvals[1] if law.rank else law.residual  # of the direction that is the data's second component
         for place, sigma in enumerate(record.sigma):

@@ -200,7 +200,7 @@ def test_a_thinned_grid_keeps_both_ends():
 def test_a_gaussian_s_undecided_directions_are_its_components_and_its_map_has_their_gains(setting):
     record = MANIFOLD.measure(setting)
     np.testing.assert_allclose(record.fractions["network"], 1, atol=1e-3)
-    np.testing.assert_allclose(record.variances, np.broadcast_to(record.expected[:, None], (4, 16, 10)), rtol=1e-3)
+    np.testing.assert_allclose(record.variances, np.broadcast_to(record.expected[:, None], (4, 8, 10)), rtol=1e-3)
     latent = record.latent
     np.testing.assert_allclose(latent.gains, np.broadcast_to(latent.solver, latent.gains.shape), rtol=1e-6)
     np.testing.assert_allclose(latent.values["network"], np.broadcast_to(latent.expected, (2, 8)), rtol=1e-3)
