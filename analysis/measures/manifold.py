@@ -59,7 +59,8 @@ def redenoise(
     model: gd.Denoiser, images: Float[np.ndarray, "m *event"], noise: Float[np.ndarray, "*event"], level: gd.NoiseLevel
 ) -> Float[np.ndarray, "m *event"]:
     """D(image + sigma noise) with one noise for all images: what the model makes of images that it would not make."""
-    return denoised(model, np.asarray(level.alpha * images + level.sigma * noise[None]), level)
+    alpha, sigma = np.asarray(level.alpha), np.asarray(level.sigma)
+    return denoised(model, alpha * np.asarray(images) + sigma * np.asarray(noise), level)
 
 
 def linear(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
