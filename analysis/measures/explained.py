@@ -32,8 +32,8 @@ def compared(probes: Probes, beliefs: dict[str, np.ndarray]) -> Part:
 def with_local(part: Part, probes: Probes, belief: np.ndarray) -> Part:
     """The part, with the patches, which answered for the first samples alone."""
     first = probes.first(belief.shape[1])
-    found = explained(first, {"local": belief})
-    curves = {name: {**curves, "local": found[name]["local"]} for name, curves in part.explained.items()}
+    local = explained(first, {"local": belief})
+    curves = {name: {**curves, "local": local[name]["local"]} for name, curves in part.explained.items()}
     return Part(curves, {**part.residuals, "local": left_out(first, belief)}, part.whole)
 
 

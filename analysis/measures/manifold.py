@@ -108,12 +108,12 @@ def retrieve(data_set: gd.Empirical, states: Float[Array, "B points *event"], le
     """
 
     def one(x: Array, level: gd.NoiseLevel) -> Retrieval:
-        found = data_set.posterior(x, level)
-        return Retrieval(found.indices[0], found.weights[0], found.neighbours)
+        posterior = data_set.posterior(x, level)
+        return Retrieval(posterior.indices[0], posterior.weights[0], posterior.neighbours)
 
     at_level = jax.vmap(one, in_axes=(0, None))
-    found = jax.lax.map(lambda both: at_level(*both), (jnp.moveaxis(states, 1, 0), levels))
-    return Retrieval(*(jnp.swapaxes(part, 0, 1) for part in found))
+    by_level = jax.lax.map(lambda both: at_level(*both), (jnp.moveaxis(states, 1, 0), levels))
+    return Retrieval(*(jnp.swapaxes(part, 0, 1) for part in by_level))
 
 
 @eqx.filter_jit
@@ -149,8 +149,8 @@ def emergence_map(
     way = final - origin
     moving = (way != 0) & (np.abs(way) >= least * np.abs(way).max())
     progress = (denoised - origin) / np.where(moving, way, 1)
-    found = half_levels(progress.reshape(len(progress), -1), sigma).reshape(final.shape)
-    return np.where(moving, found, np.nan)
+    levels = half_levels(progress.reshape(len(progress), -1), sigma).reshape(final.shape)
+    return np.where(moving, levels, np.nan)
 
 
 def thinned(levels: gd.NoiseLevel, steps: int) -> gd.NoiseLevel:

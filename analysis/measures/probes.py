@@ -39,9 +39,9 @@ class Probes:
         """The first samples alone."""
         return Probes(self.sigma, self.clean[:count], self.noisy[:, :count], self.network[:, :count])
 
-    def scales(self, kept: np.ndarray | slice) -> "Probes":
+    def scales(self, mask: np.ndarray | slice) -> "Probes":
         """Some noise scales alone."""
-        return Probes(self.sigma[kept], self.clean, self.noisy[kept], self.network[kept])
+        return Probes(self.sigma[mask], self.clean, self.noisy[mask], self.network[mask])
 
     def by(self, network: gd.Denoiser) -> "Probes":
         """The same samples and noise, answered by another network."""
@@ -89,6 +89,6 @@ def to_explain(probes: Probes, part: str) -> np.ndarray:
     return squares(answers - answers.mean(1, keepdims=True))
 
 
-def share(left: np.ndarray, whole: np.ndarray) -> Interval:
-    """1 - sum left / sum whole of samples (N,), with its interval."""
-    return interval(lambda a, b: 1 - a.sum() / b.sum(), left, whole)
+def share(residual: np.ndarray, whole: np.ndarray) -> Interval:
+    """1 - sum residual / sum whole of samples (N,), with its interval."""
+    return interval(lambda a, b: 1 - a.sum() / b.sum(), residual, whole)
