@@ -96,7 +96,7 @@ def times(steps: np.ndarray, growth: Growth) -> np.ndarray:
 
 
 def exponents(steps: np.ndarray, growth: Growth) -> dict[str, Interval]:
-    """The power of the variance that the step goes as, for components that rise and that fall, where it can be measured.
+    """The power of the variance that the step goes as, of components that rise and that fall, where it is measurable.
 
     That takes three components or more whose variances span a factor of 4. NotMeasuredError as seen_learning.
     """
@@ -114,8 +114,8 @@ def seen_learning(what: str, steps: np.ndarray, learned: np.ndarray) -> int:
     early = int((learned[crossing] < first).sum())
     if early > UNSEEN * crossing.sum():
         raise NotMeasuredError(
-            f"history: {early} of {crossing.sum()} {what} were learned before the first saved state after step 0, at step "
-            f"{first}, so that the order in which they were is not known. Train with --keep-powers."
+            f"history: {early} of {crossing.sum()} {what} were learned before the first saved state after step 0, at "
+            f"step {first}, so that the order in which they were is not known. Train with --keep-powers."
         )
     return early
 
