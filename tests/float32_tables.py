@@ -14,6 +14,8 @@ import mpmath
 import numpy as np
 import pytest
 import test_samplers
+import test_samplers_multistep
+import test_samplers_stochastic
 import test_schedules
 import zoo
 
@@ -143,9 +145,9 @@ def test_grids_are_those_of_float64(name):
         assert (np.abs(computed - expected) <= allowed).all(), f"n = {n}"
 
 
-MULTISTEP = test_multistep.REFERENCES.items()
+MULTISTEP = test_samplers_multistep.REFERENCES.items()
 PAIRS = {name: (own, test_samplers.without_noise(reference)) for name, (own, reference) in MULTISTEP}
-PAIRS |= test_samplers.REFERENCES | test_stochastic.REFERENCES
+PAIRS |= test_samplers.REFERENCES | test_samplers_stochastic.REFERENCES
 ONE_OF_EACH = {type(own): name for name, (own, _) in PAIRS.items()}
 FRAMES = {name: make for name, make in test_samplers.FRAMES.items() if name != "alpha_1_to_sigma_min"}
 

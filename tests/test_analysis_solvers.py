@@ -21,9 +21,9 @@ def even_angles(n: int) -> gd.NoiseLevel:
 @pytest.fixture
 def few(monkeypatch):
     """A table of two samplers and two grids: every number of steps of every sampler takes a second to compile."""
-    monkeypatch.setattr(gd, "standard_samplers", lambda: {"DDIM": gd.DDIM(), "Heun": gd.Heun()})
+    monkeypatch.setattr(gd.design, "standard_samplers", lambda: {"DDIM": gd.DDIM(), "Heun": gd.Heun()})
     grids = {"edm": gd.grids.karras, "angles": even_angles}
-    monkeypatch.setattr(gd, "standard_grids", lambda: grids)
+    monkeypatch.setattr(gd.design, "standard_grids", lambda: grids)
 
 
 @pytest.mark.slow
@@ -75,8 +75,8 @@ def test_a_point_is_reached_exactly_by_every_sampler(few, tmp_path):
 
 
 def test_a_budget_that_no_sampler_fits_is_null(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(gd, "standard_samplers", lambda: {"two rows": gd.LinearMultistep(jnp.zeros((2, 1)))})
-    monkeypatch.setattr(gd, "standard_grids", lambda: {"edm": gd.grids.karras})
+    monkeypatch.setattr(gd.design, "standard_samplers", lambda: {"two rows": gd.LinearMultistep(jnp.zeros((2, 1)))})
+    monkeypatch.setattr(gd.design, "standard_grids", lambda: {"edm": gd.grids.karras})
     np.save(tmp_path / "one.npy", np.array([1.0]))
     arguments = ["solvers", "--spectrum", str(tmp_path / "one.npy"), "--calls", "1", "2", "--out", str(tmp_path)]
     assert command.main(arguments) == 0

@@ -125,7 +125,7 @@ def test_blocks_of_components_change_nothing(model, monkeypatch):
     over_samples, x = jax.vmap(answers, (None, 0)), jnp.stack([X, V])
     expected = jax.jit(over_samples)(model, x)
     for numbers in (1, 50):
-        monkeypatch.setattr(gd.mixture, "BLOCK", numbers)
+        monkeypatch.setattr("gaussdiff.distributions.mixture.BLOCK_NUMBERS", numbers)
         in_blocks = jax.jit(lambda *args: over_samples(*args))  # traced anew
         for a, b in zip(in_blocks(model, x), expected, strict=True):
             np.testing.assert_allclose(a, b, 1e-12, 1e-12)

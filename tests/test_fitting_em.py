@@ -77,7 +77,7 @@ def test_with_one_component_it_stays_at_the_maximum():
         (lambda: gd.Moments.of(X) + gd.Moments.of(X[:, 0]), "moments: expected one event shape"),
         (lambda: gd.Moments.of(np.ones((3, 2))).gaussian(), "x: expected 2 or more samples that differ"),
         (lambda: gd.fitting.ledoit_wolf(X[:1]), "x: expected at least 2"),
-        (lambda: gd.fitting.shrink(gd.Gaussian.from_samples(X), 2.0), "shrinkage: expected 0 to 1"),
+        (lambda: gd.fitting.shrink(gd.Gaussian.from_samples(X), 2.0), "shrinkage: expected in \\[0, 1\\]"),
         (lambda: gd.fitting.expectation_maximization(FULL, X), "mixture: expected Gaussians of rank 1 to D - 1"),
         (lambda: gd.fitting.expectation_maximization(LOW, X[0]), "x: expected samples"),
         (lambda: gd.fitting.expectation_maximization(LOW, X[:1]), "x: expected samples"),

@@ -76,7 +76,10 @@ def test_each_batch_is_read_once_its_error_is_raised_in_its_place_and_no_thread_
 
 
 @pytest.mark.slow
-def test_training_fed_by_the_thread_has_the_bits_of_training_on_the_device():
+def test_training_fed_by_the_thread_has_the_bits_of_training_on_the_device(monkeypatch):
+    # compiled with optimization, as users do: what else the tests compile rounds by the program that a sum stands in
+    compiled, options = jax.stages.Lowered.compile, {"xla_backend_optimization_level": 3}
+    monkeypatch.setattr(jax.stages.Lowered, "compile", lambda lowered: compiled(lowered, compiler_options=options))
     vectors = data.from_arrays(X.reshape(50, 16), np.arange(50) % 3)
     ends = []
     for where in (HOST, DEVICE):

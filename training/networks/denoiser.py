@@ -62,6 +62,7 @@ class LearnedDenoiser(gd.Denoiser):
                 f"x: expected one sample of shape {self.shape}, got {jnp.shape(x)}; "
                 "use jax.vmap(model.denoise, in_axes=(0, None)) for a batch"
             )
+        x = jnp.asarray(x)
         skip, gain = coefficients(self.objective, level, self.sigma_data)
         scaled, c_noise = unit_input(x, level, self.sigma_data)
         with jax.default_matmul_precision(self.precision):
