@@ -20,7 +20,7 @@ from analysis.measures.crossing import exponent, half_way, rising_and_falling
 from training.data.dataset import spread
 
 SIZES = (3, 5)  # pixels on an edge: the kernel of the networks here, and a larger one
-UNSEEN = 0.1  # the share of components that may be learned before the first saved state after step 0
+UNSEEN = 0.1  # the fraction of components that may be learned before the first saved state after step 0
 IMAGES, BLOCK = 512, 64  # of the data that the covariance is taken from, and how many at a time
 
 
@@ -75,34 +75,34 @@ def fitting(setting: Setting) -> list[Components]:
     return [components(setting.data.train, size) for size in sizes]
 
 
-def moments(images: np.ndarray, found: Components) -> tuple[np.ndarray, np.ndarray]:
+def moments(images: np.ndarray, axes: Components) -> tuple[np.ndarray, np.ndarray]:
     """The means over places of each image's coefficients along the components, and of their squares: (N, K) both."""
     blocks = [images[start : start + BLOCK] for start in range(0, len(images), BLOCK)]
-    along = [patches(block, found.size) @ found.directions for block in blocks]
+    along = [patches(block, axes.size) @ axes.directions for block in blocks]
     return np.concatenate([one.mean(1) for one in along]), np.concatenate([(one**2).mean(1) for one in along])
 
 
-def growth(samples: list[np.ndarray], found: Components) -> Growth:
-    """Of the images (n, H, W, C) that each checkpoint generated; components of next to no variance are left out."""
-    kept = found.variances > 1e-3 * found.variances[0]
-    few = Components(found.size, found.variances[kept], found.directions[:, kept])
+def growth(samples: list[np.ndarray], axes: Components) -> Growth:
+    """Of the images (n, H, W, C) that each checkpoint generated; without the components of next to no variance."""
+    mask = axes.variances > 1e-3 * axes.variances[0]
+    few = Components(axes.size, axes.variances[mask], axes.directions[:, mask])
     first, second = (np.stack(part) for part in zip(*(moments(images, few) for images in samples), strict=True))
     return Growth(few.size, few.variances, first, second)
 
 
-def times(steps: np.ndarray, found: Growth) -> np.ndarray:
+def times(steps: np.ndarray, grown: Growth) -> np.ndarray:
     """The step (K,) at which each variance is half of its way, in log; NaN where it changes by less than 2."""
-    return half_way(steps, found.generated())
+    return half_way(steps, grown.generated())
 
 
-def exponents(steps: np.ndarray, found: Growth) -> dict[str, Interval]:
-    """The power of the variance that the step goes as, for components that rise and that fall, where it can be told.
+def exponents(steps: np.ndarray, grown: Growth) -> dict[str, Interval]:
+    """The power of the variance that the step goes as, for components that rise and that fall, where it is measurable.
 
     That takes three components or more whose variances span a factor of 4. NotMeasuredError as seen_learning.
     """
-    seen_learning(f"components of patches of {found.size} x {found.size} pixels", steps, times(steps, found))
-    groups = rising_and_falling(steps, found.generated())
-    return {name: _exponent(steps, found, group) for name, group in groups.items() if tells(found.variances[group])}
+    seen_learning(f"components of patches of {grown.size} x {grown.size} pixels", steps, times(steps, grown))
+    groups = rising_and_falling(steps, grown.generated())
+    return {name: _exponent(steps, grown, group) for name, group in groups.items() if tells(grown.variances[group])}
 
 
 def seen_learning(what: str, steps: np.ndarray, learned: np.ndarray) -> int:
@@ -110,12 +110,12 @@ def seen_learning(what: str, steps: np.ndarray, learned: np.ndarray) -> int:
 
     NotMeasuredError where more than UNSEEN of them were: such a step is an interpolation, and their order not known.
     """
-    held, first = np.isfinite(learned), steps[steps > 0][0]
-    early = int((learned[held] < first).sum())
-    if early > UNSEEN * held.sum():
+    crossing, first = np.isfinite(learned), steps[steps > 0][0]
+    early = int((learned[crossing] < first).sum())
+    if early > UNSEEN * crossing.sum():
         raise NotMeasuredError(
-            f"history: {early} of {held.sum()} {what} were learned before the first saved state after step 0, at step "
-            f"{first}, so that the order in which they were is not known. Train with --keep-powers."
+            f"history: {early} of {crossing.sum()} {what} were learned before the first saved state after step 0, at "
+            f"step {first}, so that the order in which they were is not known. Train with --keep-powers."
         )
     return early
 
@@ -125,8 +125,8 @@ def tells(variances: np.ndarray) -> bool:
     return len(variances) >= 3 and bool(variances.max() >= 4 * variances.min())
 
 
-def _exponent(steps: np.ndarray, found: Growth, group: np.ndarray) -> Interval:
+def _exponent(steps: np.ndarray, grown: Growth, group: np.ndarray) -> Interval:
     def slope(rows: np.ndarray) -> float:
-        return exponent(found.variances[group], half_way(steps, found.generated(rows)[:, group]))
+        return exponent(grown.variances[group], half_way(steps, grown.generated(rows)[:, group]))
 
-    return interval(slope, np.arange(found.first.shape[1]), draws=200)
+    return interval(slope, np.arange(grown.first.shape[1]), draws=200)

@@ -41,7 +41,7 @@ def squared_distances(ends: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def root_mean(squares: np.ndarray) -> float:
-    """The root mean square distance over paths, of what `apart` gives."""
+    """The root mean square distance over paths, of what `squared_distances` gives."""
     return float(np.sqrt(np.mean(squares)))
 
 
@@ -53,5 +53,5 @@ def gaussian_error(sampler: gd.Sampler, levels: gd.NoiseLevel, gaussian: gd.Gaus
     law, counts = (jax.tree.map(np.asarray, part) for part in spectrum(gaussian))
     start = jnp.stack([jnp.zeros_like(law.mean), jnp.full_like(law.mean, levels.sigma[0])])
     mean, end = ends(sampler, gd.Diagonal(*map(jnp.asarray, law)), start, levels).astype(np.float64)
-    spread = np.abs(end - mean) - np.sqrt(law.variance)
-    return float(np.sqrt((counts * spread**2).sum() + ((mean - law.mean) ** 2).sum()))
+    excess = np.abs(end - mean) - np.sqrt(law.variance)  # of the standard deviations
+    return float(np.sqrt((counts * excess**2).sum() + ((mean - law.mean) ** 2).sum()))

@@ -45,8 +45,8 @@ def descend(basis, variances, sigma, deviation, rates, counts: Array) -> dict[st
         return {name: layer - slopes[name] for name, layer in layers.items()}
 
     def weights(layers: dict[str, Array]) -> dict[str, Array]:
-        found = {name: jax.vmap(lambda y, s, n=name: matrix(n, y, s)[0])(y, sigma) for name, y in layers.items()}
-        return {name: jnp.einsum("ik,sij,jk->sk", basis, W, basis) for name, W in found.items()}
+        matrices = {name: jax.vmap(lambda y, s, n=name: matrix(n, y, s)[0])(y, sigma) for name, y in layers.items()}
+        return {name: jnp.einsum("ik,sij,jk->sk", basis, W, basis) for name, W in matrices.items()}
 
     def advance(layers: dict[str, Array], count: Array):
         layers = jax.lax.fori_loop(0, count, step, layers)

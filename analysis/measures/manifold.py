@@ -62,16 +62,16 @@ def redenoise(
     return denoised(model, np.asarray(level.alpha * images + level.sigma * noise[None]), level)
 
 
-def linear(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
-    """(1 - share) a + share b: of two independent noises one that is too short, by 1 / sqrt(2) half way."""
-    return (1 - share) * a + share * b
+def linear(a: np.ndarray, b: np.ndarray, fraction: float) -> np.ndarray:
+    """(1 - fraction) a + fraction b: of two independent noises one that is too short, by 1 / sqrt(2) half way."""
+    return (1 - fraction) * a + fraction * b
 
 
-def spherical(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
-    """The point at `share` of the angle between a and b (..., *event), all entries as one vector; lengths mixed.
+def spherical(a: np.ndarray, b: np.ndarray, fraction: float) -> np.ndarray:
+    """The point at `fraction` of the angle between a and b (..., *event), all entries as one vector; lengths mixed.
 
-    (sin((1 - share) w) a / |a| + sin(share w) b / |b|) / sin w, times the length in between; linear where the angle
-    w is 0. ValueError for opposite directions, between which there is no one arc. Shoemake 1985.
+    (sin((1 - fraction) w) a / |a| + sin(fraction w) b / |b|) / sin w, times the length in between; linear where the
+    angle w is 0. ValueError for opposite directions, between which there is no one arc. Shoemake 1985.
     """
     lengths = np.linalg.norm(a), np.linalg.norm(b)
     if not all(lengths):
@@ -81,14 +81,14 @@ def spherical(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
     if np.pi - angle < 1e-6:
         raise ValueError("a, b: expected directions that are not opposite, got an angle of pi. Go through a third.")
     if angle < 1e-6:
-        return linear(a, b, share)
-    length = (1 - share) * lengths[0] + share * lengths[1]
-    return length * (np.sin((1 - share) * angle) * first + np.sin(share * angle) * second) / np.sin(angle)
+        return linear(a, b, fraction)
+    length = (1 - fraction) * lengths[0] + fraction * lengths[1]
+    return length * (np.sin((1 - fraction) * angle) * first + np.sin(fraction * angle) * second) / np.sin(angle)
 
 
-def rescaled(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
-    """linear / sqrt((1 - share)^2 + share^2): of two independent noises one of the same law."""
-    return linear(a, b, share) / np.hypot(1 - share, share)
+def rescaled(a: np.ndarray, b: np.ndarray, fraction: float) -> np.ndarray:
+    """linear / sqrt((1 - fraction)^2 + fraction^2): of two independent noises one of the same law."""
+    return linear(a, b, fraction) / np.hypot(1 - fraction, fraction)
 
 
 class Retrieval(NamedTuple):
@@ -107,12 +107,12 @@ def retrieve(data_set: gd.Empirical, states: Float[Array, "B points *event"], le
     """
 
     def one(x: Array, level: gd.NoiseLevel) -> Retrieval:
-        found = data_set.posterior(x, level)
-        return Retrieval(found.indices[0], found.weights[0], found.neighbours)
+        posterior = data_set.posterior(x, level)
+        return Retrieval(posterior.indices[0], posterior.weights[0], posterior.neighbours)
 
     at_level = jax.vmap(one, in_axes=(0, None))
-    found = jax.lax.map(lambda both: at_level(*both), (jnp.moveaxis(states, 1, 0), levels))
-    return Retrieval(*(jnp.swapaxes(part, 0, 1) for part in found))
+    by_level = jax.lax.map(lambda both: at_level(*both), (jnp.moveaxis(states, 1, 0), levels))
+    return Retrieval(*(jnp.swapaxes(part, 0, 1) for part in by_level))
 
 
 @eqx.filter_jit
@@ -126,7 +126,7 @@ def perturbation_maps(
     """How the image at levels[-1] changes per unit of a small change of x at levels[0] along each direction.
 
     J v of the map that the sampler makes, by forward derivatives through all of its steps. Of a Gaussian and a fine
-    grid it is gd.exact.gaussian_perturbation. Entries of the grid before levels[0] are left out by slicing `levels`.
+    grid it is gd.exact.gaussian_perturbation. To start later on a grid, give a slice of it.
     """
 
     def end(x: Array) -> Array:
@@ -148,8 +148,8 @@ def emergence_map(
     way = final - origin
     moving = (way != 0) & (np.abs(way) >= least * np.abs(way).max())
     progress = (denoised - origin) / np.where(moving, way, 1)
-    found = half_levels(progress.reshape(len(progress), -1), sigma).reshape(final.shape)
-    return np.where(moving, found, np.nan)
+    committed = half_levels(progress.reshape(len(progress), -1), sigma).reshape(final.shape)
+    return np.where(moving, committed, np.nan)
 
 
 def thinned(levels: gd.NoiseLevel, steps: int) -> gd.NoiseLevel:

@@ -21,11 +21,11 @@ def judge(samples: Mapping[str, np.ndarray], data: Dataset, features: Features, 
     the standard deviation over ten draws.
     """
     target = features.extract(data.held_out)
-    apart = np.median(gd.metrics.nearest_distances(data.held_out, data.train))
+    unseen_distance = np.median(gd.metrics.nearest_distances(data.held_out, data.train))
     scores = {
         name: {
             "frechet": gd.metrics.frechet_distance(features.extract(x), target),
-            "nearest_training_ratio": float(np.median(gd.metrics.nearest_distances(x, data.train)) / apart),
+            "nearest_training_ratio": float(np.median(gd.metrics.nearest_distances(x, data.train)) / unseen_distance),
         }
         for name, x in samples.items()
     }
