@@ -113,7 +113,7 @@ MUTANTS = [Mutant(*row) for row in (
     ("learning_rate", ", jnp.float32) + 1", ", jnp.float32)", "test_learning_rate_rises"),
     ("update_by", "leaf / trainer.microbatches", "leaf", "test_a_step_in_parts_is_the_step"),
     # analysis
-    ("interval", ", 1 - tail)", ", 1 - 2 * tail)", "test_the_interval_of_a_mean"),
+    ("percentiles", ", 1 - tail)", ", 1 - 2 * tail)", "test_the_interval_of_a_mean"),
     ("crossing", "axis[i] + weight", "axis[i + 1] + weight", "test_half_way_and_exponent"),
     ("_most", "change.high <= MARGIN", "change.low <= MARGIN", "test_jumps_by_wrong_covariances_are_named"),
 )]

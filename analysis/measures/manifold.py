@@ -59,7 +59,8 @@ def redenoise(
     model: gd.Denoiser, images: Float[np.ndarray, "m *event"], noise: Float[np.ndarray, "*event"], level: gd.NoiseLevel
 ) -> Float[np.ndarray, "m *event"]:
     """D(image + sigma noise) with one noise for all images: what the model makes of images that it would not make."""
-    return denoised(model, np.asarray(level.alpha * images + level.sigma * noise[None]), level)
+    alpha, sigma = np.asarray(level.alpha), np.asarray(level.sigma)
+    return denoised(model, alpha * np.asarray(images) + sigma * np.asarray(noise), level)
 
 
 def linear(a: np.ndarray, b: np.ndarray, fraction: float) -> np.ndarray:
@@ -148,8 +149,8 @@ def emergence_map(
     way = final - origin
     moving = (way != 0) & (np.abs(way) >= least * np.abs(way).max())
     progress = (denoised - origin) / np.where(moving, way, 1)
-    committed = half_levels(progress.reshape(len(progress), -1), sigma).reshape(final.shape)
-    return np.where(moving, committed, np.nan)
+    levels = half_levels(progress.reshape(len(progress), -1), sigma).reshape(final.shape)
+    return np.where(moving, levels, np.nan)
 
 
 def thinned(levels: gd.NoiseLevel, steps: int) -> gd.NoiseLevel:

@@ -229,10 +229,10 @@ class Clock:
     def lap(self, part: str, what: str, pending: list[str] | None = None) -> None:
         now = time.perf_counter()
         self.seconds[part], self._last = round(now - self._last, 2), now
-        left = self._left(pending) if pending else ""
-        print(f"{part:<8} {self.seconds[part]:6.1f} s  {what}{left}", flush=True)
+        remaining = self._remaining(pending) if pending else ""
+        print(f"{part:<8} {self.seconds[part]:6.1f} s  {what}{remaining}", flush=True)
 
-    def _left(self, pending: list[str]) -> str:
+    def _remaining(self, pending: list[str]) -> str:
         """The time left, if the parts that are pending take as much longer than they did as those that are done."""
         before = sum(self._earlier.get(part, 0) for part in self.seconds)
         if not before or not all(part in self._earlier for part in pending):

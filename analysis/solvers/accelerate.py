@@ -140,9 +140,9 @@ def run(directory: Path, settings: Settings) -> Result:
     print(f"tried on the data: {len(choices)} choices, {time.perf_counter() - began:.0f} s", flush=True)
     judge = Judge.of(network, starts, data, settings.seed)
     usual = judge(next(choice for choice in known((2 * REFERENCE - 1,)) if choice.solver == "Heun"))
-    found = [choice for choice in screened if not choice.is_plain]
+    teleporting = [choice for choice in screened if not choice.is_plain]
     others = [choice for choice in known(settings.calls) if not _is_same(choice, usual.choice)]
-    judged = [usual, *map(judge, (*others, *found, *map(from_file, settings.recipes)))]
+    judged = [usual, *map(judge, (*others, *teleporting, *map(from_file, settings.recipes)))]
     # differences smaller than the floor's spread mean nothing
     slack = judge.floor.spread if quality == "frechet" else 0.0
     budget = of(usual, quality) + slack if settings.budget is None else settings.budget
@@ -190,17 +190,17 @@ class Judge:
         return cls(network, starts, endpoints.fine(network, starts, SIGMA_MAX), features, target, floor)
 
     def __call__(self, choice: Choice) -> Judged:
-        found = self.samples(choice)
-        judged = Judged(choice, endpoints.root_mean(endpoints.squared_distances(found, self.fine)), self.frechet(found))
+        ends = self.samples(choice)
+        judged = Judged(choice, endpoints.root_mean(endpoints.squared_distances(ends, self.fine)), self.frechet(ends))
         print(f"{choice.calls:3d} calls: {judged.distance:.4f}, Fréchet {judged.frechet:.4f}  {choice}", flush=True)
         return judged
 
     def again(self, choice: Choice, quality: Quality) -> Interval:
         """A choice's distance or Frechet distance, with the ends that RANGES says."""
-        found = self.samples(choice)
+        ends = self.samples(choice)
         if quality == "distance":
-            return interval(endpoints.root_mean, endpoints.squared_distances(found, self.fine))
-        value = self.frechet(found)
+            return interval(endpoints.root_mean, endpoints.squared_distances(ends, self.fine))
+        value = self.frechet(ends)
         return Interval(value, value - 2 * self.floor.spread, value + 2 * self.floor.spread)
 
     def samples(self, choice: Choice) -> np.ndarray:
@@ -231,12 +231,12 @@ def pareto(judged: list[Judged], quality: Quality = "distance") -> list[Judged]:
 
 def sentence(result: Result) -> str:
     """What was chosen, in words."""
-    chosen, found, quality = result.chosen, "the fewest calls for", result.settings.quality
-    found = found if result.found else "no choice reached"
+    chosen, quality = result.chosen, result.settings.quality
+    outcome = "the fewest calls for" if result.found else "no choice reached"
     missed = ", where the budget is not kept" if result.found and not result.reached else ""
     floor = f" Real samples, as many, have {result.floor.mean:.4f} ± {result.floor.spread:.4f} (standard deviation)."
     return (
-        f"For {result.data}, {found} {NAMES[quality].format(result.budget)}"
+        f"For {result.data}, {outcome} {NAMES[quality].format(result.budget)}"
         f"{'' if result.found else '; the best'}: {chosen.choice.calls} calls, {chosen.choice}, at "
         f"{of(chosen, quality):.4f}, and at {result.again} from other starts{missed}. EDM's {REFERENCE} steps of "
         f"Heun's method, {gd.Heun().nfe(REFERENCE)} calls, have {of(result.usual, quality):.4f}, "

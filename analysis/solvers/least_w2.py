@@ -40,8 +40,8 @@ def least_w2(
     asked = list(product(counts, tops))
     usual = [[_numbers(levels, most) for levels in _usual(count, top)] for count, top in asked]
     starts, (count, top) = jnp.asarray(usual, jnp.float32), (jnp.asarray(part) for part in zip(*asked, strict=True))
-    found = _sought(solver, law, starts, count, top.astype(jnp.float32), jnp.float32(sigma_max))
-    return {(n, top): levels[: n + 1] for (n, top), levels in zip(asked, map(gd.NoiseLevel, *found), strict=True)}
+    grids = _sought(solver, law, starts, count, top.astype(jnp.float32), jnp.float32(sigma_max))
+    return {(n, top): levels[: n + 1] for (n, top), levels in zip(asked, map(gd.NoiseLevel, *grids), strict=True)}
 
 
 @eqx.filter_jit
