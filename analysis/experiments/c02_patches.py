@@ -75,34 +75,34 @@ def fitting(setting: Setting) -> list[Components]:
     return [components(setting.data.train, size) for size in sizes]
 
 
-def moments(images: np.ndarray, axes: Components) -> tuple[np.ndarray, np.ndarray]:
+def moments(images: np.ndarray, components: Components) -> tuple[np.ndarray, np.ndarray]:
     """The means over places of each image's coefficients along the components, and of their squares: (N, K) both."""
     blocks = [images[start : start + BLOCK] for start in range(0, len(images), BLOCK)]
-    along = [patches(block, axes.size) @ axes.directions for block in blocks]
+    along = [patches(block, components.size) @ components.directions for block in blocks]
     return np.concatenate([one.mean(1) for one in along]), np.concatenate([(one**2).mean(1) for one in along])
 
 
-def growth(samples: list[np.ndarray], axes: Components) -> Growth:
-    """Of the images (n, H, W, C) that each checkpoint generated; without the components of next to no variance."""
-    mask = axes.variances > 1e-3 * axes.variances[0]
-    few = Components(axes.size, axes.variances[mask], axes.directions[:, mask])
+def growth(samples: list[np.ndarray], components: Components) -> Growth:
+    """Of the images (n, H, W, C) that each checkpoint generated; components of next to no variance are left out."""
+    mask = components.variances > 1e-3 * components.variances[0]
+    few = Components(components.size, components.variances[mask], components.directions[:, mask])
     first, second = (np.stack(part) for part in zip(*(moments(images, few) for images in samples), strict=True))
     return Growth(few.size, few.variances, first, second)
 
 
-def times(steps: np.ndarray, grown: Growth) -> np.ndarray:
+def times(steps: np.ndarray, growth: Growth) -> np.ndarray:
     """The step (K,) at which each variance is half of its way, in log; NaN where it changes by less than 2."""
-    return half_way(steps, grown.generated())
+    return half_way(steps, growth.generated())
 
 
-def exponents(steps: np.ndarray, grown: Growth) -> dict[str, Interval]:
-    """The power of the variance that the step goes as, for components that rise and that fall, where it is measurable.
+def exponents(steps: np.ndarray, growth: Growth) -> dict[str, Interval]:
+    """The power of the variance that the step goes as, of components that rise and that fall, where it is measurable.
 
     That takes three components or more whose variances span a factor of 4. NotMeasuredError as seen_learning.
     """
-    seen_learning(f"components of patches of {grown.size} x {grown.size} pixels", steps, times(steps, grown))
-    groups = rising_and_falling(steps, grown.generated())
-    return {name: _exponent(steps, grown, group) for name, group in groups.items() if tells(grown.variances[group])}
+    seen_learning(f"components of patches of {growth.size} x {growth.size} pixels", steps, times(steps, growth))
+    groups = rising_and_falling(steps, growth.generated())
+    return {name: _exponent(steps, growth, group) for name, group in groups.items() if tells(growth.variances[group])}
 
 
 def seen_learning(what: str, steps: np.ndarray, learned: np.ndarray) -> int:
@@ -125,8 +125,8 @@ def tells(variances: np.ndarray) -> bool:
     return len(variances) >= 3 and bool(variances.max() >= 4 * variances.min())
 
 
-def _exponent(steps: np.ndarray, grown: Growth, group: np.ndarray) -> Interval:
+def _exponent(steps: np.ndarray, growth: Growth, group: np.ndarray) -> Interval:
     def slope(rows: np.ndarray) -> float:
-        return exponent(grown.variances[group], half_way(steps, grown.generated(rows)[:, group]))
+        return exponent(growth.variances[group], half_way(steps, growth.generated(rows)[:, group]))
 
-    return interval(slope, np.arange(grown.first.shape[1]), draws=200)
+    return interval(slope, np.arange(growth.first.shape[1]), draws=200)

@@ -13,7 +13,7 @@ from gaussdiff.design.error import spectrum
 FINE = 64  # steps of DPM-Solver++(3M) that stand for the flow: within .001 on the digits
 
 
-def ends(sampler: gd.Sampler, model: gd.Denoiser, starts: Array, levels: gd.NoiseLevel) -> np.ndarray:
+def ends(sampler: gd.Sampler, model: gd.Denoiser, starts: Array | np.ndarray, levels: gd.NoiseLevel) -> np.ndarray:
     """Where the starts (B, *event) at levels[0] end: (B, *event)."""
     *_, (x, _) = steps(sampler, model, starts, levels)
     return x
