@@ -278,6 +278,8 @@ def test_grids_of_a_network_that_is_the_gaussian_are_the_gaussian_s(setting, exa
         f"“GITS, network” at {few}; “GITS, data set” at none; “GITS, Gaussian” at {every}; “GITS, isotropic” at none."
     )
     assert [(one.holds, one.controls) for one in mixed.criteria] == [(False, ()), (True, ())]
+    assert [one.measured.value for one in mixed.criteria] == pytest.approx([2**0.5, 0.5**0.5])  # the largest ratio
+    assert mixed.criteria[1].note == "The better of two is that of the Gaussian."
 
 
 @pytest.fixture(scope="module")

@@ -185,10 +185,10 @@ def test_shares_of_sums_are_the_one_definition(setting):
     held_out = setting.held_out
     belief = probes.ask(setting.models["data_set"], held_out.noisy, held_out.sigma)
     curves = probes.explained(held_out, {"data_set": belief})
-    left = probes.left_out(held_out, belief)
+    residuals = probes.squared_residuals(held_out, belief)
     for name in ("denoiser", "score"):
         whole = probes.to_explain(held_out, name)
-        mine = [probes.share(*rows).value for rows in zip(left, whole, strict=True)]
+        mine = [probes.fraction_explained(*rows).value for rows in zip(residuals, whole, strict=True)]
         np.testing.assert_allclose(mine, curves[name]["data_set"], rtol=1e-6)
 
 
@@ -327,7 +327,7 @@ def test_truncated_gaussians_leave_what_real_ones_do(setting):
     g = setting.gaussian
     for kept in (0, 3, 40, 64):
         small = gd.Gaussian(g.mean, g.eigvals[:kept], g.eigvecs[:, :kept])
-        expected = probes.left_out(asked, probes.ask(small, asked.noisy, asked.sigma))
+        expected = probes.squared_residuals(asked, probes.ask(small, asked.noisy, asked.sigma))
         np.testing.assert_allclose(left[..., kept], expected, rtol=1e-6, atol=1e-9)
 
 
@@ -576,6 +576,12 @@ def test_an_exponent_of_too_few_modes_is_said_in_words(linear):
     assert not any("nan" in text for text in (finding.sentence, exponents.measured, exponents.note, *finding.notes))
     assert "preconditioned" not in finding.numbers["exponent"]
     assert set(finding.numbers) == documented("C1")
+    # two modes have an exponent, which is judged, but no range
+    small = dataclasses.replace(linear, deviation=float(np.sqrt(2 * linear.variances[-3])))
+    _, exponents = c01_linear_learning.find(small).criteria
+    two = (linear.variances[-2:], half_way(linear.steps, linear.generated["preconditioned"])[-2:])
+    assert exponents.measured.endswith(f"; {exponent(*two):.3f} (of too few modes for a range)")
+    assert "nan" not in exponents.note
     assert "nan" not in c01_linear_learning.draw(dataclasses.replace(linear, deviation=0.0)).get_suptitle()
 
 

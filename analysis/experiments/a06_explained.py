@@ -26,7 +26,7 @@ from analysis.measures import patches
 from analysis.measures.bootstrap import Interval, interval
 from analysis.measures.explained import Part, by_mode, compared, gains, with_local
 from analysis.measures.paths import leading_modes
-from analysis.measures.probes import SIGMAS, Probes, ask, share
+from analysis.measures.probes import SIGMAS, Probes, ask, fraction_explained
 
 QUOTED = (0.1, 1.0, 2.0)  # the noise scales of the published table
 TWINS = ("gaussian", "data_set")
@@ -225,7 +225,7 @@ def _beyond_isotropic(record: Record, gained: dict[str, np.ndarray], shared: np.
     others = int(large(record).sum() - shared.sum())
     return Criterion(
         name,
-        share(residuals["gaussian"][worst], residuals["isotropic"][worst]),
+        fraction_explained(residuals["gaussian"][worst], residuals["isotropic"][worst]),
         expected,
         bool(gained["gaussian"][worst] >= HALF),
         note=f"The least is at σ = {record.sigma[worst]:.2g}, of the {shared.sum()} large noise levels at which some "
@@ -242,7 +242,7 @@ def _from(record: Record, score: np.ndarray) -> str:
 
 
 def _score(part: Part, name: str, i: int) -> Interval:
-    return share(part.residuals[name][i], part.whole["score"][i])
+    return fraction_explained(part.residuals[name][i], part.whole["score"][i])
 
 
 def _numbers(record: Record, quoted: dict[float, dict[str, Interval]]) -> dict[str, Any]:

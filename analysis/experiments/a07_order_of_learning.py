@@ -22,7 +22,7 @@ from analysis.harness.finding import Criterion, Finding, meet
 from analysis.harness.setting import Setting
 from analysis.harness.style import COLORS, LINES, NAMES, panels
 from analysis.measures.bootstrap import Interval, interval
-from analysis.measures.probes import Probes, ask, left_out, to_explain
+from analysis.measures.probes import Probes, ask, squared_residuals, to_explain
 
 TWINS = ("gaussian", "data_set")
 LEAST = 4  # checkpoints after step 0
@@ -81,7 +81,9 @@ def _record(steps: list[int], beliefs: dict[str, np.ndarray], answered: list[Pro
     return Record(
         steps=np.array(steps),
         sigma=answered[0].sigma,
-        residuals={name: np.stack([left_out(one, belief) for one in answered]) for name, belief in beliefs.items()},
+        residuals={
+            name: np.stack([squared_residuals(one, belief) for one in answered]) for name, belief in beliefs.items()
+        },
         whole={part: np.stack([to_explain(one, part) for one in answered]) for part in ("denoiser", "score")},
     )
 

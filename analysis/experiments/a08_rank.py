@@ -21,7 +21,7 @@ from analysis.harness.setting import Setting
 from analysis.harness.style import noise_axes, panels
 from analysis.measures.bootstrap import Interval, interval
 from analysis.measures.paths import rank_correlation
-from analysis.measures.probes import Probes, ask, left_out, to_explain
+from analysis.measures.probes import Probes, ask, squared_residuals, to_explain
 
 CLOSE = 0.01  # explained variance within which r components do as well as all
 JUDGED = 0.5  # the rank is read where the whole Gaussian explains as much of the denoised sample
@@ -58,7 +58,7 @@ def truncated(probes: Probes, gaussian: gd.Gaussian) -> np.ndarray:
     mean, basis = np.asarray(gaussian.mean, np.float64), np.asarray(gaussian.eigvecs, np.float64)
     target, guess = ((one - mean).reshape(*one.shape[:2], -1) @ basis for one in (probes.network, answers))
     saved = np.cumsum(target**2 - (target - guess) ** 2, axis=2)
-    nothing = left_out(probes, np.broadcast_to(mean, probes.network.shape))
+    nothing = squared_residuals(probes, np.broadcast_to(mean, probes.network.shape))
     return nothing[..., None] - np.concatenate([np.zeros_like(saved[..., :1]), saved], axis=2)
 
 

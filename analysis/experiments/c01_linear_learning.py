@@ -161,13 +161,19 @@ def find(record: Record) -> Finding:
             ),
         ),
         numbers=numbers,
-        notes=("No network takes part: of the data only the variances are used. Ranges are of the fit over modes.",),
+        notes=(
+            "No network takes part: of the data only the variances are used. Ranges in brackets are of the fit over "
+            "modes.",
+        ),
     )
 
 
 def _in_words(exponent: Interval) -> str:
     """A fitted exponent; its range is no sampling error, but how well one power fits the modes."""
-    return f"{exponent.value:.3f} ({exponent.low:.3f} to {exponent.high:.3f})" if exponent.is_known else "too few modes"
+    if not np.isfinite(exponent.value):
+        return "too few modes"
+    fit = f"{exponent.low:.3f} to {exponent.high:.3f}" if exponent.is_known else "of too few modes for a range"
+    return f"{exponent.value:.3f} ({fit})"
 
 
 def _exponent(record: Record, name: str, curves: np.ndarray) -> Interval:

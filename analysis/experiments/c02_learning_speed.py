@@ -92,15 +92,16 @@ def find(record: Record) -> Finding:
         + ".",
         criteria=(
             Criterion(
-                "exponent of the learning step over variance, the farthest from 0",
+                "power of the variance that the learning step goes as, of rising or falling components",
                 steepest,
                 f"between -{FLAT:g} and {FLAT:g}",
                 all(abs(one.value) < FLAT for one in whole.values()),
+                note="Shown is the power that is farther from 0.",
             ),
             Criterion(
-                "the exponents' intervals, of components that rise and of those that fall",
-                "; ".join(f"{name} {one.low:.3g} to {one.high:.3g}" for name, one in whole.items()),
-                f"both between -{FLAT:g} and {FLAT:g}",
+                "the intervals of both powers",
+                "; ".join(f"{name} {one}" for name, one in whole.items()),
+                f"between -{FLAT:g} and {FLAT:g}, both of them",
                 len(whole) == 2 and all(one.low > -FLAT and one.high < FLAT for one in whole.values()),
                 note=f"Those that are {', '.join(unmeasured)} are too few, or too alike, to measure."
                 if unmeasured
@@ -138,8 +139,8 @@ def of_patches(by_size: dict[int, dict[str, Interval]]) -> tuple[Criterion, ...]
     )
     return (
         Criterion(
-            "the same exponent along components of patches, the nearest to 0",
-            max(powers, key=lambda one: one.value) if powers else "components are too few or too alike",
+            "the same power along components of patches, the one nearest to 0 or above it",
+            max(powers, key=lambda one: one.high) if powers else "components are too few or too alike",
             f"below -{FLAT:g} with its interval",
             all(one.high < -FLAT for one in powers) if powers else None,
             note=f"By the size of patches: {listed}.",

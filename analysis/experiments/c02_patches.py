@@ -20,7 +20,7 @@ from analysis.measures.crossing import exponent, half_way, rising_and_falling
 from training.data.dataset import spread
 
 SIZES = (3, 5)  # pixels on an edge: the kernel of the networks here, and a larger one
-UNSEEN = 0.1  # the share of components that may be learned before the first saved state after step 0
+UNSEEN = 0.1  # the fraction of components that may be learned before the first saved state after step 0
 IMAGES, BLOCK = 512, 64  # of the data that the covariance is taken from, and how many at a time
 
 

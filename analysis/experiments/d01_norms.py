@@ -67,7 +67,7 @@ def find(record: Record) -> Finding:
     of_state, of_denoised, of_noise = distance["network"].values()
     return Finding(
         sentence=f"The denoised sample grows at {growth['network'].value:.0%} of the steps, from length "
-        f"{first.value:.3g} to {last.value:.3g}.",
+        f"{first.value:.3g} to {last.value:.3g} in data units.",
         criteria=(
             Criterion(
                 "fraction of the steps at which the denoised sample grows",
@@ -81,11 +81,11 @@ def find(record: Record) -> Finding:
                 shell["network"],
                 f"within {tolerance:.2g} of 1",
                 white["network"],
-                note=f"The noise {_in_words(leaves['network'])} (closed form: {_in_words(leaves['closed_form'])}).",
+                note=f"It {_in_words(leaves['network'])} (closed form: {_in_words(leaves['closed_form'])}).",
                 controls=meet(white, record.controls),
             ),
             Criterion(
-                "largest relative distance of the lengths from the closed form's",
+                "largest difference of a length from the Gaussian's closed form, as a fraction",
                 max(distance["network"].values(), key=lambda one: one.value),
                 f"at most {CLOSE:g}",
                 alike["network"],
@@ -105,7 +105,10 @@ def find(record: Record) -> Finding:
                 for name, parts in record.norms.items()
             },
         },
-        notes=(f"Root mean square lengths with 95 % intervals over paths: {first} at the start, {last} at the end.",),
+        notes=(
+            f"The root mean square length of the denoised sample, with its 95 % interval over paths, is {first} at the "
+            f"start and {last} at the end.",
+        ),
     )
 
 

@@ -91,12 +91,13 @@ def find(record: Record) -> Finding:
                 controls=meet(straight, record.controls),
             ),
             Criterion(
-                "fraction of the squared deviation that the Gaussian's path explains, state or denoised, the smaller",
+                "fraction of the squared deviation, of state or denoised sample, that the Gaussian's path explains",
                 least,
-                f"at least {HALF:g}, and its peaks within {CLOSE:g} of the network's",
+                f"at least {HALF:g}; the Gaussian's peaks {1 - CLOSE:g} to {1 + CLOSE:g} times the network's",
                 bent["network"],
-                note=f"The Gaussian's peaks are {ratio['network']['state']} (state) and {ratio['network']['denoised']} "
-                f"(denoised) times the network's; it explains {explained['network']['state']} and "
+                note="Shown is the smaller. The Gaussian's peaks are "
+                f"{ratio['network']['state']} (state) and {ratio['network']['denoised']} (denoised) times the "
+                f"network's; it explains {explained['network']['state']} and "
                 f"{explained['network']['denoised']} (1 is all, below 0 is worse than a straight line).",
                 controls=meet(bent, record.controls),
             ),
@@ -105,7 +106,7 @@ def find(record: Record) -> Finding:
                 places["denoised"]["network"],
                 f"below the state's, {places['state']['network']:.3g}",
                 later["network"],
-                note=f"The deviation there is {denoised}.",
+                note=f"The deviation there is {denoised} data units.",
                 controls=meet(later, record.controls),
             ),
         ),

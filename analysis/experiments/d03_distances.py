@@ -75,7 +75,7 @@ def find(record: Record) -> Finding:
         criteria=(
             *(
                 Criterion(
-                    f"fraction of the steps at which the {name} comes nearer to its end",
+                    f"fraction of the steps at which the {name} comes nearer to where it ends",
                     nearer[part]["network"],
                     f"at least {FALLING:g}",
                     falls[part]["network"],
@@ -85,11 +85,11 @@ def find(record: Record) -> Finding:
                 for part, name in (("state", "state"), ("denoised", "denoised sample"))
             ),
             Criterion(
-                "least mean cosine of the noise and the way from the sample to the state",
+                "mean cosine of the noise and the way from the sample to the state, where it is least",
                 least["network"],
                 f"at least {COSINE:g}",
                 aligned["network"],
-                note=f"It is at σ = {place:.2g}; the least of the Gaussian's closed form is "
+                note=f"That is at σ = {place:.2g}; the least of the Gaussian's closed form is "
                 f"{least['closed_form'].value:.3f}.",
                 controls=meet(aligned, record.controls),
             ),

@@ -138,9 +138,10 @@ def find(record: Record) -> Finding:
                 ahead,
                 f"at least {AHEAD:g}",
                 ahead.value >= AHEAD,
+                note="By the Fréchet distance to held-out data.",
             ),
             Criterion(
-                "noise level at which the denoised sample has settled, minus the state's",
+                "noise level at which the denoised sample has settled − the state's",
                 sooner["network"],
                 "above 0 with its interval",
                 first["network"],
@@ -149,12 +150,12 @@ def find(record: Record) -> Finding:
                 controls=meet(first, [name for name in record.own if name != "network"]),
             ),
             Criterion(
-                "numbers of calls at which stopping early is better than a shorter grid",
+                "numbers of calls at which stopping early ends nearer to the fine solution than a shorter grid",
                 f"{len(gains)} of {len(record.calls)}",
                 "more than half",
                 len(gains) > len(record.calls) / 2,
-                note=f"Of {_listed(record.calls)} calls it is nearer to the fine solution at {_listed(gains)}, farther "
-                f"at {_listed(losses)}.",
+                note=f"Of {_listed(record.calls)} calls, stopping early ends nearer to the fine solution at "
+                f"{_listed(gains)} and farther from it at {_listed(losses)}, each with the whole interval.",
             ),
         ),
         numbers={

@@ -135,13 +135,13 @@ def find(record: Record) -> Finding:
                 controls=meet(shrinks, of_controls),
             ),
             Criterion(
-                "the same on the arc and on the rescaled line, the one farther from 1",
+                "variance of samples half way on the arc or the rescaled line ÷ at its ends",
                 max((power["spherical"], power["rescaled"]), key=lambda one: abs(one.value - 1)),
                 f"within {2 * TOLERANCE:g} of 1, and the noise's length within {TOLERANCE:g} of 1",
                 keeps["network"],
-                note=f"On the arc the noise has {lengths['spherical']:.2f} of its length and samples "
-                f"{power['spherical']} of the variance; on the rescaled line {lengths['rescaled']:.2f} and "
-                f"{power['rescaled']}.",
+                note="Shown is what is farther from 1. On the arc the noise has "
+                f"{lengths['spherical']:.2f} of its length and samples {power['spherical']} of the variance; on the "
+                f"rescaled line {lengths['rescaled']:.2f} and {power['rescaled']}.",
                 controls=meet(keeps, of_controls),
             ),
         ),

@@ -89,8 +89,8 @@ def shape(paths: Paths, reference: np.ndarray | None = None) -> Shape:
 def _shape(path: Paths, reference: np.ndarray | None) -> tuple[np.ndarray, ...]:
     """Of one path, x (n+1, *event): the entries of Shape."""
     one = Paths(path.sigma, path.x[None], path.denoised[None])
-    left, singular, _ = np.linalg.svd(off_chord(one.x)[0], full_matrices=False)
-    beside = _two(left * singular)
+    along, singular, _ = np.linalg.svd(off_chord(one.x)[0], full_matrices=False)
+    beside = _two(along * singular)
     if reference is not None:
         beside = beside @ turn(beside, reference)
     squares = singular**2
@@ -106,8 +106,8 @@ def _two(coordinates: np.ndarray) -> np.ndarray:
 
 def turn(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """The orthogonal matrix R (2, 2) with points @ R nearest to the reference. Schoenemann 1966."""
-    left, _, right = np.linalg.svd(points.T @ reference)
-    return left @ right
+    u, _, vt = np.linalg.svd(points.T @ reference)
+    return u @ vt
 
 
 def bends(velocity: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -144,14 +144,14 @@ def find(record: Record) -> Finding:
         f"chord.",
         criteria=(
             Criterion(
-                "fraction of what is beside the chord that lies in two directions",
+                "fraction of a path's squared distance from its chord that lies in two directions",
                 planar["network"],
                 f"at least {ALIKE:g}",
                 planar["network"].value >= ALIKE,
                 note=f"The closed form has {record.expected.planar[0]:.3f}.",
             ),
             Criterion(
-                "fraction that aligned paths share with their mean",
+                "fraction of their shape that aligned paths share with their mean",
                 shared["network"],
                 f"at least {ALIKE:g}",
                 alike["network"],

@@ -117,20 +117,20 @@ def find(record: Record) -> Finding:
     beside = _beside(record)
     known = by_w2.value >= ORDERED
     return Finding(
-        sentence=f"The exact error on a Gaussian puts {by_w2.value:.0%} of the pairs of solvers in the order that the "
-        "network does.",
+        sentence=f"The exact error on the Gaussian of the data puts {by_w2.value:.0%} of the pairs of solvers in the "
+        "order that they have on the network.",
         criteria=(
             Criterion(
                 "fraction of pairs of solvers that the exact W2 on the Gaussian orders as the network does",
                 by_w2,
                 f"at least {ORDERED:g}; half is chance",
                 known,
-                note=f"The W2 on the isotropic Gaussian orders {by_scale}.",
+                note=f"The exact W2 on the isotropic Gaussian so orders {by_scale}.",
                 controls=("isotropic",) if known and by_scale.value >= ORDERED else (),
                 takes=SCALE,
             ),
             Criterion(
-                "fraction that the published FID orders as the network does",
+                "fraction of pairs of solvers that the published FID orders as the network does",
                 by_fid,
                 f"at least {ORDERED:g}",
                 by_fid.value >= ORDERED,
@@ -158,9 +158,9 @@ def find(record: Record) -> Finding:
             },
         },
         notes=(
-            f"The rank correlation of W2 and distance over all {distance.size} is {rank}. Intervals are over the "
-            f"starts; that {len(names)} solvers are few is not in them.",
-            f"Nearest on the network: {best} calls. Nearest by W2: {guess}.",
+            f"The rank correlation of W2 and distance, over all {distance.size} pairs of a solver and a number of "
+            f"calls, is {rank}. Intervals are over the starts; that {len(names)} solvers are few is not in them.",
+            f"Nearest to the network's fine solution: {best} calls. Nearest by W2: {guess} calls.",
             _of_gits(record, beside),
         ),
     )

@@ -13,7 +13,7 @@ from gaussdiff.design.error import spectrum
 FINE = 64  # steps of DPM-Solver++(3M) that stand for the flow: within .001 on the digits
 
 
-def ends(sampler: gd.Sampler, model: gd.Denoiser, starts: Array, levels: gd.NoiseLevel) -> np.ndarray:
+def ends(sampler: gd.Sampler, model: gd.Denoiser, starts: Array | np.ndarray, levels: gd.NoiseLevel) -> np.ndarray:
     """Where the starts (B, *event) at levels[0] end: (B, *event)."""
     *_, (x, _) = steps(sampler, model, starts, levels)
     return x
@@ -41,7 +41,7 @@ def squared_distances(ends: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def root_mean(squares: np.ndarray) -> float:
-    """The root mean square distance over paths, of what `apart` gives."""
+    """The root mean square distance over paths, of what `squared_distances` gives."""
     return float(np.sqrt(np.mean(squares)))
 
 
@@ -53,5 +53,5 @@ def gaussian_error(sampler: gd.Sampler, levels: gd.NoiseLevel, gaussian: gd.Gaus
     law, counts = (jax.tree.map(np.asarray, part) for part in spectrum(gaussian))
     start = jnp.stack([jnp.zeros_like(law.mean), jnp.full_like(law.mean, levels.sigma[0])])
     mean, end = ends(sampler, gd.Diagonal(*map(jnp.asarray, law)), start, levels).astype(np.float64)
-    spread = np.abs(end - mean) - np.sqrt(law.variance)
-    return float(np.sqrt((counts * spread**2).sum() + ((mean - law.mean) ** 2).sum()))
+    excess = np.abs(end - mean) - np.sqrt(law.variance)  # of the standard deviations
+    return float(np.sqrt((counts * excess**2).sum() + ((mean - law.mean) ** 2).sum()))

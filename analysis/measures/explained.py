@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import gaussdiff as gd
-from analysis.measures.probes import Probes, explained, left_out, to_explain
+from analysis.measures.probes import Probes, explained, squared_residuals, to_explain
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Part:
 
 def compared(probes: Probes, beliefs: dict[str, np.ndarray]) -> Part:
     """What twins of these answers (m, N, *event) explain of the probes' network."""
-    residuals = {name: left_out(probes, belief) for name, belief in beliefs.items()}
+    residuals = {name: squared_residuals(probes, belief) for name, belief in beliefs.items()}
     return Part(
         explained(probes, beliefs), residuals, {part: to_explain(probes, part) for part in ("denoiser", "score")}
     )
@@ -32,9 +32,9 @@ def compared(probes: Probes, beliefs: dict[str, np.ndarray]) -> Part:
 def with_local(part: Part, probes: Probes, belief: np.ndarray) -> Part:
     """The part, with the patches, which answered for the first samples alone."""
     first = probes.first(belief.shape[1])
-    local = explained(first, {"local": belief})
-    curves = {name: {**curves, "local": local[name]["local"]} for name, curves in part.explained.items()}
-    return Part(curves, {**part.residuals, "local": left_out(first, belief)}, part.whole)
+    patches = explained(first, {"local": belief})
+    curves = {name: {**curves, "local": patches[name]["local"]} for name, curves in part.explained.items()}
+    return Part(curves, {**part.residuals, "local": squared_residuals(first, belief)}, part.whole)
 
 
 def gains(part: Part) -> dict[str, np.ndarray]:

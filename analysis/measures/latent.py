@@ -37,9 +37,9 @@ def stretches(
 ) -> Stretches:
     """The largest singular values of J at each x (B, *event), and the directions of the noise that they belong to.
 
-    Lanczos on J^T J from a random start, `depth` vectors (D at most) that are kept orthogonal, and the singular values
-    of J on their span, which are never above the true ones. residual: the largest |J^T u - s v| over the largest s;
-    some true value lies within that of each one found. One x after another: memory does not grow with B. ValueError
+    Lanczos on J^T J from a random start, `depth` orthogonal vectors (D at most), and the singular values of J on their
+    span, which are never above the true ones. residual: the largest |J^T u - s v| over the largest s;
+    some true value lies within that of each one returned. One x after another: memory does not grow with B. ValueError
     unless 1 <= count <= depth. Golub & Kahan 1965; Golub & Van Loan, Matrix Computations, 10.4.
     """
     size = x[0].size

@@ -100,7 +100,7 @@ def law(codes: Float[Array, "N k"], key: PRNGKeyArray, most: int = 16) -> gd.Gau
 
 
 def left_over(samples: np.ndarray, again: np.ndarray, mean: np.ndarray) -> float:
-    """The share of the variance around mean (*event) that reconstructions leave: sum |x - again|^2 / sum |x - mean|^2.
+    """Variance that reconstructions leave, of that around mean (*event): sum |x - again|^2 / sum |x - mean|^2.
 
     samples, again: (N, *event). 0 for none, 1 for what the mean alone achieves.
     """

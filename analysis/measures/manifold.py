@@ -63,16 +63,16 @@ def redenoise(
     return denoised(model, alpha * np.asarray(images) + sigma * np.asarray(noise), level)
 
 
-def linear(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
-    """(1 - share) a + share b: of two independent noises one that is too short, by 1 / sqrt(2) half way."""
-    return (1 - share) * a + share * b
+def linear(a: np.ndarray, b: np.ndarray, fraction: float) -> np.ndarray:
+    """(1 - fraction) a + fraction b: of two independent noises one that is too short, by 1 / sqrt(2) half way."""
+    return (1 - fraction) * a + fraction * b
 
 
-def spherical(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
-    """The point at `share` of the angle between a and b (..., *event), all entries as one vector; lengths mixed.
+def spherical(a: np.ndarray, b: np.ndarray, fraction: float) -> np.ndarray:
+    """The point at `fraction` of the angle between a and b (..., *event), all entries as one vector; lengths mixed.
 
-    (sin((1 - share) w) a / |a| + sin(share w) b / |b|) / sin w, times the length in between; linear where the angle
-    w is 0. ValueError for opposite directions, between which there is no one arc. Shoemake 1985.
+    (sin((1 - fraction) w) a / |a| + sin(fraction w) b / |b|) / sin w, times the length in between; linear where the
+    angle w is 0. ValueError for opposite directions, between which there is no one arc. Shoemake 1985.
     """
     lengths = np.linalg.norm(a), np.linalg.norm(b)
     if not all(lengths):
@@ -82,14 +82,14 @@ def spherical(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
     if np.pi - angle < 1e-6:
         raise ValueError("a, b: expected directions that are not opposite, got an angle of pi. Go through a third.")
     if angle < 1e-6:
-        return linear(a, b, share)
-    length = (1 - share) * lengths[0] + share * lengths[1]
-    return length * (np.sin((1 - share) * angle) * first + np.sin(share * angle) * second) / np.sin(angle)
+        return linear(a, b, fraction)
+    length = (1 - fraction) * lengths[0] + fraction * lengths[1]
+    return length * (np.sin((1 - fraction) * angle) * first + np.sin(fraction * angle) * second) / np.sin(angle)
 
 
-def rescaled(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
-    """linear / sqrt((1 - share)^2 + share^2): of two independent noises one of the same law."""
-    return linear(a, b, share) / np.hypot(1 - share, share)
+def rescaled(a: np.ndarray, b: np.ndarray, fraction: float) -> np.ndarray:
+    """linear / sqrt((1 - fraction)^2 + fraction^2): of two independent noises one of the same law."""
+    return linear(a, b, fraction) / np.hypot(1 - fraction, fraction)
 
 
 class Retrieval(NamedTuple):
@@ -127,7 +127,7 @@ def perturbation_maps(
     """How the image at levels[-1] changes per unit of a small change of x at levels[0] along each direction.
 
     J v of the map that the sampler makes, by forward derivatives through all of its steps. Of a Gaussian and a fine
-    grid it is gd.exact.gaussian_perturbation. Entries of the grid before levels[0] are left out by slicing `levels`.
+    grid it is gd.exact.gaussian_perturbation. To start later on a grid, give a slice of it.
     """
 
     def end(x: Array) -> Array:

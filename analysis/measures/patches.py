@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 import gaussdiff as gd
-from analysis.measures.probes import Probes, ask, left_out
+from analysis.measures.probes import Probes, ask, squared_residuals
 
 SIZES = (3, 5, 7)  # pixels on an edge
 AFFORDED = 5_000_000  # products for one answer: N H W (H + W)
@@ -47,6 +47,6 @@ def fit(images: np.ndarray, probes: Probes) -> Fit | None:
         return None
     sizes = np.array([size for size in SIZES if size <= max(images.shape[1:3])] or [1])
     answers = np.stack([ask(gd.LocalScore(images, jnp.asarray(size)), probes.noisy, probes.sigma) for size in sizes])
-    best = np.argmin([left_out(probes, answer).sum(1) for answer in answers], axis=0)
+    best = np.argmin([squared_residuals(probes, answer).sum(1) for answer in answers], axis=0)
     choice = PatchSize(jnp.log(jnp.asarray(probes.sigma)), jnp.asarray(sizes[best], float))
     return Fit(gd.LocalScore(images, choice), sizes[best], answers[best, np.arange(len(best))])

@@ -107,7 +107,7 @@ def committing(path: Paths, gaussian: gd.Gaussian, modes: int) -> tuple[np.ndarr
 
 
 def progress(products: np.ndarray, squares: np.ndarray) -> np.ndarray:
-    """The share of the final coefficient that is present in the denoised image, (n, modes), from `committing`."""
+    """The fraction of the final coefficient that is present in the denoised image, (n, modes), from `committing`."""
     return products.sum(0) / squares.sum(0)
 
 

@@ -3,7 +3,7 @@
     explained = 1 - sum |network - twin|^2 / sum |network - mean(network)|^2        training.evaluation.explain.compare
 
 of the denoised samples, or of the scores (denoised - x) / sigma^2. A score is mostly the noise, which any model sees,
-so even the isotropic Gaussian explains nearly all of it at large noise. What is left when that is taken off,
+so even the isotropic Gaussian explains nearly all of it at large noise. What remains beyond that,
 
     gain = 1 - sum |network - twin|^2 / sum |network - isotropic|^2,
 
@@ -78,7 +78,7 @@ def squares(difference: np.ndarray) -> np.ndarray:
     return (difference.astype(np.float64) ** 2).sum(tuple(range(2, difference.ndim)))
 
 
-def left_out(probes: Probes, belief: np.ndarray) -> np.ndarray:
+def squared_residuals(probes: Probes, belief: np.ndarray) -> np.ndarray:
     """|network - twin|^2 of every sample at every scale (m, N), in squared data units."""
     return squares(probes.network.astype(np.float64) - belief)
 
@@ -89,6 +89,6 @@ def to_explain(probes: Probes, part: str) -> np.ndarray:
     return squares(answers - answers.mean(1, keepdims=True))
 
 
-def share(residual: np.ndarray, whole: np.ndarray) -> Interval:
-    """1 - sum residual / sum whole of samples (N,), with its interval."""
-    return interval(lambda a, b: 1 - a.sum() / b.sum(), residual, whole)
+def fraction_explained(residuals: np.ndarray, whole: np.ndarray) -> Interval:
+    """1 - sum residuals / sum whole of samples (N,), with its interval."""
+    return interval(lambda a, b: 1 - a.sum() / b.sum(), residuals, whole)

@@ -33,7 +33,7 @@ def denoised(model: gd.Denoiser, x: Float[np.ndarray, "n *event"], level: gd.Noi
 
 
 def steps(
-    sampler: gd.Sampler, model: gd.Denoiser, starts: Float[Array, "n *event"], levels: gd.NoiseLevel
+    sampler: gd.Sampler, model: gd.Denoiser, starts: Float[Array | np.ndarray, "n *event"], levels: gd.NoiseLevel
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The states after each step, and the denoised samples at the start of it, as gd.sample gives them: (n, *event)."""
     state, x = jax.vmap(sampler.init, (0, None))(jnp.asarray(starts), levels), np.asarray(starts)
