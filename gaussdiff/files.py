@@ -136,6 +136,8 @@ def _build(tree: dict, prefix: str, arrays: dict[str, np.ndarray], classes: tupl
         elif field.name in tree["fields"]:
             value = tree["fields"][field.name]
             value = _build(value, f"{name}.", arrays, classes) if isinstance(value, dict) else value
+        elif field.name == "noisy":  # a file older than this field: what the amount of noise says
+            value = any(bool(arrays.get(prefix + amount, 0)) for amount in ("eta", "churn"))
         else:
             raise ValueError(f"path: expected a file with {name}, which is missing. Save it again.")
         object.__setattr__(made, field.name, value)
