@@ -12,7 +12,7 @@ it) a ValueError says so; inside jit, where the level cannot be looked at, the r
 from jaxtyping import Array, Float
 
 from gaussdiff.numerics.arrays import safe_divide
-from gaussdiff.schedules import NoiseLevel, Schedule, check_level, check_nonzero, rates
+from gaussdiff.schedules import SIGNAL_CURE, NoiseLevel, Schedule, check_level, check_nonzero, rates
 
 Event = Float[Array, "*event"]
 
@@ -29,7 +29,7 @@ def noise_from_x0(x0: Event, x: Event, level: NoiseLevel) -> Event:
 def x0_from_noise(noise: Event, x: Event, level: NoiseLevel) -> Event:
     """x0 = (x - sigma noise) / alpha. ValueError at alpha = 0, where the noise says nothing of x0."""
     check_level(level)
-    check_nonzero("x0 from a noise prediction", level.alpha, "alpha", "Use a network that predicts v or x0 there.")
+    check_nonzero("x0 from a noise prediction", level.alpha, "alpha", SIGNAL_CURE)
     return ((x - level.sigma * noise) / level.alpha).astype(x.dtype)
 
 
@@ -43,7 +43,7 @@ def score_from_x0(x0: Event, x: Event, level: NoiseLevel) -> Event:
 def x0_from_score(score: Event, x: Event, level: NoiseLevel) -> Event:
     """x0 = (x + sigma^2 score) / alpha (Tweedie). ValueError at alpha = 0, where the score says nothing of x0."""
     check_level(level)
-    check_nonzero("x0 from a score", level.alpha, "alpha", "Use a network that predicts v or x0 there.")
+    check_nonzero("x0 from a score", level.alpha, "alpha", SIGNAL_CURE)
     return ((x + level.sigma**2 * score) / level.alpha).astype(x.dtype)
 
 

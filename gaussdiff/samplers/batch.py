@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gaussdiff.denoiser import Denoiser, Distribution, check_key, sample_prior
+from gaussdiff.numerics.arrays import floating_dtype
 from gaussdiff.numerics.checks import check_chunk, check_count, check_finite
 from gaussdiff.progress import Progress
 from gaussdiff.samplers._brownian import step_noise
@@ -192,7 +193,7 @@ def _shape(
 
 def _on_host(starts) -> np.ndarray:
     starts = np.asarray(starts)
-    starts = starts.astype(jnp.result_type(starts.dtype, float), copy=False)
+    starts = starts.astype(floating_dtype(starts.dtype), copy=False)
     check_finite(starts, "starts", "Draw them with gd.sample_prior.")
     return starts
 
