@@ -151,10 +151,17 @@ class UnitTimeSchedule(Schedule):
         return 1.0
 
 
-def _time(t, end: float = 1.0) -> Array:
+def check_times(schedule: Schedule, times, argument: str) -> Array:
+    """times as an array; ValueError, which names the argument, for times that the schedule does not have."""
+    return _time(times, 1.0 if isinstance(schedule, UnitTimeSchedule) else np.inf, argument)
+
+
+def _time(t, end: float = 1.0, argument: str = "t") -> Array:
     t = floating(t)
     if concrete(t) and not ((np.asarray(t) >= 0) & (np.asarray(t) <= end)).all():
-        raise ValueError(f"t: expected times in [0, {end:g}], 0 clean, got {np.asarray(t)}. Rescale your times.")
+        raise ValueError(
+            f"{argument}: expected times in [0, {end:g}], 0 clean, got {np.asarray(t)}. Rescale your times."
+        )
     return t
 
 

@@ -22,7 +22,7 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from gaussdiff.denoiser import Distribution, Event, check_sample
 from gaussdiff.numerics.arrays import centered, concrete, device, dot, floating, host, safe_divide, safe_sqrt
-from gaussdiff.numerics.checks import check_rank, check_samples
+from gaussdiff.numerics.checks import check_at_least_0, check_rank, check_samples
 from gaussdiff.numerics.eigen import leading_modes, positive_eigh, principal, row_blocks
 from gaussdiff.progress import Progress
 from gaussdiff.schedules import NoiseLevel, check_level, clean
@@ -107,8 +107,8 @@ class Gaussian(Distribution):
 
     @classmethod
     def isotropic(cls, mean, variance) -> "Gaussian":
-        """N(mean, variance I), with mean of shape (*event) and a variance >= 0."""
-        mean = floating(mean)
+        """N(mean, variance I), with mean of shape (*event) and a variance >= 0; ValueError for another variance."""
+        mean, variance = floating(mean), check_at_least_0(variance, "variance", "It is the square of a deviation.")
         return cls(mean, jnp.zeros(0, mean.dtype), jnp.zeros((mean.size, 0), mean.dtype), variance)
 
     @classmethod

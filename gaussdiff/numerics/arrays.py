@@ -5,7 +5,6 @@ import numpy as np
 from jax import core, tree
 from jaxtyping import Array, Float
 
-
 ROUNDING = 1e-13  # relative, of a float64 sum of squares over the entries of a sample
 
 
@@ -54,14 +53,20 @@ def host(x, argument: str) -> np.ndarray:
     return x
 
 
-def host_features(a, b, least: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """Two sets of features (N, F) and (M, F) as finite float64 arrays; ValueError below `least` of either."""
-    a, b = host(a, "a"), host(b, "b")
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < least:
-        raise ValueError(
-            f"a, b: expected features (N, F) and (M, F), N and M at least {least}, got {a.shape} and {b.shape}. "
-            "Flatten images."
-        )
+def host_features(a, b, least: int = 2, names: tuple[str, str] = ("a", "b")) -> tuple[np.ndarray, np.ndarray]:
+    """Two sets of features (N, F) and (M, F) as finite float64 arrays; ValueError below `least` of either.
+
+    names: those of the arguments, one name where a set is compared with itself.
+    """
+    a, b = host(a, names[0]), host(b, names[1])
+    alike = a.ndim == b.ndim == 2 and a.shape[1] == b.shape[1]
+    if not alike or min(len(a), len(b)) < least:
+        cure = "Give more samples." if alike else "Flatten images, both alike: x.reshape(len(x), -1)."
+        if names[0] == names[1]:
+            expected, got = f"features (N, F), N at least {least}", f"{a.shape}"
+        else:
+            expected, got = f"features (N, F) and (M, F), N and M at least {least}", f"{a.shape} and {b.shape}"
+        raise ValueError(f"{', '.join(dict.fromkeys(names))}: expected {expected}, got {got}. {cure}")
     return a, b
 
 

@@ -132,5 +132,5 @@ def check_grid(levels) -> None:
             i = rising[0]
             raise ValueError(
                 f"levels: expected strictly falling noise, got sigma/alpha {sigma[i]:g}/{alpha[i]:g} at index {i}, "
-                f"then {sigma[i + 1]:g}/{alpha[i + 1]:g}. Order them from noise to data."
+                f"then {sigma[i + 1]:g}/{alpha[i + 1]:g}. Order them from noise to data, each level once."
             )

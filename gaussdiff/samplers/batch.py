@@ -183,12 +183,12 @@ def _shape(
         return starts.shape[1:], len(starts)
     if shape is None and isinstance(model, Distribution):
         shape = model.shape
-    if shape is None or not (isinstance(count, int) and count >= 1):
+    if shape is None or count is None:
         raise ValueError(
             f"count, shape: expected a number of samples >= 1 and the shape of one, got {count} and {shape}. Or pass "
             "starts, an array (count, *event)."
         )
-    return tuple(shape), count
+    return tuple(shape), check_count(count, "count", "It is the number of samples.")
 
 
 def _on_host(starts) -> np.ndarray:

@@ -91,7 +91,7 @@ def check_start(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel) -> Arr
     check_sampler(sampler)
     check_model(model)
     x = check_sample(x)
-    check_finite(x, "x", "Draw a start with gd.sample_prior.")
+    check_finite(x, "x", "Take a sample without them, such as one drawn by gd.sample_prior.")
     check_grid(levels)
     sampler.check_steps(len(levels) - 1)
     return x
