@@ -387,7 +387,7 @@ class DiscreteBetas(UnitTimeSchedule):
         return _until_end(self, log_snr, jnp.where(last, 1 - (1 - before) * remaining, t))
 
     def _with_signal(self) -> tuple[Array, Array, Float[Array, " points"]]:
-        """Whether the table ends at alpha = 0, the time of the row before, and log alpha with that row's for the end."""
+        """Whether the table ends at alpha = 0, the time of the row before, and log alpha with its value there."""
         silent = self.log_alphas[-1] == -jnp.inf
         last = jnp.where(silent, self.log_alphas[-2], self.log_alphas[-1])
         return silent, self.times[-2], self.log_alphas.at[-1].set(last)

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from gaussdiff import grids
 from gaussdiff.denoiser import Denoiser, check_key, check_model
 from gaussdiff.design.objective import event_shape
+from gaussdiff.numerics.checks import check_count
 from gaussdiff.samplers import IPNDM
 from gaussdiff.samplers.sample import follow, quiet
 from gaussdiff.schedules import NoiseLevel

@@ -146,8 +146,8 @@ def check_solve(x: Array, schedule: Schedule, times: Array, rtol, atol, max_step
         steps = np.diff(np.asarray(times))
         if not ((steps > 0).all() or (steps < 0).all()):
             raise ValueError(
-                f"times: expected strictly increasing or strictly decreasing times, got {np.asarray(times)}. Sort them, "
-                "each once."
+                f"times: expected strictly increasing or strictly decreasing times, got {np.asarray(times)}. Sort "
+                "them, each once."
             )
     check_times(schedule, times, "times")
     check_tolerances(rtol, atol, max_steps)

@@ -116,8 +116,8 @@ def check_amount(noisy: bool, amount: Array, argument: str) -> None:
     """ValueError where a sampler that was made without noise has been given an amount of it since."""
     if not noisy and concrete(amount) and float(amount) != 0:
         raise ValueError(
-            f"{argument}: expected 0, with which the sampler was made, got {float(amount):g}. Make another sampler with "
-            f"this {argument}, since one that was made without noise draws none."
+            f"{argument}: expected 0, with which the sampler was made, got {float(amount):g}. Make another sampler "
+            f"with this {argument}, since one that was made without noise draws none."
         )
 
 

@@ -199,9 +199,10 @@ def _on_host(starts) -> np.ndarray:
 
 
 def _check_keys(sampler: Sampler, starts: np.ndarray | None, key, first: int) -> None:
+    drawn = sampler.draws() or starts is None
     if key is not None:
         check_key(key)
-    elif starts is None or sampler.draws():
+    elif drawn:
         raise ValueError("key: expected one for starts or noise to be drawn, got no key. Pass jax.random.key(seed).")
     check_count(first, "first", "It is the number of the first sample, 0 by default.", least=0)
 
