@@ -241,6 +241,7 @@ def test_bad_input_is_named_with_its_cure(row, unchecked):
 
 # name -> (call, cure in its message, what the cure says, done): the last may not fail
 CURES_OF_FITS = {
+    "points_of_gits": (TABLE["more_steps_than_points"][0], "Raise points", lambda: gd.gits_grid(GAUSSIAN, 61, KEY, points=62, paths=2)),
     "em_on_a_line": (TABLE["em_on_a_line"][0], r"from_samples\(x, components, key=key\)", lambda: gd.GaussianMixture.from_samples(SAMPLES[:, :1], 2, key=KEY)),
     "em_of_full_rank": (TABLE["em_of_full_rank"][0], r"rank=1, key=key\)", lambda: gd.fitting.expectation_maximization(gd.GaussianMixture.from_samples(SAMPLES, 2, rank=1, key=KEY), SAMPLES, 0)),
     "too_many_components": (TABLE["too_many_components"][0], "fewer components", lambda: gd.GaussianMixture.from_samples(SAMPLES, 5, key=KEY)),
@@ -267,7 +268,6 @@ CURES = {
     "x_batched": (TABLE["batch_to_denoise"][0], r"jax.vmap\(..., in_axes=\(0, None\)\)", lambda: jax.vmap(GAUSSIAN.denoise, in_axes=(0, None))(jnp.ones((8, 3)), LEVEL)),
     "rule": (TABLE["rule_of_another_family"][0], r"gd.DPMSolverPP2M\(\)", lambda: gd.LinearMultistep.like(gd.DPMSolverPP2M(), GRID)),
     "memory": (TABLE["memory_too_short"][0], "Leave memory out", lambda: gd.LinearMultistep.like(gd.DPMSolverPP3M(), GRID)),
-    "points_of_gits": (TABLE["more_steps_than_points"][0], "Raise points", lambda: gd.gits_grid(GAUSSIAN, 61, KEY, points=63)),
     "one_distance": (TABLE["distance_of_one"][0], "more samples", lambda: metrics.median_distance(SAMPLES[:2])),
     "few_neighbours": (TABLE["few_neighbours"][0], "more samples", lambda: metrics.precision_recall(SAMPLES, SAMPLES[:4])),
     "images": (lambda: metrics.frechet_distance(SAMPLES[:, None], SAMPLES), r"x.reshape\(len\(x\), -1\)", lambda: metrics.frechet_distance(SAMPLES[:, None].reshape(len(SAMPLES), -1), SAMPLES)),

@@ -28,7 +28,8 @@ def safe_sqrt(x: Array) -> Array:
 def floating(x) -> Array:
     """x as a floating array of `floating_dtype`."""
     x = jnp.asarray(x)
-    return x.astype(floating_dtype(x.dtype))
+    dtype = floating_dtype(x.dtype)
+    return x if x.dtype == dtype else x.astype(dtype)  # a Python number stays weakly typed
 
 
 def floating_dtype(dtype) -> np.dtype:
