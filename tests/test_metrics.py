@@ -143,7 +143,7 @@ def exact_moments(x):
 def test_squared_distances_of_copies_are_0():
     """So that a point lies in the neighbourhood of its own copies, whose radius is 0."""
     x = np.repeat(RNG.normal(size=(3, 40)) + 5, 4, axis=0)
-    assert metrics.precision_recall(x, x[:6]) == metrics.PrecisionRecall(8 / 12, 1.0)
+    assert metrics.precision_recall(x, x[:8]) == metrics.PrecisionRecall(8 / 12, 1.0)
     assert metrics.median_distance(x[:4]) == 0
 
 

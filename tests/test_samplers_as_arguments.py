@@ -46,7 +46,7 @@ def test_without_noise_it_takes_no_key_as_an_argument_and_gives_the_same_path(ma
         jax.eval_shape(lambda eta: gd.sample(make(eta), MODEL, X, LEVELS), 0.0)
 
 
-@zoo.over(NOISY, "make")
+@zoo.over({name: NOISY[name] for name in ("ddim", "exponential_sde", "edm")}, "make")
 def test_a_traced_amount_of_0_with_a_key_is_no_noise_and_has_a_slope(make):
     def end(amount):
         return gd.sample(make(amount), MODEL, X, LEVELS, KEY).x[-1]
@@ -59,7 +59,7 @@ def test_a_traced_amount_of_0_with_a_key_is_no_noise_and_has_a_slope(make):
 
 def test_an_amount_that_was_changed_afterwards_is_an_error():
     changed = eqx.tree_at(lambda sampler: sampler.eta, gd.DDIM(), jnp.array(0.5))
-    with pytest.raises(ValueError, match="eta: expected 0, with which the sampler was made, got 0.5. Make another"):
+    with pytest.raises(ValueError, match="eta: expected 0, with which the sampler was made, got"):
         gd.sample(changed, MODEL, X, LEVELS, KEY)
     with pytest.raises(ValueError, match="eta: expected 0"):
         gd.sample_batch(changed, MODEL, LEVELS, count=2, key=KEY)

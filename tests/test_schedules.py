@@ -339,9 +339,9 @@ def test_what_uses_a_table_without_signal_at_its_end_is_finite():
     for levels in grids:
         assert (levels[0].alpha, levels[0].sigma) == (0, 1)
         assert levels[0].log_snr == -jnp.inf
-        for sampler in (gd.DEIS(2, schedule), gd.EulerMaruyama(schedule)):
-            path = gd.sample(sampler, model, x, levels, jax.random.key(0))
-            assert np.isfinite(path.x).all() and np.isfinite(path.denoised).all()
+    for sampler in (gd.DEIS(2, schedule), gd.EulerMaruyama(schedule)):
+        path = gd.sample(sampler, model, x, grids[0], jax.random.key(0))
+        assert np.isfinite(jnp.concatenate([path.x, path.denoised])).all()
     fine = gd.sample(gd.Heun(), model, x, gd.grids.uniform_time(schedule, 200)).x[-1]
     np.testing.assert_allclose(fine, gd.gaussian_flow(model, x, schedule(1.0), schedule(0.0)), atol=2e-2)
     bound = gd.integrate.elbo(model, x, grids[0][:-1], jax.random.key(0))
