@@ -11,8 +11,8 @@ it) a ValueError says so; inside jit, where the level cannot be looked at, the r
 
 from jaxtyping import Array, Float
 
-from gaussdiff.numerics.arrays import safe_divide
-from gaussdiff.schedules import NoiseLevel, Schedule, check_level, check_nonzero, rates
+from gaussdiff.numerics.arrays import floating, safe_divide
+from gaussdiff.schedules import SIGNAL_CURE, NoiseLevel, Schedule, check_level, check_nonzero, rates
 
 Event = Float[Array, "*event"]
 
@@ -23,13 +23,15 @@ def noise_from_x0(x0: Event, x: Event, level: NoiseLevel) -> Event:
     ValueError for an array of levels.
     """
     check_level(level)
+    x0, x = floating(x0), floating(x)
     return safe_divide(x - level.alpha * x0, level.sigma).astype(x.dtype)
 
 
 def x0_from_noise(noise: Event, x: Event, level: NoiseLevel) -> Event:
     """x0 = (x - sigma noise) / alpha. ValueError at alpha = 0, where the noise says nothing of x0."""
     check_level(level)
-    check_nonzero("x0 from a noise prediction", level.alpha, "alpha", "Use a network that predicts v or x0 there.")
+    check_nonzero("x0 from a noise prediction", level.alpha, "alpha", SIGNAL_CURE)
+    noise, x = floating(noise), floating(x)
     return ((x - level.sigma * noise) / level.alpha).astype(x.dtype)
 
 
@@ -37,18 +39,21 @@ def score_from_x0(x0: Event, x: Event, level: NoiseLevel) -> Event:
     """score = (alpha x0 - x) / sigma^2, in 1 / data units. ValueError at sigma = 0, where x0 does not determine it."""
     check_level(level)
     check_nonzero("the score", level.sigma, "sigma", "A distribution knows its own: model.score(x, level).")
+    x0, x = floating(x0), floating(x)
     return ((level.alpha * x0 - x) / level.sigma / level.sigma).astype(x.dtype)
 
 
 def x0_from_score(score: Event, x: Event, level: NoiseLevel) -> Event:
     """x0 = (x + sigma^2 score) / alpha (Tweedie). ValueError at alpha = 0, where the score says nothing of x0."""
     check_level(level)
-    check_nonzero("x0 from a score", level.alpha, "alpha", "Use a network that predicts v or x0 there.")
+    check_nonzero("x0 from a score", level.alpha, "alpha", SIGNAL_CURE)
+    score, x = floating(score), floating(x)
     return ((x + level.sigma**2 * score) / level.alpha).astype(x.dtype)
 
 
 def v_from_x0(x0: Event, x: Event, level: NoiseLevel) -> Event:
     """v = alpha noise - sigma x0, finite at every level. Salimans & Ho, arXiv 2202.00512, appendix D."""
+    x0, x = floating(x0), floating(x)
     return (level.alpha * noise_from_x0(x0, x, level) - level.sigma * x0).astype(x.dtype)
 
 
@@ -58,6 +63,7 @@ def x0_from_v(v: Event, x: Event, level: NoiseLevel) -> Event:
     v as in v_from_x0. ValueError for an array of levels.
     """
     check_level(level)
+    v, x = floating(v), floating(x)
     return ((level.alpha * x - level.sigma * v) / (level.alpha**2 + level.sigma**2)).astype(x.dtype)
 
 
@@ -68,6 +74,7 @@ def velocity_from_x0(x0: Event, x: Event, schedule: Schedule, t) -> Event:
     """
     level, rate = rates(schedule, t)
     check_nonzero("the velocity", level.sigma, "sigma", "It is a limit there: ask at a small t > 0.")
+    x0, x = floating(x0), floating(x)
     return (rate.alpha * x0 + rate.sigma * noise_from_x0(x0, x, level)).astype(x.dtype)
 
 
@@ -75,5 +82,6 @@ def x0_from_velocity(velocity: Event, x: Event, schedule: Schedule, t) -> Event:
     """x0 = (sigma velocity - sigma' x) / (sigma alpha' - sigma' alpha). ValueError where sigma = 0."""
     level, rate = rates(schedule, t)
     check_nonzero("x0 from a velocity", level.sigma, "sigma", "There x0 = x / alpha.")
+    velocity, x = floating(velocity), floating(x)
     x0 = (level.sigma * velocity - rate.sigma * x) / (level.sigma * rate.alpha - rate.sigma * level.alpha)
     return x0.astype(x.dtype)

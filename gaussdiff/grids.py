@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from gaussdiff.numerics.arrays import concrete, floating
 from gaussdiff.numerics.checks import check_above_0, check_count
-from gaussdiff.schedules import DiscreteBetas, NoiseLevel, Schedule, check_schedule
+from gaussdiff.schedules import DiscreteBetas, NoiseLevel, Schedule, check_schedule, check_times
 
 
 def karras(n: int, sigma_min=0.002, sigma_max=80.0, rho=7.0, final_zero: bool = True) -> NoiseLevel:
@@ -135,7 +135,7 @@ def _times(schedule: Schedule, n: int, start, end) -> tuple[Array, Array]:
         raise ValueError(
             f"start, end: expected start > end >= 0, got {float(start):g} and {float(end):g}. Noise comes first."
         )
-    return floating(start), floating(end)
+    return check_times(schedule, start, "start"), check_times(schedule, end, "end")
 
 
 def _rows(schedule: DiscreteBetas, n: int, final_zero: bool) -> tuple[int, int]:
@@ -145,10 +145,13 @@ def _rows(schedule: DiscreteBetas, n: int, final_zero: bool) -> tuple[int, int]:
             f"schedule: expected a gd.DiscreteBetas, got {schedule!r}. Other schedules have no rows: use uniform_time."
         )
     _check_steps(n)
-    rows, count = len(schedule.times) - 1, n if final_zero else n + 1
-    if count > rows:
-        raise ValueError(f"n: expected at most the {rows} rows of the table, got {count}. Take fewer steps.")
-    return rows, count
+    rows = len(schedule.times) - 1
+    most = rows if final_zero else rows - 1
+    if n > most:
+        less = "" if final_zero else " less one, where the last level is a row too,"
+        cure = "Take fewer steps." if most else "Use final_zero=True, which adds the clean level."
+        raise ValueError(f"n: expected at most the {rows} rows of the table{less}, got {n}. {cure}")
+    return rows, n if final_zero else n + 1
 
 
 def _at_rows(schedule: DiscreteBetas, rows: np.ndarray, final_zero: bool) -> NoiseLevel:
@@ -166,6 +169,6 @@ def _bounds(n: int, sigma_min, sigma_max) -> tuple[Array, Array]:
     if concrete(low, high) and not 0 < float(low) < float(high) < np.inf:
         raise ValueError(
             f"sigma_min, sigma_max: expected 0 < sigma_min < sigma_max, got {float(low):g} and {float(high):g}. "
-            "For a grid that ends at 0 use final_zero=True."
+            "A grid that ends at 0 has a sigma_min above 0 too, its last level before that, and final_zero=True."
         )
     return low, high

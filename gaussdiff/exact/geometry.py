@@ -110,6 +110,7 @@ def path_spectrum(gaussian: Gaussian, levels: NoiseLevel, centered: bool = True)
 
 def participation_ratio(spectrum: Float[Array, " points"]) -> Float[Array, ""]:
     """How many equal components a spectrum (n,) amounts to: (sum w)^2 / sum w^2, from 1 to n; 0 for a spectrum of 0."""
+    spectrum = floating(spectrum)
     weights = safe_divide(spectrum, jnp.sum(spectrum))
     return safe_divide(jnp.sum(weights) ** 2, jnp.sum(weights**2))
 
@@ -120,7 +121,7 @@ def components_for_share(spectrum: Float[Array, " points"], share=0.99) -> Array
     ValueError unless 0 < share <= 1. At share = 1, the number of components above 0 by rounding.
     """
     check_fraction(share, "share", "0.99 is the usual choice.", "(0, 1]")
-    decreasing = jnp.sort(spectrum)[::-1]
+    decreasing = jnp.sort(floating(spectrum))[::-1]
     # the sum beyond the first k, from the small end, so that the tail has its digits
     tails = jnp.append(jnp.cumsum(decreasing[::-1])[::-1], 0)
     return jnp.argmax(tails <= (1 - floating(share)) * tails[0])
@@ -140,11 +141,12 @@ def path_distance(a: Float[Array, "steps *event"], b: Float[Array, "steps *event
 
     a, b: (n, *event), the answer (n,). ValueError for different shapes.
     """
+    a, b = floating(a), floating(b)
     if a.shape != b.shape:
         raise ValueError(
             f"a, b: expected paths of one shape, got {a.shape} and {b.shape}. Use the same levels for both."
         )
-    return jnp.sqrt(jnp.mean((a - b).reshape(len(a), -1) ** 2, axis=1))
+    return safe_sqrt(jnp.mean((a - b).reshape(len(a), -1) ** 2, axis=1))
 
 
 def chord_deviation(path: Float[Array, "steps *event"]) -> Float[Array, " steps"]:
@@ -153,6 +155,7 @@ def chord_deviation(path: Float[Array, "steps *event"]) -> Float[Array, " steps"
     path: (n, *event), d = path - end, u the unit chord. In data units (Euclidean norm); 0 along a straight path. Chen
     et al., arXiv 2305.19947.
     """
+    path = floating(path)
     flat = path.reshape(len(path), -1)
     away = flat - flat[-1:]
     chord = away[0]

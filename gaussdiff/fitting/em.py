@@ -48,16 +48,27 @@ def expectation_maximization(
             f"mixture: expected a gd.GaussianMixture, got {type(mixture).__name__}. It comes first, then the samples."
         )
     g = mixture.components
-    if not isinstance(g, Gaussian) or not 0 < g.rank < g.mean[0].size:
-        raise ValueError("mixture: expected Gaussians of rank 1 to D - 1. Fit one with from_samples(..., rank=r).")
+    size = g.mean[0].size
+    if size == 1:
+        raise ValueError(
+            "mixture: expected D >= 2 numbers in a sample, got D = 1, where a low rank leaves nothing out. "
+            "gd.GaussianMixture.from_samples(x, components, key=key) fits such data."
+        )
+    if not isinstance(g, Gaussian) or not 0 < g.rank < size:
+        kind = f"{type(g).__name__} of rank {g.rank}"
+        raise ValueError(
+            f"mixture: expected Gaussians of rank 1 to D - 1 = {size - 1}, got {kind}. Start from "
+            "gd.GaussianMixture.from_samples(x, components, rank=1, key=key)."
+        )
     shape = np.shape(x)
     if not shape or shape[1:] != mixture.shape or shape[0] < 2:
-        raise ValueError(f"x: expected samples (N, {mixture.shape}), N >= 2, got shape {shape}.")
+        expected = ", ".join(map(str, ("N", *mixture.shape)))
+        raise ValueError(f"x: expected samples ({expected}), N >= 2, got shape {shape}. Reshape them to the mixture's.")
     samples = x if isinstance(x, np.ndarray) else np.asarray(x)
     blocks = row_blocks(samples, chunk)
     mean = np.sum([host(block, "x").sum(0) for block in blocks], axis=0) / len(samples)
     variance = np.sum([((host(block, "x") - mean) ** 2).sum() for block in blocks]) / samples.size
-    if variance == 0:
+    if not any((block != samples[:1]).any() for block in blocks):
         raise ValueError("x: expected samples that differ, got N equal ones. There is nothing to fit.")
     least = jnp.asarray(floor * variance, g.mean.dtype)
     mixture, trace = _with_floor(mixture, least), []

@@ -19,10 +19,18 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from gaussdiff.denoiser import Denoiser, Distribution, check_key, check_model, check_sample
 from gaussdiff.distributions.gaussian import Gaussian
-from gaussdiff.integrate.ode import Ending, check_adaptive, check_solve, controller, finished, log_sigma, unit_level
+from gaussdiff.integrate.ode import (
+    Ending,
+    check_adaptive,
+    check_tolerances,
+    controller,
+    finished,
+    log_sigma,
+    unit_level,
+)
 from gaussdiff.numerics.arrays import concrete, floating
-from gaussdiff.numerics.checks import check_count
-from gaussdiff.schedules import NoiseLevel, Schedule, check_schedule
+from gaussdiff.numerics.checks import check_count, check_finite
+from gaussdiff.schedules import NoiseLevel, Schedule, check_schedule, check_times
 
 DIRECTIONS_AT_A_TIME = 256
 
@@ -73,11 +81,16 @@ def log_likelihood(
     """
     check_model(model)
     check_schedule(schedule)
-    x, times = check_sample(x), jnp.stack([floating(0.0 if start is None else start), floating(_end(schedule, end))])
-    check_solve(x, times, rtol, atol, max_steps)
+    x, start = check_sample(x), check_times(schedule, 0.0 if start is None else start, "start")
+    check_finite(x, "x", "Leave such samples out.")
+    times = jnp.stack([start, check_times(schedule, schedule.end if end is None else end, "end")])
+    if concrete(times) and not float(times[0]) < float(times[1]):
+        raise ValueError(
+            f"start, end: expected start < end, got {times[0]:g} and {times[1]:g}. Time 0 is clean, and the default of "
+            "start; leave end out for the schedule's own."
+        )
+    check_tolerances(rtol, atol, max_steps)
     check_adaptive(solver)
-    if concrete(times) and float(times[0]) > float(times[1]):
-        raise ValueError(f"start, end: expected start < end, got {times[0]:g} and {times[1]:g}. Time 0 is clean.")
     signs = _signs(x, probes, key)
     levels = schedule(times)
     solver = diffrax.Tsit5() if solver is None else solver
@@ -154,10 +167,6 @@ def _traces(jacobian, y: Array, signs: Array | None) -> Float[Array, " probes"]:
         return jacobian(direction.reshape(y.shape)).reshape(-1)[i]
 
     return jnp.sum(jax.lax.map(entry, jnp.arange(y.size), batch_size=DIRECTIONS_AT_A_TIME))[None]
-
-
-def _end(schedule: Schedule, end):
-    return schedule.end if end is None else end
 
 
 def _signs(x: Array, probes: int | None, key: PRNGKeyArray | None) -> Float[Array, "probes *event"] | None:

@@ -52,7 +52,7 @@ def median_distance(x) -> float:
 
     ValueError for NaN, other shapes or fewer than 2.
     """
-    x, _ = host_features(x, x)
+    x, _ = host_features(x, x, names=("x", "x"))
     x = x[np.linspace(0, len(x) - 1, min(len(x), MEDIAN_POINTS)).astype(int)]
     rows, columns = np.triu_indices(len(x), 1)
     return float(np.sqrt(np.median(squared_distances(x, x)[rows, columns])))

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gaussdiff.denoiser import Denoiser, Distribution, check_key, sample_prior
+from gaussdiff.numerics.arrays import floating_dtype
 from gaussdiff.numerics.checks import check_chunk, check_count, check_finite
 from gaussdiff.progress import Progress
 from gaussdiff.samplers._brownian import step_noise
@@ -182,25 +183,26 @@ def _shape(
         return starts.shape[1:], len(starts)
     if shape is None and isinstance(model, Distribution):
         shape = model.shape
-    if shape is None or not (isinstance(count, int) and count >= 1):
+    if shape is None or count is None:
         raise ValueError(
             f"count, shape: expected a number of samples >= 1 and the shape of one, got {count} and {shape}. Or pass "
             "starts, an array (count, *event)."
         )
-    return tuple(shape), count
+    return tuple(shape), check_count(count, "count", "It is the number of samples.")
 
 
 def _on_host(starts) -> np.ndarray:
     starts = np.asarray(starts)
-    starts = starts.astype(jnp.result_type(starts.dtype, float), copy=False)
+    starts = starts.astype(floating_dtype(starts.dtype), copy=False)
     check_finite(starts, "starts", "Draw them with gd.sample_prior.")
     return starts
 
 
 def _check_keys(sampler: Sampler, starts: np.ndarray | None, key, first: int) -> None:
+    drawn = sampler.draws() or starts is None
     if key is not None:
         check_key(key)
-    elif starts is None or sampler.draws():
+    elif drawn:
         raise ValueError("key: expected one for starts or noise to be drawn, got no key. Pass jax.random.key(seed).")
     check_count(first, "first", "It is the number of the first sample, 0 by default.", least=0)
 
