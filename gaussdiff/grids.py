@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Array
 
 from gaussdiff.numerics.arrays import concrete, floating
-from gaussdiff.numerics.checks import check_above_0, check_count
+from gaussdiff.numerics.checks import check_above_0, check_count, check_number
+from gaussdiff.numerics.kinds import check_kind, described
 from gaussdiff.schedules import DiscreteBetas, NoiseLevel, Schedule, check_schedule
 
 
@@ -26,8 +27,9 @@ def karras(n: int, sigma_min=0.002, sigma_max=80.0, rho=7.0, final_zero: bool = 
     sigma in data units. ValueError unless n >= 1 and 0 < sigma_min < sigma_max and rho > 0. Karras et al., arXiv
     2206.00364, eq. 5.
     """
-    check_above_0(rho, "rho", "EDM uses 7; for rho -> infinity use uniform_log_snr.")
-    low, high = _bounds(n, sigma_min, sigma_max)
+    rho = check_above_0(rho, "rho", "EDM uses 7; for rho -> infinity use uniform_log_snr.")
+    _check_steps(n)
+    low, high = grid_bounds(sigma_min, sigma_max)
     return _spaced(n, low, high, lambda s: s ** (1 / rho), lambda u: u**rho, final_zero)
 
 
@@ -36,7 +38,8 @@ def uniform_log_snr(n: int, sigma_min=0.002, sigma_max=80.0, final_zero: bool = 
 
     Lu et al., arXiv 2206.00927.
     """
-    low, high = _bounds(n, sigma_min, sigma_max)
+    _check_steps(n)
+    low, high = grid_bounds(sigma_min, sigma_max)
     return _spaced(n, low, high, jnp.log, jnp.exp, final_zero)
 
 
@@ -48,7 +51,8 @@ def uniform_angles(n: int, variance, sigma_min=0.002, sigma_max=80.0, final_zero
     sigma_min. ValueError unless variance > 0, and as karras. Sabour et al., arXiv 2404.14507.
     """
     check_above_0(variance, "variance", "Use that of the data, per dimension.")
-    low, high = _bounds(n, sigma_min, sigma_max)
+    _check_steps(n)
+    low, high = grid_bounds(sigma_min, sigma_max)
     low, std = jnp.zeros_like(low) if final_zero else low, jnp.sqrt(floating(variance))
     # Between two directions `angle` from each other, the one `past` the first lies along
     # sin(angle - past) first + sin(past) second. So every sigma is a mean of both ends, also where arctan(sigma / std)
@@ -113,6 +117,7 @@ def reframe(levels: NoiseLevel, schedule: Schedule) -> NoiseLevel:
     and is NaN beyond a table of betas.
     """
     check_schedule(schedule)
+    check_kind(levels, NoiseLevel, "levels", "a NoiseLevel", "They come first, then the schedule.")
     return schedule(schedule.time_at(levels.log_snr))
 
 
@@ -130,19 +135,20 @@ def _pin(values: Array, first: Array, last: Array) -> Array:
 def _times(schedule: Schedule, n: int, start, end) -> tuple[Array, Array]:
     check_schedule(schedule)
     _check_steps(n)
-    start = schedule.end if start is None else start
-    if concrete(start, end) and not 0 <= float(end) < float(start):
-        raise ValueError(
-            f"start, end: expected start > end >= 0, got {float(start):g} and {float(end):g}. Noise comes first."
-        )
-    return floating(start), floating(end)
+    cure = "Noise comes first."
+    start = check_number(schedule.end if start is None else start, "start", cure)
+    end = check_number(end, "end", cure)
+    if concrete(start, end) and not 0 <= float(end) < float(start) < np.inf:
+        raise ValueError(f"start, end: expected start > end >= 0, got {float(start):g} and {float(end):g}. {cure}")
+    return start, end
 
 
 def _rows(schedule: DiscreteBetas, n: int, final_zero: bool) -> tuple[int, int]:
     """How many rows the table has, and how many are asked for."""
     if not isinstance(schedule, DiscreteBetas):
         raise TypeError(
-            f"schedule: expected a gd.DiscreteBetas, got {schedule!r}. Other schedules have no rows: use uniform_time."
+            f"schedule: expected a gd.DiscreteBetas, got {described(schedule)}. Other schedules have no rows: "
+            "use uniform_time."
         )
     _check_steps(n)
     rows, count = len(schedule.times) - 1, n if final_zero else n + 1
@@ -160,12 +166,12 @@ def _check_steps(n: int) -> None:
     check_count(n, "n", "It is the number of steps, which sets the shape of the grid.")
 
 
-def _bounds(n: int, sigma_min, sigma_max) -> tuple[Array, Array]:
-    _check_steps(n)
-    low, high = floating(sigma_min), floating(sigma_max)
+def grid_bounds(sigma_min, sigma_max) -> tuple[Array, Array]:
+    """Return both as arrays; ValueError unless 0 < sigma_min < sigma_max."""
+    cure = "For a grid that ends at 0 use final_zero=True."
+    low, high = check_number(sigma_min, "sigma_min", cure), check_number(sigma_max, "sigma_max", cure)
     if concrete(low, high) and not 0 < float(low) < float(high) < np.inf:
         raise ValueError(
-            f"sigma_min, sigma_max: expected 0 < sigma_min < sigma_max, got {float(low):g} and {float(high):g}. "
-            "For a grid that ends at 0 use final_zero=True."
+            f"sigma_min, sigma_max: expected 0 < sigma_min < sigma_max, got {float(low):g} and {float(high):g}. {cure}"
         )
     return low, high

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event, check_model
-from gaussdiff.numerics.arrays import concrete, floating
-from gaussdiff.numerics.checks import check_fraction
+from gaussdiff.numerics.arrays import concrete
+from gaussdiff.numerics.checks import check_fraction, check_number
 from gaussdiff.schedules import NoiseLevel
 
 
@@ -61,9 +61,8 @@ class Thresholded(Denoiser):
 
 
 def _check_range(low, high) -> tuple[Array, Array]:
-    low, high = floating(low), floating(high)
+    cure = "Give the range of the data."
+    low, high = check_number(low, "low", cure), check_number(high, "high", cure)
     if concrete(low, high) and not float(low) < float(high):
-        raise ValueError(
-            f"low, high: expected low < high, got {float(low):g} and {float(high):g}. Give the range of the data."
-        )
+        raise ValueError(f"low, high: expected low < high, got {float(low):g} and {float(high):g}. {cure}")
     return low, high

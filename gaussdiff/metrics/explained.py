@@ -3,6 +3,7 @@
 import numpy as np
 
 from gaussdiff.numerics.arrays import host
+from gaussdiff.numerics.checks import check_samples
 
 
 def explained_variance(target, prediction) -> float:
@@ -33,4 +34,5 @@ def _squares(target, prediction) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(
             f"prediction: expected the target's shape {target.shape}, got {prediction.shape}. Pair them up."
         )
+    check_samples(target.shape, "target", least=1)
     return ((target - prediction) ** 2).sum(0), ((target - target.mean(0)) ** 2).sum(0)

@@ -5,6 +5,8 @@ import numpy as np
 from jax import core, tree
 from jaxtyping import Array, Float
 
+from gaussdiff.numerics.kinds import described
+
 
 def dot(a: Array, b: Array) -> Array:
     """a @ b at full precision: reduced-precision products (TF32, bfloat16 passes) cost a closed form its meaning."""
@@ -23,15 +25,37 @@ def safe_sqrt(x: Array) -> Array:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
 
 
-def floating(x) -> Array:
-    """x as a floating array: its own dtype where it has one, JAX's default float for integers and Python numbers."""
-    x = jnp.asarray(x)
-    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
+def floating(x, argument: str = "x") -> Array:
+    """x as a floating array: its own dtype where it has one, JAX's default float for integers and Python numbers.
+
+    TypeError names `argument` where x is not made of real numbers.
+    """
+    try:
+        array = jnp.asarray(x)
+    except (TypeError, ValueError) as error:
+        raise _not_numbers(x, argument) from error
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        return array
+    _check_real(array, x, argument)
+    return array.astype(float)
 
 
 def host(x, argument: str) -> np.ndarray:
-    """x as a finite float64 NumPy array, for fits and checks; ValueError names `argument` where it is not finite."""
-    x = np.asarray(x, dtype=np.float64)
+    """x as a finite float64 NumPy array, for fits and checks; ValueError names `argument` where it is not finite.
+
+    TypeError where it is not made of real numbers, or is traced.
+    """
+    if not concrete(x):
+        raise TypeError(
+            f"{argument}: expected numbers that can be looked at, got a traced array. Call this outside jax.jit, "
+            "jax.vmap and jax.grad."
+        )
+    try:
+        array = np.asarray(x)
+    except (TypeError, ValueError) as error:
+        raise _not_numbers(x, argument) from error
+    _check_real(array, x, argument)
+    x = array.astype(np.float64, copy=False)
     bad = np.size(x) - np.count_nonzero(np.isfinite(x))
     if bad:
         raise ValueError(
@@ -40,12 +64,26 @@ def host(x, argument: str) -> np.ndarray:
     return x
 
 
-def host_features(a, b, least: int = 2) -> tuple[np.ndarray, np.ndarray]:
+def _check_real(array: Array | np.ndarray, given, argument: str) -> None:
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        cure = "Take its real part, or stack real and imaginary parts as two entries."
+        raise TypeError(f"{argument}: expected real numbers, got {described(given)} that is complex. {cure}")
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
+        raise _not_numbers(given, argument)
+
+
+def _not_numbers(given, argument: str) -> TypeError:
+    cure = "Give a number or one array, such as np.asarray(rows, float), and look whether arguments are swapped."
+    return TypeError(f"{argument}: expected real numbers, got {described(given)}. {cure}")
+
+
+def host_features(a, b, least: int = 2, names: tuple[str, str] = ("a", "b")) -> tuple[np.ndarray, np.ndarray]:
     """Two sets of features (N, F) and (M, F) as finite float64 arrays; ValueError below `least` of either."""
-    a, b = host(a, "a"), host(b, "b")
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < least:
+    a, b = (host(value, name) for value, name in zip((a, b), names, strict=True))
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < least or 0 in a.shape:
         raise ValueError(
-            f"a, b: expected features (N, F) and (M, F), N and M at least {least}, got {a.shape} and {b.shape}. "
+            f"{', '.join(dict.fromkeys(names))}: expected features (N, F) and (M, F), N and M at least {least}, got "
+            f"{a.shape} and {b.shape}. "
             "Flatten images."
         )
     return a, b

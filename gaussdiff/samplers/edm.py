@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Event
-from gaussdiff.numerics.arrays import concrete, floating, safe_divide, safe_sqrt
-from gaussdiff.numerics.checks import check_at_least_0
+from gaussdiff.numerics.arrays import concrete, safe_divide, safe_sqrt
+from gaussdiff.numerics.checks import check_at_least_0, check_number
 from gaussdiff.samplers.base import Sampler, Step, is_zero
 from gaussdiff.samplers.heun import Heun
 from gaussdiff.schedules import NoiseLevel
@@ -39,11 +39,12 @@ class EDMStochastic(Sampler):
     def __init__(self, churn=40.0, s_min=0.0, s_max=np.inf, s_noise=1.0):
         self.churn = check_at_least_0(churn, "churn", "0 is Heun; 30 to 80 are the published values.")
         self.s_noise = check_at_least_0(s_noise, "s_noise", "1 is the noise that fits the level.")
-        self.s_min, self.s_max = floating(s_min), floating(s_max)
+        cure = "Noise is added between the two, in units of sigma / alpha."
+        self.s_min, self.s_max = check_number(s_min, "s_min", cure), check_number(s_max, "s_max", cure)
         if concrete(self.s_min, self.s_max) and not 0 <= float(self.s_min) <= float(self.s_max):
             raise ValueError(
                 f"s_min, s_max: expected 0 <= s_min <= s_max, got {float(self.s_min):g} and {float(self.s_max):g}. "
-                "Noise is added between the two, in units of sigma / alpha."
+                f"{cure}"
             )
 
     def draws(self) -> int:
