@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -161,7 +162,7 @@ def defaults(arguments: list[str]) -> Config:
 
 def named(option: str, arguments: list[str]) -> str | None:
     """The value of an option on the command line, before it is parsed."""
-    for name, value in zip(arguments, [*arguments[1:], ""], strict=True):
+    for name, value in zip_longest(arguments, arguments[1:], fillvalue=""):
         if name == option and value:
             return value
         if name.startswith(f"{option}="):

@@ -77,7 +77,7 @@ def _checked(variances, count) -> tuple[Array, Array]:
             f"variances, count: expected shapes (D,) and (), got {variances.shape} and {count.shape}. Use jax.vmap."
         )
     if concrete(count) and not float(count) > 0:
-        raise ValueError(f"count: expected a number of samples above 0, got {float(count):g}.")
+        raise ValueError(f"count: expected a number of samples above 0, got {float(count):g}. inf is the law itself.")
     return variances, count
 
 

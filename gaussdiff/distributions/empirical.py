@@ -34,6 +34,7 @@ from gaussdiff.denoiser import Distribution, Event, check_sample
 from gaussdiff.distributions.mixture import normalize_log_weights
 from gaussdiff.numerics.arrays import concrete, dot, floating, host, safe_divide, safe_sqrt
 from gaussdiff.numerics.checks import check_at_least_0, check_chunk, check_count, check_key, check_samples
+from gaussdiff.numerics.kinds import described
 from gaussdiff.numerics.softmax import Part
 from gaussdiff.schedules import NoiseLevel, check_level, clean
 
@@ -331,12 +332,12 @@ class Empirical(DataSet):
         filled up with points of weight 0. `jax.tree.map(lambda leaf: leaf[k], stack)` is class k alone. ValueError for
         labels of another shape or range, or a class without points.
         """
-        points, labels = np.asarray(floating(points, "points")), np.asarray(labels)
+        points, given, labels = np.asarray(floating(points, "points")), labels, np.asarray(labels)
         check_samples(points.shape, "points", least=1)
         if labels.shape != points.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
             raise ValueError(
-                f"labels: expected {len(points)} integers, one for each point, got {labels.dtype} of shape "
-                f"{labels.shape}. Integer class numbers count from 0."
+                f"labels: expected {len(points)} integers, one for each point, got {described(given)}. Integer class "
+                "numbers count from 0."
             )
         cure = "It is the number of classes; leave it out for max(labels) + 1."
         classes = int(labels.max()) + 1 if classes is None else check_count(classes, "classes", cure)

@@ -94,7 +94,7 @@ class GaussianMixture(Distribution):
         check_samples(samples.shape)
         if classes.shape != samples.shape[:1] or classes.dtype == object:
             raise ValueError(
-                f"labels: expected one for each of x {samples.shape}, got {described(classes)}. Pass an array (N,) of "
+                f"labels: expected one for each of x {samples.shape}, got {described(labels)}. Pass an array (N,) of "
                 "numbers or names."
             )
         if np.issubdtype(classes.dtype, np.floating) and np.isnan(classes).any():

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gaussdiff.distributions.empirical import DataSet, check_bandwidth
 from gaussdiff.distributions.mixture import normalize_log_weights
-from gaussdiff.numerics.arrays import device, floating, host
+from gaussdiff.numerics.arrays import check_real, device, floating, host
 from gaussdiff.numerics.checks import check_chunk
 from gaussdiff.numerics.kinds import described
 from gaussdiff.progress import Progress
@@ -159,7 +159,7 @@ def _check_points(points) -> None:
             f"points: expected a NumPy array, such as np.load(path, mmap_mode='r'), got {described(points)}. "
             "gd.Empirical takes what is in memory."
         )
-    floating(points[:0], "points")
+    check_real(points, points, "points")
     if not (points.ndim and len(points)):
         raise ValueError(f"points: expected shape (N, *row) with N >= 1, got {points.shape}. Stack the samples.")
 

@@ -18,7 +18,7 @@ from jaxtyping import Array
 from gaussdiff.distributions.gaussian import Gaussian
 from gaussdiff.distributions.mixture import GaussianMixture
 from gaussdiff.numerics.arrays import dot, floating, host, safe_divide
-from gaussdiff.numerics.checks import check_at_least_0, check_chunk, check_count, shape_of_samples
+from gaussdiff.numerics.checks import check_at_least_0, check_chunk, check_count, check_finite_number, shape_of_samples
 from gaussdiff.numerics.eigen import row_blocks
 from gaussdiff.numerics.kinds import check_kind
 from gaussdiff.progress import Progress
@@ -47,7 +47,7 @@ def expectation_maximization(
     """
     check_kind(mixture, GaussianMixture, "mixture", "a gd.GaussianMixture", "It comes first, then the samples.")
     iterations = check_count(iterations, "iterations", "50 suits most; 0 is the start alone.", least=0)
-    check_at_least_0(tolerance, "tolerance", "It is in nats; 1e-6 is usual.")
+    check_finite_number(tolerance, "tolerance", "It is in nats; 1e-6 is usual, -1 does all iterations.")
     check_at_least_0(floor, "floor", "It is a fraction of the mean variance; 1e-6 is usual.")
     chunk = check_chunk(chunk)
     g = mixture.components

@@ -21,7 +21,7 @@ from gaussdiff.denoiser import Denoiser, Distribution, check_distribution, check
 from gaussdiff.distributions.gaussian import Gaussian
 from gaussdiff.integrate.ode import Ending, check_adaptive, check_solve, controller, finished, log_sigma, unit_level
 from gaussdiff.numerics.arrays import concrete, floating
-from gaussdiff.numerics.checks import check_above_0, check_count, check_number
+from gaussdiff.numerics.checks import check_above_0, check_count, check_finite_number
 from gaussdiff.schedules import NoiseLevel, Schedule, check_schedule
 
 DIRECTIONS_AT_A_TIME = 256
@@ -159,7 +159,8 @@ def _traces(jacobian, y: Array, signs: Array | None) -> Float[Array, " probes"]:
 
 def _times(schedule: Schedule, start, end) -> Float[Array, "2"]:
     start, end = 0.0 if start is None else start, schedule.end if end is None else end
-    return jnp.stack([check_number(start, "start", "Time 0 is clean."), check_number(end, "end", "Time 0 is clean.")])
+    values = (check_finite_number(value, name, "Time 0 is clean.") for name, value in (("start", start), ("end", end)))
+    return jnp.stack(list(values))
 
 
 def _signs(x: Array, probes: int | None, key: PRNGKeyArray | None) -> Float[Array, "probes *event"] | None:

@@ -22,7 +22,7 @@ from gaussdiff.exact.flow import check_eta
 from gaussdiff.integrate.ode import Ending, check_solve, farthest, finished, log_sigma, unit_level
 from gaussdiff.numerics.arrays import concrete, floating
 from gaussdiff.numerics.checks import check_above_0
-from gaussdiff.numerics.kinds import described
+from gaussdiff.numerics.kinds import check_kind, described
 from gaussdiff.schedules import NoiseLevel, Schedule, check_schedule
 from gaussdiff.trajectory import Trajectory
 
@@ -145,6 +145,7 @@ def _check_noise(times: Float[Array, " points"], eta, solver, step) -> None:
     if concrete(times) and np.asarray(times)[0] < np.asarray(times)[-1]:
         raise ValueError(f"times: expected from noise to data, got {np.asarray(times)}. The reverse SDE has one way.")
     check_eta(eta)
+    check_kind(solver, diffrax.AbstractSolver, "solver", "a diffrax solver", "diffrax.ShARK() is the default.")
     if step is None and not isinstance(solver, (diffrax.AbstractAdaptiveSolver, diffrax.AbstractSRK)):
         raise TypeError(
             f"solver: expected an adaptive diffrax solver, got {described(solver)}. diffrax.ShARK() is the default; "

@@ -36,7 +36,7 @@ def floating(x, argument: str = "x") -> Array:
         raise _not_numbers(x, argument) from error
     if jnp.issubdtype(array.dtype, jnp.floating):
         return array
-    _check_real(array, x, argument)
+    check_real(array, x, argument)
     return array.astype(float)
 
 
@@ -54,7 +54,7 @@ def host(x, argument: str) -> np.ndarray:
         array = np.asarray(x)
     except (TypeError, ValueError) as error:
         raise _not_numbers(x, argument) from error
-    _check_real(array, x, argument)
+    check_real(array, x, argument)
     x = array.astype(np.float64, copy=False)
     bad = np.size(x) - np.count_nonzero(np.isfinite(x))
     if bad:
@@ -64,7 +64,8 @@ def host(x, argument: str) -> np.ndarray:
     return x
 
 
-def _check_real(array: Array | np.ndarray, given, argument: str) -> None:
+def check_real(array: Array | np.ndarray, given, argument: str) -> None:
+    """TypeError unless the entries of an array are real numbers; the error describes what was given."""
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         cure = "Take its real part, or stack real and imaginary parts as two entries."
         raise TypeError(f"{argument}: expected real numbers, got {described(given)} that is complex. {cure}")

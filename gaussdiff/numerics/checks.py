@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from gaussdiff.numerics.arrays import concrete, floating, host
+from gaussdiff.numerics.arrays import check_real, concrete, floating, host
 from gaussdiff.numerics.kinds import described
 
 
@@ -80,6 +80,8 @@ def check_finite_number(value, argument: str, cure: str) -> Array:
 
 def shape_of_samples(x, argument: str = "x", least: int = 2) -> tuple[int, ...]:
     """The shape of samples (N, *event), which are not copied; TypeError and ValueError unless they are such."""
+    if hasattr(x, "dtype"):
+        check_real(x, x, argument)
     shape = tuple(x.shape) if hasattr(x, "dtype") else host(x, argument).shape
     check_samples(shape, argument, least)
     return shape

@@ -3,6 +3,8 @@
 import functools
 import inspect
 
+import numpy as np
+
 
 def described(value) -> str:
     """A value in the words of an error: itself where it is short, otherwise its class, its shape and dtype."""
@@ -20,7 +22,7 @@ def described(value) -> str:
 
 
 def _is_plain(value) -> bool:
-    return value is None or isinstance(value, bool | int | float | complex | str | bytes)
+    return value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic)
 
 
 def check_kind(value, kind, argument: str, expected: str, cure: str) -> None:
