@@ -55,7 +55,6 @@ def save(path, distribution: Distribution) -> None:
 
 def load(path) -> Distribution:
     """The distribution that `save` wrote. ValueError for a file of another kind or of a later version."""
-    check_kind(path, str | os.PathLike, "path", "a file name", "Write gd.load(path).")
     try:
         with np.load(path, allow_pickle=False) as file:
             head = json.loads(str(file["gaussdiff.json"]))
@@ -86,7 +85,6 @@ def save_recipe(path, sampler: Sampler, levels: NoiseLevel) -> None:
 
 def load_recipe(path) -> tuple[Sampler, NoiseLevel]:
     """The sampler and the levels that `save_recipe` wrote. ValueError for another file or a later version."""
-    check_kind(path, str | os.PathLike, "path", "a file name", "Write gd.load_recipe(path).")
     try:
         head = json.loads(Path(path).read_text())
         arrays = {name: np.asarray(entry["values"], entry["dtype"]) for name, entry in head["arrays"].items()}

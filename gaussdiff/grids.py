@@ -18,7 +18,7 @@ from jaxtyping import Array
 from gaussdiff.numerics.arrays import concrete, floating
 from gaussdiff.numerics.checks import check_above_0, check_count, check_number
 from gaussdiff.numerics.kinds import check_kind, described
-from gaussdiff.schedules import DiscreteBetas, NoiseLevel, Schedule, check_schedule
+from gaussdiff.schedules import DiscreteBetas, NoiseLevel, Schedule, check_schedule, check_sigma_range
 
 
 def karras(n: int, sigma_min=0.002, sigma_max=80.0, rho=7.0, final_zero: bool = True) -> NoiseLevel:
@@ -29,7 +29,7 @@ def karras(n: int, sigma_min=0.002, sigma_max=80.0, rho=7.0, final_zero: bool = 
     """
     rho = check_above_0(rho, "rho", "EDM uses 7; for rho -> infinity use uniform_log_snr.")
     _check_steps(n)
-    low, high = grid_bounds(sigma_min, sigma_max)
+    low, high = check_sigma_range(sigma_min, sigma_max)
     return _spaced(n, low, high, lambda s: s ** (1 / rho), lambda u: u**rho, final_zero)
 
 
@@ -39,7 +39,7 @@ def uniform_log_snr(n: int, sigma_min=0.002, sigma_max=80.0, final_zero: bool = 
     Lu et al., arXiv 2206.00927.
     """
     _check_steps(n)
-    low, high = grid_bounds(sigma_min, sigma_max)
+    low, high = check_sigma_range(sigma_min, sigma_max)
     return _spaced(n, low, high, jnp.log, jnp.exp, final_zero)
 
 
@@ -52,7 +52,7 @@ def uniform_angles(n: int, variance, sigma_min=0.002, sigma_max=80.0, final_zero
     """
     check_above_0(variance, "variance", "Use that of the data, per dimension.")
     _check_steps(n)
-    low, high = grid_bounds(sigma_min, sigma_max)
+    low, high = check_sigma_range(sigma_min, sigma_max)
     low, std = jnp.zeros_like(low) if final_zero else low, jnp.sqrt(floating(variance))
     # Between two directions `angle` from each other, the one `past` the first lies along
     # sin(angle - past) first + sin(past) second. So every sigma is a mean of both ends, also where arctan(sigma / std)
@@ -164,14 +164,3 @@ def _at_rows(schedule: DiscreteBetas, rows: np.ndarray, final_zero: bool) -> Noi
 
 def _check_steps(n: int) -> None:
     check_count(n, "n", "It is the number of steps, which sets the shape of the grid.")
-
-
-def grid_bounds(sigma_min, sigma_max) -> tuple[Array, Array]:
-    """Return both as arrays; ValueError unless 0 < sigma_min < sigma_max."""
-    cure = "For a grid that ends at 0 use final_zero=True."
-    low, high = check_number(sigma_min, "sigma_min", cure), check_number(sigma_max, "sigma_max", cure)
-    if concrete(low, high) and not 0 < float(low) < float(high) < np.inf:
-        raise ValueError(
-            f"sigma_min, sigma_max: expected 0 < sigma_min < sigma_max, got {float(low):g} and {float(high):g}. {cure}"
-        )
-    return low, high

@@ -106,6 +106,17 @@ def check_level(level, argument: str = "level") -> None:
         )
 
 
+def check_sigma_range(sigma_min, sigma_max) -> tuple[Array, Array]:
+    """Return both as arrays; ValueError unless 0 < sigma_min < sigma_max."""
+    cure = "For a grid that ends at 0 use final_zero=True."
+    low, high = check_number(sigma_min, "sigma_min", cure), check_number(sigma_max, "sigma_max", cure)
+    if concrete(low, high) and not 0 < float(low) < float(high) < np.inf:
+        raise ValueError(
+            f"sigma_min, sigma_max: expected 0 < sigma_min < sigma_max, got {float(low):g} and {float(high):g}. {cure}"
+        )
+    return low, high
+
+
 def check_levels(levels, argument: str = "levels") -> None:
     """TypeError unless `levels` is a NoiseLevel, ValueError unless it has two levels or more, in any order."""
     check_kind(levels, NoiseLevel, argument, "a NoiseLevel of (n+1,) arrays", _cure_of_levels(levels))

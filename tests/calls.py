@@ -258,6 +258,4 @@ def calls() -> dict[str, Call]:
         # files
         "save": Call(gd.save, {"path": ("path", "law.npz"), "distribution": of}),
         "save_recipe": Call(gd.save_recipe, {"path": ("path", "recipe.json"), "sampler": by, "levels": along}),
-        "load": Call(gd.load, {"path": ("path", "law.npz")}),
-        "load_recipe": Call(gd.load_recipe, {"path": ("path", "recipe.json")}),
     }  # fmt: skip

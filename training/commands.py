@@ -40,6 +40,7 @@ class Train:
 
     def __call__(self) -> None:
         config = Config(**vars(self.settings))
+        disk.check_folder(self.out)
         if self.distributed:
             devices.join_hosts()
         train(config, self.out)
@@ -66,15 +67,13 @@ class Sample:
         if self.n < 1 or self.steps < 1:
             raise ValueError(f"n, steps: expected at least 1, got {self.n} and {self.steps}; raise --n or --steps")
         check("seed", self.seed)
-        if self.out.suffix != ".npz":
-            cure = self.out.with_suffix(".npz")
-            raise ValueError(f"out: expected a name that ends in .npz, got {self.out}; set --out to {cure}")
+        disk.check_file(self.out, ".npz")
         model, config = runs.load(self.run, self.weights), runs.load_config(self.run)
         config.check_condition(self.label is not None, self.sharpen is not None)
         if self.guidance != 1:
             self._check_guided(config)
         default = gd.Heun(), gd.grids.karras(self.steps, config.sigma_min, config.sigma_max)
-        sampler, levels = default if self.recipe is None else gd.load_recipe(self.recipe)
+        sampler, levels = default if self.recipe is None else self._recipe(self.recipe)
         if self.sharpen is None:
             x = sampling.samples(model, self.n, sampler, levels, self.seed, conditioned=self._conditioned(model))
         else:
@@ -85,6 +84,14 @@ class Sample:
         if x.ndim == 4 and find_spec("matplotlib"):
             save_grid(x, self.out.with_suffix(".png"))
             print(f"picture: {self.out.with_suffix('.png')}")
+
+    def _recipe(self, path: Path) -> tuple[gd.Sampler, gd.NoiseLevel]:
+        if not path.is_file():
+            raise ValueError(
+                f"recipe: expected a file, got {path}, which is none; make one with: python -m analysis recipe "
+                f"--out {path}"
+            )
+        return gd.load_recipe(path)
 
     def _write(self, arrays: dict[str, Any]) -> None:
         content = io.BytesIO()
@@ -120,6 +127,7 @@ class Evaluate:
         config, model = runs.load_config(self.run), runs.load(self.run, self.weights)
         dataset = runs.load_data(self.run)
         out = self.out or (self.run if self.run.is_dir() else self.run.parent) / "evaluation.json"
+        disk.check_file(out, out.suffix)
         # An earlier evaluation stays until this one is whole.
         partial = out.with_name(f"{out.name}.partial")
         results = evaluate.assess(model, dataset, config, self.questions, lambda some: self._write(partial, some))
@@ -151,6 +159,7 @@ class Export:
     weights: str = "ema"  # "ema", "ema-2" .. for further half-lives, or "params"
 
     def __call__(self) -> None:
+        disk.check_file(self.out, ".safetensors")
         out = runs.export(self.run, self.out, self.weights)
         print(f"{self.weights} weights, {out.stat().st_size:,} bytes: {out}")
 

@@ -21,13 +21,13 @@ from gaussdiff.design.objective import EndError
 from gaussdiff.design.recipe import Recipe, numbers_of, teleported
 from gaussdiff.distributions.diagonal import Diagonal
 from gaussdiff.distributions.gaussian import Gaussian, check_gaussian
-from gaussdiff.grids import grid_bounds, karras, uniform_log_snr
+from gaussdiff.grids import karras, uniform_log_snr
 from gaussdiff.numerics.adam import descend
 from gaussdiff.numerics.checks import check_above_0, check_count
 from gaussdiff.samplers import DPMSolverPP2M, LinearMultistep, Sampler
 from gaussdiff.samplers.base import check_grid, check_sampler
 from gaussdiff.samplers.multistep import DataMultistep
-from gaussdiff.schedules import NoiseLevel
+from gaussdiff.schedules import NoiseLevel, check_sigma_range
 
 Objective = Callable[[Sampler, NoiseLevel, Any], Array]
 EXACT_OBJECTIVES = wasserstein2, kl_divergence, relative_error
@@ -84,7 +84,7 @@ def optimal_grid(
     sampler.check_steps(n)
     steps, tries = check_count(steps, "steps", DESCENT, least=0), check_count(tries, "tries", "3 is the default.")
     rate = check_above_0(rate, "rate", "0.05 is the default.")
-    low, high = grid_bounds(sigma_min, sigma_max)
+    low, high = check_sigma_range(sigma_min, sigma_max)
     if teleport is not None:
         check_gaussian(teleport, "teleport")
     if objective is None:
@@ -152,7 +152,7 @@ def optimal_sampler(
     paths = check_count(paths, "paths", "Some hundreds give two digits.")
     steps = check_count(steps, "steps", DESCENT, least=0)
     rate = check_above_0(rate, "rate", "0.03 is the default.")
-    low, high = grid_bounds(sigma_min, sigma_max)
+    low, high = check_sigma_range(sigma_min, sigma_max)
     pool, other, descent = jax.random.split(key, 3)
     train, check = (
         EndError.of(model, key, count, sigma_max=sigma_max, shape=shape, batch=batch, order=order)
