@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gaussdiff.numerics.arrays import concrete, floating, host
-from gaussdiff.numerics.checks import check_above_0, check_at_least_0, check_number
+from gaussdiff.numerics.checks import check_above_0, check_at_least_0, check_number, or_nan
 from gaussdiff.numerics.kinds import check_kind
 
 
@@ -110,7 +110,9 @@ def check_sigma_range(sigma_min, sigma_max) -> tuple[Array, Array]:
     """Return both as arrays; ValueError unless 0 < sigma_min < sigma_max."""
     cure = "For a grid that ends at 0 use final_zero=True."
     low, high = check_number(sigma_min, "sigma_min", cure), check_number(sigma_max, "sigma_max", cure)
-    if concrete(low, high) and not 0 < float(low) < float(high) < np.inf:
+    if not concrete(low, high):
+        return or_nan(low, (low > 0) & (low < high) & (high < jnp.inf)), high
+    if not 0 < float(low) < float(high) < np.inf:
         raise ValueError(
             f"sigma_min, sigma_max: expected 0 < sigma_min < sigma_max, got {float(low):g} and {float(high):g}. {cure}"
         )
@@ -221,7 +223,9 @@ def _from_log_alpha(log_alpha) -> NoiseLevel:
 def _betas(beta_min, beta_max) -> tuple[Array, Array]:
     usual = "The usual pair is 0.1 and 20."
     beta_min, beta_max = check_number(beta_min, "beta_min", usual), check_number(beta_max, "beta_max", usual)
-    if concrete(beta_min, beta_max) and not 0 < float(beta_min) <= float(beta_max) < np.inf:
+    if not concrete(beta_min, beta_max):
+        return or_nan(beta_min, (beta_min > 0) & (beta_min <= beta_max) & (beta_max < jnp.inf)), beta_max
+    if not 0 < float(beta_min) <= float(beta_max) < np.inf:
         raise ValueError(
             f"beta_min, beta_max: expected 0 < beta_min <= beta_max, got {float(beta_min):g} and {float(beta_max):g}. "
             f"{usual}"

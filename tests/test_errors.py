@@ -244,7 +244,7 @@ TABLE = {
     "numbers_for_a_mask": (lambda: gd.exact.masking([1, 0, 1]), TypeError, "mask", "True", r"\[1, 0, 1\]", "mask > 0"),
     "shape_of_a_vector": (lambda: gd.exact.block_average((16,), 2), ValueError, "shape", r"\(H, W\)", r"\(16,\)", "pixels"),
     "modes_of_another_size": (lambda: gd.Gaussian.from_modes(X, [1.0], np.eye(3), 3.0), ValueError, "eigvals, eigvecs", r"\(r,\)", r"\(3, 3\)", "Column"),
-    "class_for_a_component": (lambda: gd.GaussianMixture([0.0], [gd.Gaussian]), TypeError, r"components\[0\]", "gd.Gaussian", "the class Gaussian", "Call the class"),
+    "class_for_a_component": (lambda: gd.GaussianMixture([0.0], [gd.Gaussian]), TypeError, "components", "gd.Gaussian", "the class Gaussian", "Call the class"),
     "label_too_many": (lambda: gd.GaussianMixture.from_labels(SAMPLES, np.zeros(9)), ValueError, "labels", r"\(10, 3\)", r"\(9,\)", "array"),
     "label_that_is_nan": (lambda: gd.GaussianMixture.from_labels(SAMPLES, np.full(10, NAN)), ValueError, "labels", "a class for each", "NaN", "Remove"),
     "weight_of_another_size": (lambda: gd.AffineLearning.from_gaussian(GAUSSIAN, LEVEL, 0.1, np.eye(2)), ValueError, "weight, bias", r"\(3, 3\)", r"\(2, 2\)", "Leave them out"),

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event, check_model
 from gaussdiff.numerics.arrays import concrete
-from gaussdiff.numerics.checks import check_fraction, check_number
+from gaussdiff.numerics.checks import check_fraction, check_number, or_nan
 from gaussdiff.schedules import NoiseLevel
 
 
@@ -63,6 +63,8 @@ class Thresholded(Denoiser):
 def _check_range(low, high) -> tuple[Array, Array]:
     cure = "Give the range of the data."
     low, high = check_number(low, "low", cure), check_number(high, "high", cure)
-    if concrete(low, high) and not float(low) < float(high):
+    if not concrete(low, high):
+        return or_nan(low, low < high), high
+    if not float(low) < float(high):
         raise ValueError(f"low, high: expected low < high, got {float(low):g} and {float(high):g}. {cure}")
     return low, high

@@ -306,7 +306,7 @@ class Empirical(DataSet):
         chunk = check_chunk(chunk)
         if concrete(points):
             host(points, "points")
-        check_bandwidth(bandwidth)
+        bandwidth = check_bandwidth(bandwidth)
         self.chunk = min(chunk, count)
         self.mean = _mean(points)
         self.bandwidth = jnp.asarray(bandwidth, points.dtype)
@@ -408,6 +408,6 @@ def _mean(points) -> Array:
     return jnp.mean(points, axis=0)
 
 
-def check_bandwidth(bandwidth) -> None:
-    """ValueError unless the bandwidth is finite and >= 0."""
-    check_at_least_0(bandwidth, "bandwidth", "It is in data units; 0 is the bare data set.")
+def check_bandwidth(bandwidth) -> Array:
+    """Return the bandwidth as an array; ValueError unless it is finite and >= 0."""
+    return check_at_least_0(bandwidth, "bandwidth", "It is in data units; 0 is the bare data set.")

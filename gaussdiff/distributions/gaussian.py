@@ -222,9 +222,9 @@ def log_normal(power: Array, count: int, variance: Array) -> Array:
     An exponent that would overflow counts as the largest of which a million can be added, so that even far-away
     densities stay finite and can be compared.
     """
-    positive = variance > 0
-    variance = jnp.where(positive, variance, 1)
-    return jnp.where(positive, -(bounded(power / variance) + count * jnp.log(2 * jnp.pi * variance)) / 2, 0)
+    flat = variance == 0  # and not variance <= 0: what is negative or NaN has to show
+    variance = jnp.where(flat, 1, variance)
+    return jnp.where(flat, 0, -(bounded(power / variance) + count * jnp.log(2 * jnp.pi * variance)) / 2)
 
 
 def bounded(exponent: Array) -> Array:

@@ -65,7 +65,7 @@ class Streamed(DataSet):
                 "the rows are the points."
             )
         check_chunk(chunk)
-        check_bandwidth(bandwidth)
+        bandwidth = check_bandwidth(bandwidth)
         self.chunk = min(chunk, len(points))
         self.source = _Source(points, transform)
         _check_transform(self.source)

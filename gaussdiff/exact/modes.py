@@ -11,8 +11,8 @@ of its final value, whatever the start and the schedule: large variances commit 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gaussdiff.numerics.arrays import safe_divide, safe_sqrt
-from gaussdiff.numerics.checks import check_each_at_least_0, check_fraction
+from gaussdiff.numerics.arrays import concrete, safe_divide, safe_sqrt
+from gaussdiff.numerics.checks import check_each_at_least_0, check_fraction, or_nan
 from gaussdiff.schedules import NoiseLevel, check_level
 
 
@@ -98,5 +98,6 @@ def check_variances(variances) -> Array:
 
 
 def _root(variances: Array) -> Array:
-    """sqrt(variances); NaN for a negative one, which inside jit nothing has refused."""
-    return jnp.where(variances < 0, jnp.nan, safe_sqrt(variances))
+    """sqrt(variances), and NaN for the NaN that a negative one is inside jit."""
+    root = safe_sqrt(variances)
+    return root if concrete(variances) else or_nan(root, variances >= 0)

@@ -1,7 +1,7 @@
 """Checks of arguments that know no diffusion: one home and one wording for each.
 
 Every error names the argument, what was expected, what came, and the cure that the caller gives. A number that may be
-traced comes back as an array; inside jit, where it cannot be looked at, it passes.
+traced comes back as an array; inside jit, where it cannot be looked at, one out of range comes back as NaN.
 """
 
 import operator
@@ -62,6 +62,11 @@ def check_samples(shape: tuple[int, ...], argument: str = "x", least: int = 2) -
         )
 
 
+def or_nan(value: Array, holds: Array) -> Array:
+    """value where it holds and NaN elsewhere: what cannot be refused inside jit must not become a wrong number."""
+    return jnp.where(holds, value, jnp.nan)
+
+
 def check_number(value, argument: str, cure: str) -> Array:
     """Return value as an array of shape (); TypeError unless it is a real number, ValueError where there are more."""
     value = floating(value, argument)
@@ -73,7 +78,9 @@ def check_number(value, argument: str, cure: str) -> Array:
 def check_finite_number(value, argument: str, cure: str) -> Array:
     """Return value as an array of shape (); ValueError unless it is finite."""
     value = check_number(value, argument, cure)
-    if concrete(value) and not np.isfinite(float(value)):
+    if not concrete(value):
+        return or_nan(value, jnp.isfinite(value))
+    if not np.isfinite(float(value)):
         raise ValueError(f"{argument}: expected a finite number, got {float(value):g}. {cure}")
     return value
 
@@ -90,7 +97,9 @@ def shape_of_samples(x, argument: str = "x", least: int = 2) -> tuple[int, ...]:
 def check_at_least_0(value, argument: str, cure: str) -> Array:
     """Return value as an array; ValueError unless it is finite and >= 0."""
     value = check_number(value, argument, cure)
-    if concrete(value) and not 0 <= float(value) < np.inf:
+    if not concrete(value):
+        return or_nan(value, (value >= 0) & (value < jnp.inf))
+    if not 0 <= float(value) < np.inf:
         raise ValueError(f"{argument}: expected >= 0 and finite, got {float(value):g}. {cure}")
     return value
 
@@ -98,7 +107,9 @@ def check_at_least_0(value, argument: str, cure: str) -> Array:
 def check_above_0(value, argument: str, cure: str) -> Array:
     """Return value as an array; ValueError unless it is finite and > 0."""
     value = check_number(value, argument, cure)
-    if concrete(value) and not 0 < float(value) < np.inf:
+    if not concrete(value):
+        return or_nan(value, (value > 0) & (value < jnp.inf))
+    if not 0 < float(value) < np.inf:
         raise ValueError(f"{argument}: expected > 0 and finite, got {float(value):g}. {cure}")
     return value
 
@@ -106,23 +117,25 @@ def check_above_0(value, argument: str, cure: str) -> Array:
 def check_each_at_least_0(value, argument: str, cure: str) -> Array:
     """Return an array of any shape; ValueError unless every entry is finite and >= 0."""
     value = floating(value, argument)
-    if concrete(value):
-        numbers = np.asarray(value, np.float64)
-        bad = numbers[~((numbers >= 0) & (numbers < np.inf))]
-        if bad.size:
-            raise ValueError(f"{argument}: expected >= 0 and finite, got {bad.flat[0]:g} among {numbers.size}. {cure}")
+    if not concrete(value):
+        return or_nan(value, (value >= 0) & (value < jnp.inf))
+    numbers = np.asarray(value, np.float64)
+    bad = numbers[~((numbers >= 0) & (numbers < np.inf))]
+    if bad.size:
+        raise ValueError(f"{argument}: expected >= 0 and finite, got {bad.flat[0]:g} among {numbers.size}. {cure}")
     return value
 
 
 def check_fraction(value, argument: str, cure: str, bounds: str = "[0, 1]") -> Array:
     """Return value as an array; ValueError unless it is within the bounds "[0, 1]", "(0, 1]" or "(0, 1)"."""
     value = check_number(value, argument, cure)
-    if concrete(value):
-        number = float(value)
-        above = number > 0 or (bounds.startswith("[") and number == 0)
-        below = number < 1 or (bounds.endswith("]") and number == 1)
-        if not (above and below):
-            raise ValueError(f"{argument}: expected in {bounds}, got {number:g}. {cure}")
+    number = float(value) if concrete(value) else value
+    above = number >= 0 if bounds.startswith("[") else number > 0
+    below = number <= 1 if bounds.endswith("]") else number < 1
+    if not concrete(value):
+        return or_nan(value, above & below)
+    if not (above and below):
+        raise ValueError(f"{argument}: expected in {bounds}, got {number:g}. {cure}")
     return value
 
 

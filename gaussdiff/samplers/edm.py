@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Event
 from gaussdiff.numerics.arrays import concrete, safe_divide, safe_sqrt
-from gaussdiff.numerics.checks import check_at_least_0, check_number
+from gaussdiff.numerics.checks import check_at_least_0, check_number, or_nan
 from gaussdiff.samplers.base import Sampler, Step, is_zero
 from gaussdiff.samplers.heun import Heun
 from gaussdiff.schedules import NoiseLevel
@@ -41,7 +41,10 @@ class EDMStochastic(Sampler):
         self.s_noise = check_at_least_0(s_noise, "s_noise", "1 is the noise that fits the level.")
         cure = "Noise is added between the two, in units of sigma / alpha."
         self.s_min, self.s_max = check_number(s_min, "s_min", cure), check_number(s_max, "s_max", cure)
-        if concrete(self.s_min, self.s_max) and not 0 <= float(self.s_min) <= float(self.s_max):
+        if not concrete(self.s_min, self.s_max):
+            # no step is at a level that is NaN: the noise itself says that they do not fit
+            self.s_noise = or_nan(self.s_noise, (self.s_min >= 0) & (self.s_min <= self.s_max))
+        elif not 0 <= float(self.s_min) <= float(self.s_max):
             raise ValueError(
                 f"s_min, s_max: expected 0 <= s_min <= s_max, got {float(self.s_min):g} and {float(self.s_max):g}. "
                 f"{cure}"

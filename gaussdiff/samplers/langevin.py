@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Event
 from gaussdiff.numerics.arrays import concrete, safe_divide
-from gaussdiff.numerics.checks import check_count, check_number
+from gaussdiff.numerics.checks import check_count, check_number, or_nan
 from gaussdiff.samplers.base import Memoryless, Step, denoise
 
 
@@ -34,7 +34,9 @@ class AnnealedLangevin(Memoryless):
         self.steps = check_count(steps, "steps", "It counts the Langevin steps at each level.")
         cure = "From 4 on the steps diverge; 0.2 is the usual value."
         self.step_size = check_number(step_size, "step_size", cure)
-        if concrete(self.step_size) and not 0 < float(self.step_size) < 4:
+        if not concrete(self.step_size):
+            self.step_size = or_nan(self.step_size, (self.step_size > 0) & (self.step_size < 4))
+        elif not 0 < float(self.step_size) < 4:
             raise ValueError(f"step_size: expected in (0, 4), got {float(self.step_size):g}. {cure}")
 
     def draws(self) -> int:
