@@ -27,7 +27,8 @@ def karras(n: int, sigma_min=0.002, sigma_max=80.0, rho=7.0, final_zero: bool = 
     sigma in data units. ValueError unless n >= 1 and 0 < sigma_min < sigma_max and rho > 0. Karras et al., arXiv
     2206.00364, eq. 5.
     """
-    rho = check_above_0(rho, "rho", "EDM uses 7; for rho -> infinity use uniform_log_snr.")
+    checked = check_above_0(rho, "rho", "EDM uses 7; for rho -> infinity use uniform_log_snr.")
+    rho = rho if concrete(rho) else checked  # 1 / rho of a Python number is rounded once, in its own precision
     _check_steps(n)
     low, high = check_sigma_range(sigma_min, sigma_max)
     return _spaced(n, low, high, lambda s: s ** (1 / rho), lambda u: u**rho, final_zero)

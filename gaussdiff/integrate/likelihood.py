@@ -98,7 +98,7 @@ def bits_per_dim(nats, size: int, levels: int = 256, width: float = 2.0):
     numbers come in that many levels over that width: 256 over [-1, 1] by default. ValueError
     unless all are positive. Theis et al., arXiv 1511.01844.
     """
-    nats = floating(nats, "nats")
+    floating(nats, "nats")  # for its check alone: a float stays a float
     size = check_count(size, "size", "It counts the numbers of one sample, x.size.")
     levels = check_count(levels, "levels", "Bytes have 256.")
     check_above_0(width, "width", "Data scaled to [-1, 1] have a width of 2.")

@@ -133,7 +133,7 @@ def check_fraction(value, argument: str, cure: str, bounds: str = "[0, 1]") -> A
     above = number >= 0 if bounds.startswith("[") else number > 0
     below = number <= 1 if bounds.endswith("]") else number < 1
     if not concrete(value):
-        return or_nan(value, above & below)
+        return or_nan(value, jnp.logical_and(above, below))
     if not (above and below):
         raise ValueError(f"{argument}: expected in {bounds}, got {number:g}. {cure}")
     return value
