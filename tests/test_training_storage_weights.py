@@ -1,5 +1,6 @@
 """The weights as one file: the same bits, in the format that others read, and errors for files that are none."""
 
+import hashlib
 import json
 import os
 import struct
@@ -12,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import training
+from gaussdiff import archives
 from training import runs
 from training.commands import main
 from training.config import Config
@@ -74,7 +76,12 @@ def test_the_file_holds_what_the_format_says(run, file):
     found = checkpoint.latest(run)
     assert found is not None
     arrays, facts = parsed(file.read_bytes())
+    written = facts.pop("sha256")
     assert facts == {"format": weights.FORMAT, "step": 7, "settings": found.settings | {"weights": "ema"}}
+    parts = [json.dumps(facts, sort_keys=True).encode()]
+    for name in sorted(arrays):
+        parts += [json.dumps([name, "<f4", list(arrays[name].shape)]).encode(), arrays[name].tobytes()]
+    assert written == hashlib.sha256(b"".join(parts)).hexdigest()
     assert arrays["layers.0.hidden.kernel"].shape == (8, 16)
     averaged = {name: value for name, value in found.arrays.items() if name.startswith(".ema[0]")}
     assert len(arrays) == len(averaged)
@@ -108,7 +115,9 @@ def test_a_file_cut_anywhere_is_an_error(file, tmp_path):
 
 
 def altered(file: Path, out: Path, **facts) -> Path:
-    save_file(load_file(file), out, {"gaussdiff": json.dumps(parsed(file.read_bytes())[1] | facts)})
+    arrays, changed = load_file(file), parsed(file.read_bytes())[1] | facts
+    changed["sha256"] = archives.digest({name: changed[name] for name in ("format", "step", "settings")}, arrays)
+    save_file(arrays, out, {"gaussdiff": json.dumps(changed)})
     return out
 
 
@@ -125,8 +134,8 @@ def test_other_files_are_errors(run, file, tmp_path):
     save_file({"a": np.zeros(3, np.float32)}, foreign)
     with pytest.raises(ValueError, match=r"foreign\.safetensors, whose header says none"):
         training.load(foreign)
-    with pytest.raises(ValueError, match=r"expected weights of format 1 .* says 2; export them again"):
-        training.load(altered(file, foreign, format=2))
+    with pytest.raises(ValueError, match=r"expected weights of format 2 .* says 3; export them again"):
+        training.load(altered(file, foreign, format=3))
     held = parsed(file.read_bytes())[1]["settings"]
     held["config"]["channels"] = 16
     with pytest.raises(ValueError, match=r"expected float32 of shape \(.*\) at embedding.*, got float32 of shape"):

@@ -17,6 +17,7 @@ from analysis.harness.table import Table
 from analysis.reporting.drawing import drawn
 from analysis.reporting.write import show
 from analysis.solvers.figure import draw
+from gaussdiff import archives
 from training.data.dataset import load
 from training.storage import disk
 
@@ -116,11 +117,16 @@ def _law(settings: Settings) -> tuple[str, gd.Gaussian | gd.Diagonal]:
 
 def _read(path: Path) -> np.ndarray:
     try:
-        variances = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"spectrum: expected a .npy file of numbers, got {path}. Write it with np.save.") from error
-    if not isinstance(variances, np.ndarray) or variances.ndim != 1 or not variances.size:
-        raise ValueError(f"spectrum: expected variances of shape (K,), got {getattr(variances, 'shape', path)}.")
+        variances = archives.map_npy(path)
+    except archives.UnreadableError as error:
+        raise ValueError(
+            f"spectrum: expected a .npy file of numbers, got {path} ({error.reason}). Write it with np.save."
+        ) from error
+    if variances.dtype.kind not in "iuf" or variances.ndim != 1 or not variances.size:
+        raise ValueError(
+            f"spectrum: expected variances of shape (K,) in {path}, got {variances.dtype} of shape {variances.shape}. "
+            "Write it with np.save."
+        )
     return variances.astype(np.float64)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gaussdiff import archives
 from training.data.arrays import Split, Splits
 
 EXAMPLES = ("mnist", "fashion_mnist", "cifar10")
@@ -48,6 +49,7 @@ def read(name: str, data_dir: str | None = None) -> tuple[Splits, int | None]:
     import tensorflow_datasets as tfds
 
     with _whole(name, where):
+        _check_classes(where)
         builder: Any = tfds.builder_from_directory(where)
     features, known = builder.info.features, builder.info.splits
     if "image" not in features or "train" not in known or features["image"].np_dtype != np.uint8:
@@ -79,6 +81,19 @@ def _read_split(builder: Any, name: str, split_name: str, labelled: bool, chunk:
     if len(sizes) != 1:
         raise ValueError(f"data: expected images of one size, got {name!r} with {len(sizes)} sizes; crop them first")
     return images, labels
+
+
+def _check_classes(where: Path) -> None:
+    """ValueError where a prepared set names classes of other packages, which reading it would import."""
+    asked = [archives.read_json(where / "features.json")] if (where / "features.json").exists() else []
+    while asked:
+        match asked.pop():
+            case {"pythonClassName": str(kind)} if not kind.startswith("tensorflow_datasets."):
+                raise ValueError(f"features.json asks for the foreign class {kind}")
+            case dict(inside):
+                asked += inside.values()
+            case list(inside):
+                asked += inside
 
 
 @contextmanager

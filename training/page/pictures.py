@@ -58,7 +58,8 @@ class Pictures:
 
 def taken(folder: Path) -> dict[int, Path]:
     """{step: picture} of those in the folder, in the order of their steps."""
-    return {int(path.stem.removeprefix("step-")): path for path in sorted(folder.glob("step-*.png"))}
+    steps = {path: path.stem.removeprefix("step-") for path in sorted(folder.glob("step-*.png"))}
+    return {int(step): path for path, step in steps.items() if step.isdecimal()}  # others are not the run's
 
 
 def rewind(folder: Path, step: int) -> None:
