@@ -113,8 +113,10 @@ def parsing(path: str | Path) -> Iterator[None]:
     """Make of whatever goes wrong with the content of a file one UnreadableError, which names it."""
     try:
         yield
-    except (MemoryError, UnreadableError):
+    except UnreadableError:
         raise
+    except MemoryError as error:
+        raise MemoryError(f"{path} takes more memory than there is ({error})") from error
     except KeyError as error:
         raise UnreadableError(path, f"it lacks {error}") from error
     except Exception as error:  # parsers raise a dozen kinds between them

@@ -108,14 +108,15 @@ def _law(settings: Settings) -> tuple[str, gd.Gaussian | gd.Diagonal]:
         given = "neither" if settings.data is None else "both"
         raise ValueError(f"data, spectrum: expected one of the two, got {given}. Write --data digits, for example.")
     if settings.spectrum is not None:
-        variances = _read(settings.spectrum)
+        variances = read_spectrum(settings.spectrum)
         return settings.spectrum.name, gd.Diagonal(jnp.zeros(len(variances)), jnp.asarray(variances))
     assert settings.data is not None
     samples = load(settings.data, data_dir=settings.data_dir).train
     return settings.data, gd.Gaussian.from_samples(samples.astype(np.float64), settings.rank)
 
 
-def _read(path: Path) -> np.ndarray:
+def read_spectrum(path: Path) -> np.ndarray:
+    """The variances (K,) in an .npy file; ValueError where they are none."""
     try:
         variances = archives.map_npy(path)
     except archives.UnreadableError as error:

@@ -100,10 +100,12 @@ def _check_classes(where: Path) -> None:
 def _whole(name: str, where: Path) -> Iterator[None]:
     try:
         yield
-    except NotImplementedError as error:
-        raise ValueError(f"data: {name!r} is prepared in a format that needs TensorFlow; {_command(name)}") from error
-    except (ImportError, MemoryError):
-        raise
+    except (NotImplementedError, ImportError) as error:
+        raise ValueError(
+            f"data: {name!r} is prepared in {where} in a format that needs TensorFlow; {_command(name)}"
+        ) from error
+    except MemoryError as error:
+        raise MemoryError(f"data: {name!r} in {where} takes more memory than there is ({error})") from error
     except Exception as error:  # the readers of JSON, records and images each raise errors of their own
         raise ValueError(
             f"data: expected {name!r} to be whole, got a damaged or half-prepared folder {where} ({error}); delete it "

@@ -130,7 +130,7 @@ def _aside(final: Path, who: str) -> Path:
 def _finish(writing: Path, final: Path, form: int, settings: Mapping[str, Any]) -> None:
     """Vouch for the state that lies in `writing`, and give it its name."""
     _write_json(writing / "config.json", settings)
-    sums = {name: _checksum(writing / name) for name in _names(writing, form)}
+    sums = {name: checksum(writing / name) for name in _names(writing, form)}
     _write_json(writing / "manifest.json", {"format": form, "sha256": sums, "versions": versions()})
     disk.flush_folder(writing)
     if final.exists():  # damaged, or the run would have gone on from it
@@ -218,9 +218,9 @@ def _verify(path: Path) -> int:
         raise ValueError(f"expected format {WHOLE} or {SHARDED}, got {form}")
     if unlike := set(sums) ^ set(_names(path, form)):
         raise ValueError(f"{', '.join(sorted(unlike))}: not there, or not written with the others")
-    for name, checksum in sums.items():
+    for name, written in sums.items():
         _check_place(path, name)
-        if _checksum(path / name) != checksum:
+        if checksum(path / name) != written:
             raise ValueError(f"{name} does not have the checksum it was written with")
     return form
 
@@ -288,7 +288,8 @@ def _step(path: Path) -> int:
     return int(path.name.removeprefix(_PREFIX))
 
 
-def _checksum(path: Path) -> str:
+def checksum(path: Path) -> str:
+    """SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
