@@ -1,5 +1,10 @@
 """Distributions and recipes in files come back bit for bit; other files are refused."""
 
+import errno
+import json
+import os
+import resource
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,6 +48,51 @@ def test_other_files_are_refused(tmp_path):
             gd.load(tmp_path / name)
     with pytest.raises(ValueError, match=r"ends in \.npz"):
         gd.save(tmp_path / "law.txt", LAWS["gaussian"])
+
+
+def test_a_file_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    """A true failure of write(): files of this process may not grow past a size; and one of a read-only disk."""
+
+    def refuse(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    levels = gd.grids.karras(300)
+    calls = {
+        "law.npz": lambda path, law: gd.save(path, law),
+        "recipe.json": lambda path, law: gd.save_recipe(path, gd.Heun(), levels),
+    }
+    for name, write in calls.items():
+        path = tmp_path / name
+        path.write_bytes(b"before")
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, limit[1]))
+        try:
+            with pytest.raises(OSError, match=rf"File too large: '.*{name}'"):
+                write(path, gd.Empirical(np.zeros((99, 20))))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", refuse)
+            with pytest.raises(OSError, match=rf"Read-only file system: '.*{name}'"):
+                write(path, LAWS["gaussian"])
+        assert path.read_bytes() == b"before"
+        assert {each.name for each in tmp_path.iterdir()} <= calls.keys(), "nothing half written stays"
+
+
+def test_a_file_that_was_changed_is_refused_and_what_cannot_be_changed_is_said(tmp_path):
+    """A recipe is text, and JSON has no checksum: another number in it is no damage that JSON could see."""
+    path = tmp_path / "recipe.json"
+    gd.save_recipe(path, gd.DEIS(2, gd.Cosine()), gd.grids.karras(4))
+    text = path.read_text()
+    for changed in (text.replace('"order": 2', '"order": 3'), text.replace("80.0", "70.0")):
+        assert changed != text
+        path.write_text(changed)
+        with pytest.raises(
+            ValueError, match=r"recipe\.json: its content does not have the checksum .* copy, save it again"
+        ):
+            gd.load_recipe(path)
+    path.write_text(json.dumps(json.loads(text)))  # the same content, laid out otherwise
+    assert len(gd.load_recipe(path)[1]) == 5
 
 
 RECIPES = zoo.SAMPLERS | {

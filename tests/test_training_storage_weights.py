@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 import training
 from gaussdiff import archives
-from training import runs
+from training import commands, runs
 from training.commands import main
 from training.config import Config
 from training.data.fingerprint import Contents
@@ -112,6 +112,38 @@ def test_a_file_cut_anywhere_is_an_error(file, tmp_path):
             ValueError, match=r"path \(--run\): .*cut.safetensors is no whole safetensors file .*; export it again"
         ):
             training.load(cut)
+
+
+def test_a_bit_that_flips_anywhere_is_refused(file, tmp_path):
+    """The format has no checksum: without ours, a bit in a weight or in the settings goes by unseen."""
+    content, harmed = file.read_bytes(), tmp_path / "harmed.safetensors"
+    draw = np.random.default_rng(0)
+    for place in draw.choice(len(content), 300, replace=False):
+        harmed.write_bytes(content[:place] + bytes([content[place] ^ 1 << draw.integers(8)]) + content[place + 1 :])
+        with pytest.raises(ValueError, match=r"harmed\.safetensors"):
+            weights.read(harmed)
+
+
+def test_weights_of_format_1_have_no_checksum_and_still_open(file, tmp_path):
+    facts = parsed(file.read_bytes())[1] | {"format": 1}
+    del facts["sha256"]
+    save_file(load_file(file), tmp_path / "old.safetensors", {"gaussdiff": json.dumps(facts)})
+    assert same(training.load(tmp_path / "old.safetensors"), training.load(file))
+
+
+def test_two_evaluations_of_one_run_do_not_take_each_others_place(run, tmp_path, monkeypatch):
+    out = tmp_path / "evaluation.json"
+
+    def assess(*arguments):
+        arguments[-1]({})
+        (tmp_path / "evaluation.json.partial").unlink()  # as the other one does at its end
+        return {"levels": 1}
+
+    monkeypatch.setattr(commands.evaluate, "assess", assess)
+    monkeypatch.setattr(commands.evaluate, "page", str)
+    monkeypatch.setattr(commands.runs, "load_data", lambda run: None)
+    commands.Evaluate(run, out)()
+    assert json.loads(out.read_text())["levels"] == 1
 
 
 def altered(file: Path, out: Path, **facts) -> Path:

@@ -123,7 +123,8 @@ class Evaluate:
         partial = out.with_name(f"{out.name}.partial")
         results = evaluate.assess(model, dataset, config, self.questions, lambda some: self._write(partial, some))
         print(f"{self.run} ({self.weights} weights)\n\n{evaluate.page(results)}\n")
-        partial.replace(out)
+        self._write(out, results)
+        partial.unlink(missing_ok=True)  # which another evaluation of the run may have removed
         print(f"written: {out}")
         if "failed" in results:
             reasons = "\n".join(f"{table}: {reason}" for table, reason in results["failed"].items())

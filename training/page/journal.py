@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 import time
 import warnings
@@ -71,6 +72,11 @@ def _are_numbers(values: list[Any]) -> bool:
     return all(isinstance(value, int | float) and math.isfinite(value) for value in values)
 
 
+def _itself(path: str, flags: int) -> int:
+    """Open a file but no link, which in the folder of somebody else's run may lead anywhere."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 def say(line: str) -> None:
     """Print a line at once; of several hosts the first one speaks for all."""
     if devices.is_first_host():
@@ -110,7 +116,7 @@ class Journal:
             record["explained"] = explained
         with disk.explained(self.path):
             disk.make(self.path.parent)
-            with open(self.path, "a") as file:
+            with open(self.path, "a", opener=_itself) as file:
                 file.write(json.dumps(record) + "\n")
         self.held_out = self.held_out if held_out is None else f"  held-out {held_out:.4f}"
         gaussian = "" if explained is None else f"  {100 * explain.gaussian_fraction(explained):.0f} % Gaussian"
