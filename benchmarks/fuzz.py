@@ -37,7 +37,6 @@ from analysis.comparison import verdicts
 from analysis.experiments import STANDARD
 from analysis.solvers import table
 from gaussdiff import archives
-from tests import prepared_sets
 from training import runs
 from training.config import Config
 from training.data import dataset, folder
@@ -257,30 +256,6 @@ def _pictures() -> list[bytes]:
     return [*made, b"P6 2 2 255 " + bytes(12), b"P2 2 2 255 1 2 3 4\n"]
 
 
-class Prepared(NamedTuple):
-    records: bytes
-    features: bytes
-
-
-@cache
-def _prepared() -> Prepared:
-    with tempfile.TemporaryDirectory() as place:
-        made, _ = prepared_sets.write(Path(place), "case")
-        return Prepared(prepared_sets.shard(made, "train").read_bytes(), (made / "features.json").read_bytes())
-
-
-def _write_records(path: Path, records: bytes) -> None:
-    prepared_sets.shard(prepared_sets.write(path.parent, path.name)[0], "train").write_bytes(records)
-
-
-def _write_features(path: Path, features: bytes) -> None:
-    (prepared_sets.write(path.parent, path.name)[0] / "features.json").write_bytes(features)
-
-
-def _read_prepared(path: Path) -> None:
-    dataset.load(path.name, data_dir=str(path.parent))
-
-
 def _journals() -> list[bytes]:
     rows = {twin: [0.5] * 5 for twin in page.TWINS}
     explained = {"sigma": [0.1, 0.3, 1.0, 3.0, 10.0], "denoiser": rows, "score": rows}
@@ -345,8 +320,6 @@ READERS = {
     "data npz": Reader(_sets, "case.npz", _data),
     "data law": Reader(_laws, "case.npz", _data),
     "picture": Reader(_pictures, "case.png", lambda path: folder.read(path.parent, None)),
-    "prepared records": Reader(lambda: [_prepared().records], "case", _read_prepared, _write_records),
-    "prepared features": Reader(lambda: [_prepared().features], "case", _read_prepared, _write_features),
     "spectrum": Reader(_members, "case.npy", table.read_spectrum),
     "journal": Reader(_journals, "train.jsonl", _read_journal),
     "metrics": Reader(_metrics, "metrics.json", _read_metrics),
@@ -372,9 +345,9 @@ def fault(reader: Reader, path: Path, content: bytes) -> str | None:
     return f"{megabytes:.0f} MB" if megabytes > MEGABYTES else None
 
 
-def run(name: str, seed: int, seconds: float, most: int | None = None) -> tuple[int, dict[str, bytes]]:
+def run(reader: Reader, seed: int, seconds: float, most: int | None = None) -> tuple[int, dict[str, bytes]]:
     """The number of cases in these seconds (at most `most`), and a content for each kind of fault."""
-    reader, draw, faults, count = READERS[name], random.Random(seed), {}, 0
+    draw, faults, count = random.Random(seed), {}, 0
     whole, ends = reader.whole(), time.perf_counter() + seconds
     while time.perf_counter() < ends and (most is None or count < most):
         content = mutated(draw.choice(whole), draw, whole)
@@ -382,7 +355,7 @@ def run(name: str, seed: int, seconds: float, most: int | None = None) -> tuple[
             what = fault(reader, Path(place) / reader.name, content)
         if what is not None:
             faults.setdefault(re.sub(r"[\d./]+", "#", what)[:80], content)
-            print(f"{name}: {what[:300]}", flush=True)
+            print(f"{reader.name}: {what[:300]}", flush=True)
         count += 1
     return count, faults
 
@@ -396,7 +369,7 @@ def main() -> int:
     options = parser.parse_args()
     total = 0
     for name in options.only.split(","):
-        count, faults = run(name, options.seed, 60 * options.minutes)
+        count, faults = run(READERS[name], options.seed, 60 * options.minutes)
         print(f"{name}: {count:,} cases, {len(faults)} kinds of faults", flush=True)
         total += len(faults)
         for i, content in enumerate(faults.values() if options.out else ()):

@@ -8,13 +8,14 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import stat
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from io import BufferedIOBase
+from io import BufferedIOBase, BufferedReader, BufferedWriter
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -35,9 +36,7 @@ class UnreadableError(ValueError):
 
 def read_json(path: str | Path, most: int = JSON_BYTES) -> Any:
     """The content of a JSON file of at most `most` bytes; UnreadableError where it is no such file."""
-    with opened(path) as file:
-        if (size := os.fstat(file.fileno()).st_size) > most:
-            raise ValueError(f"it has {size:,} bytes, more than the {most:,} that are read")
+    with opened(path, most) as file:
         return json.loads(file.read())
 
 
@@ -77,7 +76,7 @@ def digest(facts: Any, arrays: Mapping[str, np.ndarray]) -> str:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[BufferedIOBase]:
+def writing(path: Path) -> Iterator[BufferedWriter]:
     """Give a file that replaces `path` in the end: at any moment, and after any failure, `path` is the old or the new.
 
     OSError names `path`.
@@ -89,6 +88,8 @@ def writing(path: Path) -> Iterator[BufferedIOBase]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
+            if path.exists():
+                shutil.copymode(path, aside)
             os.replace(aside, path)
         finally:
             aside.unlink(missing_ok=True)
@@ -124,21 +125,24 @@ def parsing(path: str | Path) -> Iterator[None]:
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[BufferedIOBase]:
-    """Give a regular file to parse; UnreadableError for a pipe or a device, which may never end."""
+def opened(path: str | Path, most: int | None = None) -> Iterator[BufferedReader]:
+    """Give a regular file to parse; UnreadableError for more than `most` bytes, and for a pipe, which may never end."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise UnreadableError(path, "it is no file but a folder or a device")
     with open(path, "rb") as file, parsing(path):
+        size = os.fstat(file.fileno()).st_size
+        if most is not None and size > most:
+            raise ValueError(f"it has {size:,} bytes, more than the {most:,} that are read")
         yield file
 
 
-def _archive(file: BufferedIOBase) -> zipfile.ZipFile:
+def _archive(file: BufferedReader) -> zipfile.ZipFile:
     if not zipfile.is_zipfile(file):
         raise ValueError("it is no .npz file inside, or was cut short")
     return zipfile.ZipFile(file)
 
 
-def _members(archive: zipfile.ZipFile, file: BufferedIOBase) -> dict[str, zipfile.ZipInfo]:
+def _members(archive: zipfile.ZipFile, file: BufferedReader) -> dict[str, zipfile.ZipInfo]:
     """The members by the names of their arrays; ValueError where their sizes cannot be true or be taken."""
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
     if len(members) != len(archive.infolist()):
@@ -165,7 +169,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     return array
 
 
-def _bytes_of(file: BufferedIOBase) -> int:
+def _bytes_of(file: BufferedIOBase | IO[bytes]) -> int:
     """The bytes of the array after the header, to whose end the file is read; ValueError for Python objects."""
     version = np.lib.format.read_magic(file)
     if version not in HEADERS:

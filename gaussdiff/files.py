@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -31,7 +31,7 @@ from gaussdiff.samplers.base import check_grid, check_sampler
 from gaussdiff.schedules import NoiseLevel, Schedule
 
 VERSION = 2
-RECIPE_BYTES = 2**30  # at most: as text, the covariance of 3,072 pixels has two hundred million
+RECIPE_BYTES = 2**29  # at most: as text, the covariance of 3,072 pixels has half as many
 CLASSES = (Gaussian, Diagonal, GaussianMixture, Empirical)
 # what a recipe may be made of
 PARTS = (
@@ -213,12 +213,12 @@ def _check_fields(module: Any) -> None:
     """ValueError where a field is not what its annotation says; a name of an axis stands for one size in a module."""
     with jaxtyped("context"):
         for field in dataclasses.fields(module):
-            value, expected = getattr(module, field.name), field.type
+            value, expected, array = getattr(module, field.name), cast(Any, field.type), cast(Any, Float)
             axes = getattr(expected, "dim_str", None)
-            fits = isinstance(value, expected if axes is None else Float[jax.ShapeDtypeStruct, axes])
+            fits = isinstance(value, expected if axes is None else array[jax.ShapeDtypeStruct, axes])
             if fits and axes == "*event":  # which has D numbers
                 flat = jax.ShapeDtypeStruct((math.prod(value.shape),), value.dtype)
-                fits = isinstance(flat, Float[jax.ShapeDtypeStruct, "D"])
+                fits = isinstance(flat, array[jax.ShapeDtypeStruct, "D"])
             if not fits:
                 kind = getattr(expected, "__name__", expected) if axes is None else f"floats of shape ({axes.strip()})"
                 got = type(value).__name__ if axes is None else value

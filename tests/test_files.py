@@ -76,6 +76,9 @@ def test_a_file_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypat
             with pytest.raises(OSError, match=rf"Read-only file system: '.*{name}'"):
                 write(path, LAWS["gaussian"])
         assert path.read_bytes() == b"before"
+        path.chmod(0o600)
+        write(path, LAWS["gaussian"])
+        assert path.stat().st_mode & 0o777 == 0o600, "what was private stays so"
         assert {each.name for each in tmp_path.iterdir()} <= calls.keys(), "nothing half written stays"
 
 

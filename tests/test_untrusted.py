@@ -10,10 +10,12 @@ import random
 import re
 import struct
 import sys
+import tempfile
 import time
 import warnings
 import zipfile
 import zlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +28,37 @@ from analysis.solvers import table
 from benchmarks import corruption, fuzz
 from gaussdiff import archives
 from training.data import dataset
-from training.page import journal
+from training.page import journal, pictures
 from training.storage import checkpoint, lock
 
 HUGE = 100 * 10**9  # bytes that a small file claims
 SLOW = {"settings", "weights", "weights' header", "metrics", "prepared records", "prepared features"}
+
+
+@cache
+def prepared() -> tuple[bytes, bytes]:
+    """The records and the features of a set as tensorflow-datasets prepares it."""
+    with tempfile.TemporaryDirectory() as place:
+        made, _ = prepared_sets.write(Path(place), "case")
+        return prepared_sets.shard(made, "train").read_bytes(), (made / "features.json").read_bytes()
+
+
+def write_records(path: Path, records: bytes) -> None:
+    prepared_sets.shard(prepared_sets.write(path.parent, path.name)[0], "train").write_bytes(records)
+
+
+def write_features(path: Path, features: bytes) -> None:
+    (prepared_sets.write(path.parent, path.name)[0] / "features.json").write_bytes(features)
+
+
+def read_prepared(path: Path) -> None:
+    dataset.load(path.name, data_dir=str(path.parent))
+
+
+READERS = fuzz.READERS | {
+    "prepared records": fuzz.Reader(lambda: [prepared()[0]], "case", read_prepared, write_records),
+    "prepared features": fuzz.Reader(lambda: [prepared()[1]], "case", read_prepared, write_features),
+}
 
 
 def header(shape: str, dtype: str = "<f4") -> bytes:
@@ -227,6 +255,21 @@ def test_settings_that_ask_for_more_layers_than_there_are_weights_are_refused(tm
         training.load(tmp_path / "run")
 
 
+def test_a_page_shows_no_file_but_the_pictures_of_the_run(tmp_path):
+    (tmp_path / "private").write_text("mine")
+    (tmp_path / "samples").mkdir()
+    good = tmp_path / "samples" / "step-00000001.png"
+    good.write_bytes(b"picture")
+    (tmp_path / "samples" / "step-00000002.png").symlink_to(tmp_path / "private")
+    os.mkfifo(tmp_path / "samples" / "step-00000003.png")
+    for name in ("step-x.png", "step-².png", "step-.png"):
+        (tmp_path / "samples" / name).write_bytes(b"of somebody else")
+    assert pictures.taken(tmp_path / "samples") == {1: good}
+    os.mkfifo(tmp_path / "train.jsonl")
+    with pytest.raises(ValueError, match=r"train\.jsonl cannot be read: it is no file"):
+        journal.rewind(tmp_path / "train.jsonl", 1)
+
+
 def test_damaged_lines_of_a_journal_are_left_out_and_said(tmp_path):
     path = tmp_path / "train.jsonl"
     good = [json.dumps({"step": step, "loss": 0.5, "images_per_second": 1.0}) for step in (1, 2, 3)]
@@ -256,9 +299,9 @@ def test_the_table_of_damages_can_fail(tmp_path):
     assert corruption.outcome(nameless) == corruption.UNNAMED
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in fuzz.READERS])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in READERS])
 def test_changed_files_are_read_or_refused_by_name(name):
-    count, faults = fuzz.run(name, seed=5, seconds=30, most=25)
+    count, faults = fuzz.run(READERS[name], seed=5, seconds=30, most=25)
     assert count
     assert not faults, faults
 

@@ -84,7 +84,10 @@ def _read_split(builder: Any, name: str, split_name: str, labelled: bool, chunk:
 
 
 def _check_classes(where: Path) -> None:
-    """ValueError where a prepared set names classes of other packages, which reading it would import."""
+    """ValueError where a prepared set has pipes, or names classes of other packages, which reading would import."""
+    for path in where.iterdir():
+        if not (path.is_file() or path.is_dir()):
+            raise ValueError(f"{path.name} is no file")
     asked = [archives.read_json(where / "features.json")] if (where / "features.json").exists() else []
     while asked:
         match asked.pop():

@@ -13,9 +13,12 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from gaussdiff import archives
 from training import devices
 from training.evaluation import explain
 from training.storage import disk
+
+MOST_BYTES = 2**28  # of a journal: a million records have as many
 
 
 def records(path: Path) -> list[dict[str, Any]]:
@@ -40,8 +43,10 @@ def rewind(path: Path, step: int) -> None:
 
 
 def _lines(path: Path) -> list[str]:
-    text = path.read_text(errors="replace") if path.exists() else ""
-    return [line for line in text.split("\n") if line]
+    if not path.exists():
+        return []
+    with archives.opened(path, MOST_BYTES) as file:
+        return [line for line in file.read().decode(errors="replace").split("\n") if line]
 
 
 def _parsed(line: str) -> dict[str, Any] | None:

@@ -202,7 +202,8 @@ def read(path: Path) -> Checkpoint:
 
 def _arrays(path: Path, form: int) -> dict[str, np.ndarray]:
     if form == SHARDED:
-        return shards.read(path / "state")
+        with archives.parsing(path / "state"):
+            return shards.read(path / "state")
     return archives.read_npz(path / "state.npz")
 
 
