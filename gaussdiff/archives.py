@@ -10,6 +10,7 @@ import math
 import os
 import shutil
 import stat
+import threading
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -81,7 +82,7 @@ def writing(path: Path) -> Iterator[BufferedWriter]:
 
     OSError names `path`.
     """
-    aside = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
+    aside = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{threading.get_ident()}")
     try:
         try:
             with open(aside, "wb") as file:

@@ -72,7 +72,7 @@ def _save(
 
     def follow() -> None:
         if locked is not None:
-            locked.follow()
+            locked.follow(step)
 
     config, settings = trainer.config, runs.settings(trainer, contents)
     keep = checkpoint.Keep(config.keep_last, config.keep_every, config.keep_powers)

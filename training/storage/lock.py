@@ -25,8 +25,8 @@ class Lock:
         self.run, self.descriptor = run, _take(run)
         self.folder = _identity(run)
 
-    def follow(self) -> None:
-        """Lock the folder that is made anew where it was moved, renamed or deleted meanwhile, and say so in a warning.
+    def follow(self, step: int) -> None:
+        """Lock a folder that is made anew where the run's was moved, renamed or deleted before `step`, with a warning.
 
         ValueError where another training has locked the one that stands there now.
         """
@@ -37,9 +37,9 @@ class Lock:
         before, self.folder = self.folder, _identity(self.run)
         if self.folder != before:
             warnings.warn(
-                f"{self.run} was moved, renamed or deleted while it trains; from here on its states are saved in a new "
-                "folder of that name. The earlier ones are where the folder went: a later training there begins from "
-                "those, and one here from the new ones",
+                f"{self.run} was moved, renamed or deleted while it trains; from step {step} on its states are saved in "
+                "a new folder of that name. The earlier ones are where the folder went: the same command with that "
+                "folder as --out continues from those, with this one from the new ones",
                 stacklevel=2,
             )
 
