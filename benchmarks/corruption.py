@@ -5,7 +5,7 @@
 Checkpoints, laws, recipes and exported weights are damaged in eight ways at random places: cut, one bit flipped, some
 bytes replaced, a block of zeros, bytes added, emptied, exchanged with another file of the same run or program, or
 replaced by a file of another format. Of a damaged checkpoint the one before has to be taken, with a warning that names
-the damaged one. Prints how often each outcome was seen; the exit code is 1 where a state was wrong or an error did not
+the damaged one. Prints how often each outcome occurs; the exit code is 1 where a state was wrong or an error did not
 name the file.
 """
 
@@ -163,8 +163,8 @@ def outcome(subject: Subject) -> str:
 
 
 def run(count: int, seed: int) -> Counter[tuple[str, str, str]]:
-    """How often each (kind of file, damage, outcome) was seen among `count` damages."""
-    draw, seen = random.Random(seed), Counter()
+    """How often each (kind of file, damage, outcome) occurs among `count` damages."""
+    draw, counts = random.Random(seed), Counter()
     with tempfile.TemporaryDirectory() as place:
         kinds = subjects(Path(place))
         others = [*foreign(), *(file.read_bytes() for file in Path(place).glob("run/checkpoints/*1/*"))]
@@ -179,9 +179,9 @@ def run(count: int, seed: int) -> Counter[tuple[str, str, str]]:
             else:
                 content = draw.choice(others) if how == "foreign" else DAMAGES[how](whole[file], draw)
             file.write_bytes(content)
-            seen[kind, how, outcome(subject)] += 1
+            counts[kind, how, outcome(subject)] += 1
             file.write_bytes(whole[file])
-    return seen
+    return counts
 
 
 def _unlike(other: Path, file: Path) -> bool:
@@ -189,19 +189,19 @@ def _unlike(other: Path, file: Path) -> bool:
     return other != file and (other.suffix != file.suffix or {other.parent, file.parent} != {file.parent})
 
 
-def table(seen: Counter[tuple[str, str, str]]) -> str:
+def table(counts: Counter[tuple[str, str, str]]) -> str:
     """A row for each kind of file, a column for each outcome."""
-    kinds = dict.fromkeys(kind for kind, _, _ in seen)
+    kinds = dict.fromkeys(kind for kind, _, _ in counts)
     lines = ["| file | " + " | ".join(OUTCOMES) + " |", "|---" * (1 + len(OUTCOMES)) + "|"]
     for kind in kinds:
-        counts = [sum(n for (k, _, o), n in seen.items() if (k, o) == (kind, each)) for each in OUTCOMES]
-        lines.append(f"| {kind} | " + " | ".join(map(str, counts)) + " |")
+        row = [sum(n for (k, _, o), n in counts.items() if (k, o) == (kind, each)) for each in OUTCOMES]
+        lines.append(f"| {kind} | " + " | ".join(map(str, row)) + " |")
     return "\n".join(lines)
 
 
-def faults(seen: Counter[tuple[str, str, str]]) -> int:
+def faults(counts: Counter[tuple[str, str, str]]) -> int:
     """How many damages led to a wrong state, or to an error that does not name the file."""
-    return sum(count for (_, _, how), count in seen.items() if how in (WRONG, UNNAMED))
+    return sum(count for (_, _, how), count in counts.items() if how in (WRONG, UNNAMED))
 
 
 def main() -> int:
@@ -209,12 +209,12 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    seen = run(options.count, options.seed)
-    print(table(seen))
-    for row, count in sorted(seen.items()):
+    counts = run(options.count, options.seed)
+    print(table(counts))
+    for row, count in sorted(counts.items()):
         if row[2] in (WRONG, UNNAMED):
             print(f"{count} x {' / '.join(row)}")
-    return 1 if faults(seen) else 0
+    return 1 if faults(counts) else 0
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Nothing in a file is run: no pickle, no code. What a file says of its sizes is c
 taken, and what is written takes its place when it is whole.
 """
 
+import errno
 import hashlib
 import json
 import math
@@ -13,7 +14,7 @@ import stat
 import threading
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedIOBase, BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import IO, Any
@@ -89,7 +90,7 @@ def writing(path: Path) -> Iterator[BufferedWriter]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            if path.exists():
+            with suppress(OSError):  # it is new, or the disk has no modes
                 shutil.copymode(path, aside)
             os.replace(aside, path)
         finally:
@@ -100,12 +101,15 @@ def writing(path: Path) -> Iterator[BufferedWriter]:
 
 
 def flush_folder(path: Path) -> None:
-    """Wait until the names in the folder `path` are on the disk; Windows has no such call."""
+    """Wait until the names in the folder `path` are on the disk; Windows and some network disks have no such call."""
     if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 

@@ -193,6 +193,21 @@ def test_a_stack_of_laws_is_still_a_law(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("piece", "changed"),
+    [
+        (b'"1"\n', b'"4294967295"\n'),  # 68 GB in one image
+        (b"class_label_feature.ClassLabel", b"video_feature.Video"),  # which needs TensorFlow
+        (b"class_label_feature.ClassLabel", b"no_such_feature.X"),
+    ],
+)
+def test_what_the_features_of_a_prepared_set_ask_for_is_refused_by_name(piece, changed, tmp_path):
+    features = prepared()[1]
+    assert piece in features
+    assert fuzz.fault(READERS["prepared features"], tmp_path / "case", features.replace(piece, changed)) is None
+
+
+@pytest.mark.slow
 def test_a_prepared_set_imports_no_code_of_others(tmp_path, monkeypatch):
     (tmp_path / "evil.py").write_text("raise SystemExit('code of the file was run')")
     monkeypatch.syspath_prepend(tmp_path)
@@ -283,10 +298,10 @@ def test_damaged_lines_of_a_journal_are_left_out_and_said(tmp_path):
 
 
 def test_sixty_damaged_files_are_read_as_what_they_were_or_refused_by_name():
-    seen = corruption.run(60, seed=3)
-    assert sum(seen.values()) == 60
-    assert corruption.faults(seen) == 0, corruption.table(seen)
-    assert {how for _, _, how in seen} >= {corruption.BEFORE, corruption.REFUSED}
+    counts = corruption.run(60, seed=3)
+    assert sum(counts.values()) == 60
+    assert corruption.faults(counts) == 0, corruption.table(counts)
+    assert {how for _, _, how in counts} >= {corruption.BEFORE, corruption.REFUSED}
 
 
 def test_the_table_of_damages_can_fail(tmp_path):

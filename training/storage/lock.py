@@ -37,7 +37,7 @@ class Lock:
         before, self.folder = self.folder, _identity(self.run)
         if self.folder != before:
             warnings.warn(
-                f"{self.run} was moved, renamed or deleted while it trains; from step {step} on its states are saved in "
+                f"{self.run} was moved, renamed or deleted while it trains; from step {step} on its states lie in "
                 "a new folder of that name. The earlier ones are where the folder went: the same command with that "
                 "folder as --out continues from those, with this one from the new ones",
                 stacklevel=2,
