@@ -7,7 +7,6 @@ all the rest: a file that was damaged or changed is refused. Files of layout 1, 
 
 import dataclasses
 import json
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,7 +47,7 @@ def save(path, distribution: Distribution) -> None:
     Arrays keep their shapes and dtypes. TypeError for any other class, ValueError for a path that does not end in .npz,
     OSError where it cannot be written: what was there stays.
     """
-    path = _with_suffix(path, ".npz", "gd.save(path, distribution)")
+    path = _named(path, ".npz", "gd.save(path, distribution)")
     if type(distribution) not in CLASSES:
         raise TypeError(f"distribution: expected one of {_names(CLASSES)}, got {type(distribution).__name__}.")
     arrays: dict[str, Any] = {}
@@ -60,7 +59,7 @@ def save(path, distribution: Distribution) -> None:
 
 def load(path) -> Distribution:
     """The distribution that `save` wrote. ValueError for one that is not whole, of another kind or a later version."""
-    with _named(path, "gd.save"):
+    with _content_of(path, "gd.save"):
         arrays = archives.read_npz(path)
         head = json.loads(str(arrays.pop("gaussdiff.json")))
         _check(head, arrays)
@@ -75,7 +74,7 @@ def save_recipe(path, sampler: Sampler, levels: NoiseLevel) -> None:
     TypeError for anything but a sampler of this package and a grid, ValueError for a grid that the sampler cannot take
     or a path that does not end in .json, OSError where it cannot be written: what was there stays.
     """
-    path = _with_suffix(path, ".json", "gd.save_recipe(path, sampler, levels)")
+    path = _named(path, ".json", "gd.save_recipe(path, sampler, levels)")
     check_sampler(sampler)
     check_grid(levels)
     sampler.check_steps(len(levels) - 1)
@@ -91,20 +90,20 @@ def save_recipe(path, sampler: Sampler, levels: NoiseLevel) -> None:
 
 def load_recipe(path) -> tuple[Sampler, NoiseLevel]:
     """The sampler and the levels that `save_recipe` wrote. ValueError for a changed file or another."""
-    with _named(path, "gd.save_recipe"):
+    with _content_of(path, "gd.save_recipe"):
         head = archives.read_json(path, RECIPE_BYTES)
         _check(head)
         arrays = {name: _numbers(entry["values"], entry["dtype"]) for name, entry in head["arrays"].items()}
         sampler, levels = (_build(head[name], f"{name}.", arrays, PARTS) for name in ("sampler", "levels"))
         for part in (sampler, levels):
-            _check_fields(jax.eval_shape(lambda part=part: part))
+            _check_fields(part)
         check_sampler(sampler)
         check_grid(levels)
         sampler.check_steps(len(levels) - 1)
     return sampler, levels
 
 
-def _with_suffix(path, suffix: str, call: str) -> Path:
+def _named(path, suffix: str, call: str) -> Path:
     if isinstance(path, eqx.Module):
         raise TypeError(f"path: expected a file name, got {type(path).__name__}. Write {call}.")
     path = Path(path)
@@ -114,7 +113,7 @@ def _with_suffix(path, suffix: str, call: str) -> Path:
 
 
 @contextmanager
-def _named(path, call: str) -> Iterator[None]:
+def _content_of(path, call: str) -> Iterator[None]:
     """Make of whatever the content of a file leads to one ValueError that names it."""
     try:
         with archives.parsing(path):
@@ -190,7 +189,7 @@ def _check_law(law: Any) -> None:
         return
     if any(leaf.shape[: len(stack)] != stack for leaf in jax.tree.leaves(law)):
         raise ValueError(f"its fields do not share the leading axes {stack}")
-    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[len(stack) :], leaf.dtype), law)
+    one = law if not stack else jax.tree.map(lambda x: jnp.asarray(np.zeros(x.shape[len(stack) :], x.dtype)), law)
     _check_fields(one)
     if isinstance(one, Empirical):
         check_chunk(one.chunk)
@@ -213,15 +212,14 @@ def _check_fields(module: Any) -> None:
     """ValueError where a field is not what its annotation says; a name of an axis stands for one size in a module."""
     with jaxtyped("context"):
         for field in dataclasses.fields(module):
-            value, expected, array = getattr(module, field.name), cast(Any, field.type), cast(Any, Float)
+            value, expected = getattr(module, field.name), cast(Any, field.type)
             axes = getattr(expected, "dim_str", None)
-            fits = isinstance(value, expected if axes is None else array[jax.ShapeDtypeStruct, axes])
+            fits = isinstance(value, expected)
             if fits and axes == "*event":  # which has D numbers
-                flat = jax.ShapeDtypeStruct((math.prod(value.shape),), value.dtype)
-                fits = isinstance(flat, array[jax.ShapeDtypeStruct, "D"])
+                fits = isinstance(np.broadcast_to(0.0, value.size), cast(Any, Float[np.ndarray, "D"]))
             if not fits:
                 kind = getattr(expected, "__name__", expected) if axes is None else f"floats of shape ({axes.strip()})"
-                got = type(value).__name__ if axes is None else value
+                got = f"{value.dtype} of shape {value.shape}" if eqx.is_array(value) else type(value).__name__
                 raise ValueError(f"expected {kind} as {field.name} of {type(module).__name__}, got {got}")
     for field in dataclasses.fields(module):
         if isinstance(value := getattr(module, field.name), eqx.Module):
