@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import gaussdiff as gd
 import training
@@ -10,6 +11,7 @@ from analysis import __main__ as commands
 from analysis.harness import twins
 from analysis.solvers import recipe
 from training import commands as program
+from training.data.dataset import load_for
 
 
 @pytest.mark.slow
@@ -32,6 +34,10 @@ def test_a_recipe_from_toy_data_is_nearer_to_the_flow_than_the_usual_choice(tmp_
         (["--calls", "1"], "calls: expected at least 2, got 1"),
         (["--calls", "5", "--points", "1"], "points: expected at least 2, got 1"),
         (["--calls", "5", "--descent", "-1"], "descent: expected at least 0, got -1"),
+        (["--calls", "5"], "data, run: expected one of the two, got neither"),
+        (["--calls", "5", "--data", "digits", "--run", "some"], "data, run: expected one of the two, got both"),
+        (["--calls", "5", "--run", "some", "--image-size", "4"], "image_size: expected none beside run"),
+        (["--calls", "5", "--run", "some", "--data-dir", "there"], "Leave out --data-dir"),
         (["--calls", "5", "--run", "nowhere"], "nowhere"),
         (["--calls", "5", "--data", "no-such-set"], "no-such-set"),
     ],
@@ -41,10 +47,24 @@ def test_bad_settings_are_named(arguments, named, capsys):
     assert named in capsys.readouterr().err
 
 
-def test_a_run_on_other_data_is_refused(monkeypatch, capsys):
-    monkeypatch.setattr(training, "load_config", lambda run: training.Config(data="digits"))
-    assert commands.main(["recipe", "--calls", "5", "--data", "toy-ring", "--run", "some"]) == 2
-    assert "run: expected one trained on toy-ring, got some, trained on digits" in capsys.readouterr().err
+def test_a_run_brings_its_own_data_size_and_split(tmp_path, monkeypatch):
+    """Else samples that it held out would be among those that its recipe is made for."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for i, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (12, 9, 9), np.uint8)):
+        Image.fromarray(pixels).save(images / f"{i}.png")
+    config = training.Config(
+        data=str(images), image_size=4, held_out=0.5, channels=8, channel_mult=(1,), attention=(), steps=0, batch=2
+    )
+    training.train(config, tmp_path / "run")
+    asked = []
+    monkeypatch.setattr(recipe, "stand_in", lambda data, *_: asked.append(data))
+    monkeypatch.setattr(recipe, "_stage", lambda *_: None)
+    recipe.make(recipe.Settings(calls=5, run=tmp_path / "run"))
+    recipe.make(recipe.Settings(calls=5, data=str(images), image_size=4, held_out=0.5))
+    for data in asked:
+        np.testing.assert_array_equal(data.train, load_for(config).train)
+        np.testing.assert_array_equal(data.held_out, load_for(config).held_out)
 
 
 @pytest.mark.slow

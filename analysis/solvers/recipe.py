@@ -14,7 +14,8 @@ import jax
 import gaussdiff as gd
 import training
 from analysis.harness.twins import stand_in
-from training.data.dataset import load
+from training.data.dataset import Dataset, load
+from training.runs import load_data
 
 Solve = tuple[gd.Sampler, gd.NoiseLevel]
 Recipe = tuple[gd.LinearMultistep, gd.NoiseLevel]
@@ -25,36 +26,51 @@ class Settings:
     """What the recipe is for."""
 
     calls: int  # of the model: the recipe's steps
-    data: str = "digits"  # a data set, as for training
-    run: Path | None = None  # folder of a training run on it, to refine the recipe on
+    data: str | None = None  # a data set, as for training: digits, toy-ring, a folder of images
+    run: Path | None = None  # instead of --data: folder of a training run, whose data it takes and refines it on
     points: int = 2000  # samples that stand for the data set, drawn from it
     descent: int = 400  # steps of descent on the data; half as many on the network
     seed: int = 0  # of the paths and of the draw
-    data_dir: str | None = None  # folder of prepared tensorflow-datasets
+    data_dir: str | None = None  # of --data: folder of prepared tensorflow-datasets
+    held_out: float | None = None  # of --data: fraction held out, as in training; by default as by default there
+    image_size: int | None = None  # of --data: side to which a folder's images are cropped and resized
 
     def check(self) -> None:
         """ValueError names the field, what was expected, what came and the cure."""
         for name, least in (("calls", 2), ("points", 2), ("descent", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}. Raise --{name}.")
+        if (self.data is None) == (self.run is None):
+            given = "neither" if self.data is None else "both"
+            raise ValueError(
+                f"data, run: expected one of the two, got {given}. Write --run with a run's folder, for the data that "
+                "it was trained on, or --data digits, for example."
+            )
+        of_data = {"data_dir": self.data_dir, "held_out": self.held_out, "image_size": self.image_size}
+        if self.run is not None and (given := [name for name, value in of_data.items() if value is not None]):
+            raise ValueError(
+                f"{given[0]}: expected none beside run, which says how its data are read, got "
+                f"{of_data[given[0]]}. Leave out --{given[0].replace('_', '-')}."
+            )
 
 
 def make(settings: Settings) -> Recipe:
     """Find the recipe; each stage prints how far its ends are from the flow's, beside a usual choice."""
     settings.check()
-    model = None if settings.run is None else _network(settings.run, settings.data)
+    model = None if settings.run is None else training.load(settings.run)
     law_key, key, test_key = jax.random.split(jax.random.key(settings.seed), 3)
-    law = stand_in(load(settings.data, data_dir=settings.data_dir), settings.points, settings.seed)
+    law = stand_in(_dataset(settings), settings.points, settings.seed)
     usual = gd.DPMSolverPP2M(), gd.grids.karras(settings.calls)
     recipe = _stage("data", law, law_key, test_key, usual, settings, None)
     return recipe if model is None else _stage("network", model, key, test_key, usual, settings, recipe)
 
 
-def _network(run: Path, data: str) -> training.LearnedDenoiser:
-    trained = training.load_config(run).data
-    if trained != data:
-        raise ValueError(f"run: expected one trained on {data}, got {run}, trained on {trained}. Set --data {trained}.")
-    return training.load(run)
+def _dataset(settings: Settings) -> Dataset:
+    if settings.run is not None:
+        return load_data(settings.run)  # the run's own split: what it held out stays held out
+    assert settings.data is not None
+    fraction = {} if settings.held_out is None else {"held_out": settings.held_out}
+    return load(settings.data, data_dir=settings.data_dir, image_size=settings.image_size, **fraction)
 
 
 def _stage(

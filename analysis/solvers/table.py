@@ -40,6 +40,7 @@ class Settings:
     calls: tuple[int, ...] = (5, 8, 10, 20, 40)  # model calls that a sampler may make
     rank: int | None = None  # principal components kept, the rest shared equally; all by default
     data_dir: str | None = None  # folder of prepared tensorflow-datasets
+    image_size: int | None = None  # side to which a folder's images are cropped and resized
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _law(settings: Settings) -> tuple[str, gd.Gaussian | gd.Diagonal]:
         variances = read_spectrum(settings.spectrum)
         return settings.spectrum.name, gd.Diagonal(jnp.zeros(len(variances)), jnp.asarray(variances))
     assert settings.data is not None
-    samples = load(settings.data, data_dir=settings.data_dir).train
+    samples = load(settings.data, data_dir=settings.data_dir, image_size=settings.image_size).train
     return settings.data, gd.Gaussian.from_samples(samples.astype(np.float64), settings.rank)
 
 
