@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gaussdiff import archives
 from training.data.arrays import Splits
@@ -99,10 +100,17 @@ def _is_grey(path: Path) -> bool:
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Give the image in a file; ValueError where it is none, is damaged, or has more pixels than Pillow takes."""
     try:
-        with archives.parsing(path), archives.opened(path) as file, Image.open(file, formats=FORMATS) as image:
+        with archives.parsing(path), archives.opened(path) as file, _identified(file) as image:
             yield image
     except archives.UnreadableError as error:
         raise _unreadable(path, error.reason) from error
+
+
+def _identified(file: BinaryIO) -> Image.Image:
+    try:
+        return Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"cannot identify it as {', '.join(FORMATS)}") from error
 
 
 def _decode(path: Path, mode: str, size: int | None) -> np.ndarray:
