@@ -54,7 +54,7 @@ def flipped_npz(root):
 def law_of_later(root):
     gd.save(root / "x.npz", gd.Gaussian.from_moments(jnp.zeros(2), np.eye(2)))
     arrays = dict(np.load(root / "x.npz"))
-    arrays["gaussdiff.json"] = np.array(str(arrays["gaussdiff.json"]).replace('"gaussdiff": 1', '"gaussdiff": 99'))
+    arrays["gaussdiff.json"] = np.array(str(arrays["gaussdiff.json"]).replace('"gaussdiff": 2', '"gaussdiff": 99'))
     np.savez(root / "x.npz", **arrays)
 
 
@@ -182,7 +182,7 @@ NPZ = {
         npz(train=X, test=X, train_labels=np.zeros(6, int)),
         "labels: expected them for both splits ... add",
     ),
-    "later law": (law_of_later, "expected layout 1, got 99 ... Update gaussdiff"),
+    "later law": (law_of_later, "expected layout 2, got 99 ... update gaussdiff"),
 }
 SETS = {
     "no shard": (prepared(lambda folder, shard: shard.unlink()), HALF),

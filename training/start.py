@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import gaussdiff as gd
+from gaussdiff import archives
 from training import devices, runs
 from training.config import Config, differences
 from training.data.dataset import Dataset, from_distribution, load_for
@@ -35,6 +36,7 @@ def newest(config: Config, out: Path) -> Checkpoint | None:
             "--out to a folder on a disk that all of them mount"
         )
     if start is not None:
+        devices.together(partial(runs.check_settings, start), "read the settings of the run")
         saved = Config.from_json(start.settings["config"])
         devices.together(lambda: _check_settings(saved, config, out), "continue the run")
     return start
@@ -87,7 +89,7 @@ def dataset_of(config: Config, data: Data) -> Dataset:
 def sigma_data(start: Checkpoint | None, dataset: Dataset) -> float:
     """The standard deviation of the data about its overall mean, as measured when the run began."""
     if start is not None:
-        return start.settings["config"]["sigma_data"]
+        return Config.from_json(start.settings["config"]).data_scale
     deviation = dataset.train_rows.std()
     if not DEVIATIONS[0] <= deviation <= DEVIATIONS[1]:
         raise ValueError(
@@ -124,7 +126,9 @@ def begin(trainer: Trainer, out: Path, start: Checkpoint | None, save: Save) -> 
     devices.on_first_host(tidy, "tidy the folder of the run")
     if start is not None:
         journal.say(f"continuing {out} from step {start.step}")
-        return devices.place(checkpoint.restore(trainer.abstract(), start.arrays), trainer.placement())
+        with archives.parsing(start.path):
+            restored = checkpoint.restore(trainer.abstract(), start.arrays)
+        return devices.place(restored, trainer.placement())
     state = trainer.initial()
     save(state, 0)
     return state

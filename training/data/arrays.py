@@ -3,11 +3,12 @@
 Bytes are pixels 0 .. 255, which become [-1, 1]; floats are taken as they are.
 """
 
-import zipfile
-import zlib
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
+
+from gaussdiff import archives
 
 Split = tuple[np.ndarray, np.ndarray | None]
 Splits = dict[str, Split]  # "train", and "test" where the set has one: samples as they are stored, and their labels
@@ -24,20 +25,21 @@ def read(path: Path, least: int = 2) -> tuple[Splits, int | None]:
 
     least: the number of samples that a split must have.
     """
-    if path.suffix == ".npy":
-        return checked({"train": (_opened(path), None)}, least)
-    with _opened(path) as file:
-        try:
-            splits = {name: _split(file, keys, path) for name, keys in (("", WHOLE), ("train", TRAIN), ("test", TEST))}
-        except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-            raise _unreadable(path, error) from error
+    _check_there(path)
+    try:
+        if path.suffix == ".npy":
+            return checked({"train": (archives.map_npy(path), None)}, least)
+        inside = archives.names(path)
+        splits = {name: _split(path, keys, inside) for name, keys in (("", WHOLE), ("train", TRAIN), ("test", TEST))}
+    except archives.UnreadableError as error:
+        raise _unreadable(path, error.reason) from error
     if splits[""] is not None and splits["train"] is None and splits["test"] is None:
         return checked({"train": splits[""]}, least)
     named = {name: each for name in ("train", "test") if (each := splits[name]) is not None}
     if splits[""] is not None or "train" not in named:
         raise ValueError(
             f"data: expected in {path} one array {_listed(WHOLE)}, or {_listed(TRAIN)} and {_listed(TEST)}, got "
-            f"{', '.join(file.files) or 'nothing'}; rename its arrays"
+            f"{', '.join(inside) or 'nothing'}; rename its arrays"
         )
     return checked(named, least)
 
@@ -46,8 +48,11 @@ def is_law(path: Path) -> bool:
     """Whether `path` is a distribution that gd.save wrote."""
     if path.suffix != ".npz":
         return False
-    with _opened(path) as file:
-        return LAW in file.files
+    _check_there(path)
+    try:
+        return LAW in archives.names(path)
+    except archives.UnreadableError as error:
+        raise _unreadable(path, error.reason) from error
 
 
 def checked(splits: Splits, least: int = 2) -> tuple[Splits, int | None]:
@@ -126,36 +131,29 @@ def _labels(labels: np.ndarray | None, count: int) -> np.ndarray | None:
     return labels.reshape(count).astype(np.int32)
 
 
-def _opened(path: Path):
+def _check_there(path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"data: expected a file, got {path}, which is not there; correct --data")
-    try:
-        file = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error) from error
-    if isinstance(file, np.lib.npyio.NpzFile) != (path.suffix == ".npz"):
-        raise _unreadable(path, ValueError(f"it is no {path.suffix} file inside"))
-    return file
 
 
-def _split(file: np.lib.npyio.NpzFile, names: tuple[tuple[str, ...], tuple[str, ...]], path: Path) -> Split | None:
-    x, labels = (_one(file, each, path) for each in names)
+def _split(path: Path, names: tuple[tuple[str, ...], tuple[str, ...]], inside: Collection[str]) -> Split | None:
+    x, labels = (_one(path, each, inside) for each in names)
     return None if x is None else (x, labels)
 
 
-def _one(file: np.lib.npyio.NpzFile, names: tuple[str, ...], path: Path) -> np.ndarray | None:
-    present = [name for name in names if name in file.files]
+def _one(path: Path, names: tuple[str, ...], inside: Collection[str]) -> np.ndarray | None:
+    present = [name for name in names if name in inside]
     if len(present) > 1:
-        raise ValueError(f"it has both {' and '.join(present)}, of which one must be meant; remove the other")
-    return file[present[0]] if present else None
+        raise _unreadable(path, f"it has both {' and '.join(present)}, of which one must be meant; remove the other")
+    return archives.read_npz(path, present)[present[0]] if present else None
 
 
 def _listed(names: tuple[tuple[str, ...], tuple[str, ...]]) -> str:
     return " or ".join(map(repr, names[0]))
 
 
-def _unreadable(path: Path, error: Exception) -> ValueError:
+def _unreadable(path: Path, reason: str) -> ValueError:
     return ValueError(
-        f"data: expected plain arrays of numbers, got {path}, which cannot be read ({error}); "
+        f"data: expected plain arrays of numbers, got {path}, which cannot be read ({reason}); "
         f"write it again with np.{'save' if path.suffix == '.npy' else 'savez'}, without Python objects"
     )

@@ -3,17 +3,21 @@
 Subfolders are classes where every image lies in one, and "train" beside "test" or "val" is a split already made.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from gaussdiff import archives
 from training.data.arrays import Splits
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")  # no others: of EPS, for one, Pillow runs the program inside
 HELD_OUT = ("test", "val")
 GREY = frozenset({"1", "L", "LA", "La"})
 DEEP = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})  # more than 8 bits, which would be cut off
@@ -82,11 +86,8 @@ def _pixels(paths: Sequence[Path], size: int | None) -> np.ndarray:
 
 
 def _is_grey(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            mode = image.mode
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
+    with _opened(path) as image:
+        mode = image.mode
     if mode in DEEP:
         raise ValueError(
             f"data: expected 8 bits per channel, got more in {path} (mode {mode}); "
@@ -95,12 +96,26 @@ def _is_grey(path: Path) -> bool:
     return mode in GREY
 
 
-def _decode(path: Path, mode: str, size: int | None) -> np.ndarray:
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Give the image in a file; ValueError where it is none, is damaged, or has more pixels than Pillow takes."""
     try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert(mode)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
+        with archives.parsing(path), archives.opened(path) as file, _identified(file) as image:
+            yield image
+    except archives.UnreadableError as error:
+        raise _unreadable(path, error.reason) from error
+
+
+def _identified(file: BinaryIO) -> Image.Image:
+    try:
+        return Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"cannot identify it as {', '.join(FORMATS)}") from error
+
+
+def _decode(path: Path, mode: str, size: int | None) -> np.ndarray:
+    with _opened(path) as image:
+        upright = ImageOps.exif_transpose(image).convert(mode)
     return np.asarray(upright if size is None else ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS))
 
 
@@ -108,5 +123,5 @@ def _size(image: np.ndarray) -> str:
     return f"{image.shape[1]} x {image.shape[0]}"
 
 
-def _unreadable(path: Path, error: Exception) -> ValueError:
-    return ValueError(f"data: expected an image, got {path}, which cannot be read ({error}); replace or remove it")
+def _unreadable(path: Path, reason: str) -> ValueError:
+    return ValueError(f"data: expected an image, got {path}, which cannot be read ({reason}); replace or remove it")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gaussdiff import archives
 from training.data.arrays import Split, Splits
 
 EXAMPLES = ("mnist", "fashion_mnist", "cifar10")
@@ -48,6 +49,7 @@ def read(name: str, data_dir: str | None = None) -> tuple[Splits, int | None]:
     import tensorflow_datasets as tfds
 
     with _whole(name, where):
+        _check_classes(where)
         builder: Any = tfds.builder_from_directory(where)
     features, known = builder.info.features, builder.info.splits
     if "image" not in features or "train" not in known or features["image"].np_dtype != np.uint8:
@@ -81,14 +83,32 @@ def _read_split(builder: Any, name: str, split_name: str, labelled: bool, chunk:
     return images, labels
 
 
+def _check_classes(where: Path) -> None:
+    """ValueError where a prepared set has pipes, or names classes of other packages, which reading would import."""
+    for path in where.iterdir():
+        if not (path.is_file() or path.is_dir()):
+            raise ValueError(f"{path.name} is no file")
+    asked = [archives.read_json(where / "features.json")] if (where / "features.json").exists() else []
+    while asked:
+        match asked.pop():
+            case {"pythonClassName": str(kind)} if not kind.startswith("tensorflow_datasets."):
+                raise ValueError(f"features.json asks for the foreign class {kind}")
+            case dict(inside):
+                asked += inside.values()
+            case list(inside):
+                asked += inside
+
+
 @contextmanager
 def _whole(name: str, where: Path) -> Iterator[None]:
     try:
         yield
-    except NotImplementedError as error:
-        raise ValueError(f"data: {name!r} is prepared in a format that needs TensorFlow; {_command(name)}") from error
-    except (ImportError, MemoryError):
-        raise
+    except (NotImplementedError, ImportError) as error:
+        raise ValueError(
+            f"data: {name!r} is prepared in {where} in a format that needs TensorFlow; {_command(name)}"
+        ) from error
+    except MemoryError as error:
+        raise MemoryError(f"data: {name!r} in {where} takes more memory than there is ({error})") from error
     except Exception as error:  # the readers of JSON, records and images each raise errors of their own
         raise ValueError(
             f"data: expected {name!r} to be whole, got a damaged or half-prepared folder {where} ({error}); delete it "
