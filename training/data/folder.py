@@ -137,9 +137,10 @@ def _pixels(paths: Sequence[Path], size: int | None) -> np.ndarray:
             if i == 0:
                 pixels = np.empty((len(paths), *image.shape), np.uint8)
             if image.shape != pixels.shape[1:]:
+                first, other = _size(pixels[0], paths[0]), _size(image, paths[i])
                 raise ValueError(
-                    f"data: expected images of one size, got {_size(pixels[0], paths[0])} and {_size(image, paths[i])}; "
-                    "set --image-size to crop and resize them"
+                    f"data: expected images of one size, got {first} and {other}; set --image-size to crop and resize "
+                    "them"
                 )
             pixels[i] = image
     return pixels if pixels.ndim == 4 else pixels[..., None]

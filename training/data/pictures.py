@@ -107,7 +107,7 @@ def _depth(image: Image.Image) -> tuple[int, bool]:
 
 def _raw(image: Image.Image) -> str:
     """How the channels lie in the file, as Pillow calls it: of a PNG of 3 x 16 bits "RGB;16B"."""
-    (_, _, _, arguments), *_ = image.tile or [(None, None, None, "")]
+    (_, _, _, arguments), *_ = getattr(image, "tile", None) or [(None, None, None, "")]
     return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
 
 

@@ -74,7 +74,7 @@ def _numbered(name: str, splits: Splits, declared: int, begun: int | None) -> tu
         f"{known.tolist()}[i] of the set",
         stacklevel=2,
     )
-    numbered = {
+    numbered: Splits = {
         each: (x, np.searchsorted(known, np.asarray(labels)).astype(np.int32)) for each, (x, labels) in splits.items()
     }
     return numbered, len(known)
