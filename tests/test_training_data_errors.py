@@ -322,7 +322,7 @@ def test_a_split_that_is_empty_names_a_fraction_that_is_not():
 @pytest.mark.parametrize(
     ("x", "says"),
     [
-        (PICTURES / 255, r"got 0 to 1, .*x = 2 \* x - 1$"),
+        (PICTURES / 255, r"got 0 to 1, .*; rescale it: x = 2 \* x - 1$"),
         (PICTURES[..., 0].astype(np.float32), r"got 0 to 255, .*x = x / 127\.5 - 1$"),
         (
             RNG.normal(size=(40, 128, 2)),

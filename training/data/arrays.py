@@ -193,7 +193,7 @@ def _warn_of_range(low: float, high: float) -> None:
     cure = "2 * x - 1" if high <= 1 else "x / 127.5 - 1"
     warnings.warn(
         f"data: expected images of floats in about [-1, 1], got {low:.3g} to {high:.3g}, which is trained on as it is: "
-        f"grey pictures, and a worse likelihood; x = {cure}",
+        f"grey pictures, and a worse likelihood; rescale it: x = {cure}",
         stacklevel=2,
     )
 
