@@ -12,7 +12,7 @@ from PIL import Image
 
 import gaussdiff as gd
 import training
-from training import Config
+from training import Config, runs, start
 from training.data import dataset
 
 X = np.zeros((6, 8, 8, 1), np.uint8)
@@ -237,7 +237,9 @@ def test_arrays_of_a_program_pass_the_same_checks(arguments, says):
 def test_only_a_folder_is_resized(tmp_path):
     np.save(tmp_path / "x.npy", X)
     for name in (str(tmp_path / "x.npy"), "digits"):
-        with pytest.raises(ValueError, match=r"image_size: expected None for .*, got 4; only a folder"):
+        with pytest.raises(
+            ValueError, match=r"image_size: expected None for .*, got 4; only a folder.*drop --image-size"
+        ):
             training.train(Config(data=name, image_size=4), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -249,6 +251,7 @@ def warned(x):
     return [str(each.message) for each in caught]
 
 
+TINY = Config(data="program", channels=8, blocks=1, channel_mult=(1,), attention=(), labels=True, steps=0)
 RNG = np.random.default_rng(0)
 POINTS = RNG.normal(size=(40, 3)).astype(np.float32)
 PICTURES = RNG.integers(0, 256, (40, 8, 8, 3), np.uint8)
@@ -337,7 +340,7 @@ def test_data_that_are_unlikely_to_be_meant_are_trained_on_with_a_warning(x, say
     assert re.search(says, message), message
     if "x = " in message:
         names = {"x": x}
-        exec(message.rsplit(" x = ", 1)[1].join(["x = ", ""]), names)
+        exec("x = " + message.rsplit(" x = ", 1)[1], names)
         assert warned(names["x"]) == []
 
 
@@ -366,23 +369,46 @@ def test_what_is_no_set_of_samples_is_named(x):
 def test_a_run_is_not_conditioned_on_a_class_without_training_samples(tmp_path):
     train, held_out = (dataset.Rows(part) for part in (POINTS, POINTS[:5]))
     rare = dataset.Dataset(train, held_out, np.arange(40) % 3, np.array([0, 1, 2, 3, 3]), 4)
-    config = Config(data="rare", channels=8, blocks=1, channel_mult=(1,), attention=(), labels=True, steps=0)
     with pytest.raises(
         ValueError, match=r"labels: .* every class from 0 to 3, got none of 3, with 2 held-out .*--labels"
     ):
-        training.train(config, tmp_path / "run", rare)
+        training.train(TINY, tmp_path / "run", rare)
     assert not (tmp_path / "run").exists()
-    training.train(dataclasses.replace(config, labels=False), tmp_path / "run", rare)
+    training.train(dataclasses.replace(TINY, labels=False), tmp_path / "run", rare)
 
 
-def test_a_run_of_an_earlier_version_goes_on_with_labels_that_have_gaps(tmp_path):
+def test_a_run_of_an_earlier_version_goes_on_with_labels_that_have_gaps(tmp_path, monkeypatch):
     """Its classes were the largest label + 1."""
-    labels = np.arange(40) % 3 + 1
     x = tmp_path / "x.npz"
-    np.savez(x, x=POINTS, labels=labels)
+    np.savez(x, x=POINTS, labels=np.arange(40) % 3 + 1)
     with pytest.raises(ValueError, match=r"1 \(14\) -> 0, 2 \(13\) -> 1, 3 \(13\) -> 2; labels = "):
         dataset.load(str(x))
     begun = dataset.load(str(x), classes=4)
     assert (begun.classes, set(begun.train_labels)) == (4, {1, 2, 3})
     with pytest.raises(ValueError, match="labels: expected every class"):
         dataset.load(str(x), classes=3)
+    config = dataclasses.replace(TINY, data=str(x))
+    with pytest.raises(ValueError, match="got none of 0, with 0 held-out samples"):
+        training.train(config, tmp_path / "run", begun)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(start, "check_classes", lambda data: None)
+        training.train(config, tmp_path / "run", begun)
+    assert training.train(config, tmp_path / "run").classes == 4
+    assert runs.load_data(tmp_path / "run").classes == 4
+
+
+@pytest.mark.parametrize("labels", [np.arange(40) % 5, np.arange(40) % 4 - 1])
+def test_a_data_set_of_a_program_has_its_classes(labels, tmp_path):
+    wrong = dataset.Dataset(dataset.Rows(POINTS), dataset.Rows(POINTS), labels, labels, 4)
+    with pytest.raises(ValueError, match=r"labels: expected 0 <= label < 4, .* got -?\d to \d; .*from_arrays"):
+        training.train(TINY, tmp_path / "run", wrong)
+
+
+@pytest.mark.parametrize("x", [(PICTURES > 253).astype(np.uint8) * 3, POINTS * 1e4, POINTS / 1e4 + 7])
+def test_data_of_another_scale_are_standardised_by_the_line_of_the_error(x):
+    with pytest.raises(ValueError, match=r"data: expected a standard deviation .*, x = ") as error:
+        start.sigma_data(None, dataset.from_arrays(x))
+    line = re.findall(r", (x = .*), or set", str(error.value))[0]
+    names = {"x": x}
+    exec(line, names)
+    assert start.sigma_data(None, dataset.from_arrays(names["x"])) == pytest.approx(1, abs=0.2)

@@ -101,8 +101,8 @@ def sigma_data(start: Checkpoint | None, dataset: Dataset) -> float:
     if not DEVIATIONS[0] <= deviation <= DEVIATIONS[1]:
         raise ValueError(
             f"data: expected a standard deviation between {DEVIATIONS[0]} and {DEVIATIONS[1]}, as noise levels are "
-            f"absolute, got {deviation:.4g}; divide the data by it, or set --sigma-data, --level-mean, --sigma-min, "
-            "--sigma-max"
+            f"absolute, got {deviation:.4g}; standardise them, x = (x - x.mean()) / x.std(), or set --sigma-data, "
+            "--level-mean, --sigma-min, --sigma-max"
         )
     return deviation
 

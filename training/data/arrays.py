@@ -201,9 +201,10 @@ def _warn_of_range(low: float, high: float) -> None:
 def _warn_of_shape(shape: tuple[int, ...]) -> None:
     """Say what (N, H, W) is taken for where it is a strip: rather points, or one image of several channels."""
     if min(shape[1:]) <= 3:
+        one = "for one image: x = x[None], " if shape[2] in (1, 3) else ""
         warnings.warn(
             f"data: shape {shape} is taken for {shape[0]} images of {shape[1]} x {shape[2]} pixels and one channel; "
-            "for vectors: x = x.reshape(len(x), -1)",
+            f"{one}for vectors: x = x.reshape(len(x), -1)",
             stacklevel=2,
         )
 

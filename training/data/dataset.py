@@ -104,7 +104,8 @@ def load(
     is_folder = name not in OFFLINE and _is_folder(name, data_dir)
     if image_size is not None and not is_folder:
         raise ValueError(
-            f"image_size: expected None for {name!r}, got {image_size}; only a folder's images are resized"
+            f"image_size: expected None for {name!r}, got {image_size}; only a folder's images are "
+            "resized: drop --image-size"
         )
     if name in OFFLINE:
         return OFFLINE[name](held_out=held_out)
@@ -141,9 +142,18 @@ def from_distribution(law: gd.Distribution, count: int = DRAWN, seed: int = 0, *
 
 
 def check_classes(dataset: Dataset) -> None:
-    """ValueError where a network that is conditioned on the labels would have a class without training samples."""
+    """ValueError where a network that is conditioned on the labels would have a class without training samples.
+
+    Or a sample without a class, in a Dataset that a program made.
+    """
     if dataset.classes is None or dataset.train_labels is None:
         return
+    for labels in (dataset.train_labels, dataset.held_out_labels):
+        if labels is not None and not ((labels >= 0) & (labels < dataset.classes)).all():
+            raise ValueError(
+                f"labels: expected 0 <= label < {dataset.classes}, the classes of the Dataset, got {labels.min()} to "
+                f"{labels.max()}; make it with data.from_arrays, which checks them"
+            )
     counts = np.bincount(dataset.train_labels, minlength=dataset.classes)
     if missing := np.flatnonzero(counts == 0).tolist():
         held_out = 0 if dataset.held_out_labels is None else int(np.isin(dataset.held_out_labels, missing).sum())
