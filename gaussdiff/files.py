@@ -6,6 +6,7 @@ all the rest: a file that was damaged or changed is refused. Files of layout 1, 
 """
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -97,6 +98,7 @@ def load_recipe(path) -> tuple[Sampler, NoiseLevel]:
         sampler, levels = (_build(head[name], f"{name}.", arrays, PARTS) for name in ("sampler", "levels"))
         for part in (sampler, levels):
             _check_fields(part)
+            _check_values(part)
         check_sampler(sampler)
         check_grid(levels)
         sampler.check_steps(len(levels) - 1)
@@ -224,6 +226,17 @@ def _check_fields(module: Any) -> None:
     for field in dataclasses.fields(module):
         if isinstance(value := getattr(module, field.name), eqx.Module):
             _check_fields(value)
+
+
+def _check_values(module: Any) -> None:
+    """ValueError where a class that is made of its fields would refuse their values."""
+    fields = {field.name: getattr(module, field.name) for field in dataclasses.fields(module)}
+    arguments = inspect.signature(type(module)).parameters
+    if arguments.keys() <= fields.keys():
+        type(module)(**{name: fields[name] for name in arguments})
+    for value in fields.values():
+        if isinstance(value, eqx.Module):
+            _check_values(value)
 
 
 def _names(classes: tuple[type, ...]) -> str:

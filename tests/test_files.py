@@ -1,6 +1,7 @@
 """Distributions and recipes in files come back bit for bit; other files are refused."""
 
 import errno
+import functools
 import json
 import os
 import resource
@@ -113,6 +114,39 @@ def test_a_recipe_comes_back_bit_for_bit(sampler, tmp_path):
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves((sampler, levels)), strict=True):
         assert a.dtype == b.dtype
         assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("field", ["alpha", "sigma"])
+def test_a_recipe_of_the_first_layout_whose_levels_are_no_numbers_is_refused(field, tmp_path):
+    path = tmp_path / "recipe.json"
+    gd.save_recipe(path, gd.Heun(), gd.grids.karras(4))
+    head = json.loads(path.read_text()) | {"gaussdiff": 1}
+    del head["sha256"]
+    head["arrays"][f"levels.{field}"]["values"][2] = float("nan")
+    path.write_text(json.dumps(head))
+    with pytest.raises(ValueError, match=rf"recipe\.json: {field}: expected finite and >= 0, got .*nan"):
+        gd.load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "name", "value", "says"),
+    [
+        (gd.DDIM(0.5), "arrays/sampler.eta/values", -3.0, "eta"),
+        (gd.UniPC(2), "sampler/fields/order", 9, "order"),
+        (gd.DPMSolver2(), "arrays/sampler.r/values", 0.0, "r"),
+        (gd.AFS(gd.IPNDM(3)), "sampler/fields/sampler/fields/order", -1, "order"),
+    ],
+)
+def test_values_that_a_sampler_would_refuse_are_refused_in_a_file(sampler, name, value, says, tmp_path):
+    path = tmp_path / "recipe.json"
+    gd.save_recipe(path, sampler, gd.grids.karras(4))
+    head = json.loads(path.read_text()) | {"gaussdiff": 1}
+    del head["sha256"]
+    *way, last = name.split("/")
+    functools.reduce(lambda part, key: part[key], way, head)[last] = value
+    path.write_text(json.dumps(head))
+    with pytest.raises(ValueError, match=rf"recipe\.json: {says}: expected"):
+        gd.load_recipe(path)
 
 
 def test_a_recipe_of_other_things_is_refused(tmp_path):

@@ -6,6 +6,7 @@ import os
 import struct
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -203,6 +204,27 @@ def test_samples_that_cannot_be_written_leave_the_file_before(run, tmp_path, mon
     assert "choose another --out" in said
     assert [path.name for path in tmp_path.iterdir()] == ["samples.npz"]
     assert out.read_bytes() == b"before"
+
+
+def test_a_picture_of_samples_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    replace = os.replace
+
+    def full(source, target):
+        if target.suffix == ".png":
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    model = SimpleNamespace(shape=(4, 4, 1), given=lambda *_: None)
+    monkeypatch.setattr(commands.runs, "load", lambda *_: model)
+    monkeypatch.setattr(commands.runs, "load_config", lambda _: Config())
+    monkeypatch.setattr(commands.sampling, "samples", lambda *_, **__: np.zeros((4, 4, 4, 1), np.float32))
+    monkeypatch.setattr(os, "replace", full)
+    (tmp_path / "samples.png").write_bytes(b"before")
+    with pytest.raises(OSError, match=r"could not write .*samples\.png: No space left on device .* another --out"):
+        commands.Sample(tmp_path, tmp_path / "samples.npz")()
+    assert (tmp_path / "samples.png").read_bytes() == b"before"
+    with np.load(tmp_path / "samples.npz") as file:
+        assert file["samples"].shape == (4, 4, 4, 1)
 
 
 def test_data_that_are_not_those_of_the_run_are_told(tmp_path):

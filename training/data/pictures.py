@@ -8,10 +8,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, PpmImagePlugin, TiffImagePlugin
+from PIL import Image, ImageOps, PpmImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from gaussdiff import archives
 
@@ -115,10 +115,17 @@ def _raw(image: Image.Image) -> str:
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Give the image in a file; ValueError where it is none, is damaged, or has more pixels than Pillow takes."""
     try:
-        with archives.parsing(path), archives.opened(path) as file, Image.open(file, formats=FORMATS) as image:
+        with archives.parsing(path), archives.opened(path) as file, _identified(file) as image:
             yield image
     except archives.UnreadableError as error:
         raise _unreadable(path, error.reason) from error
+
+
+def _identified(file: BinaryIO) -> Image.Image:
+    try:
+        return Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"cannot identify it as {', '.join(FORMATS)}") from error
 
 
 def decode(path: Path, mode: str, size: int | None) -> np.ndarray:

@@ -182,6 +182,8 @@ def latest(run: Path) -> Checkpoint | None:
                 raise ValueError(f"it holds step {saved.step}: it was renamed or exchanged for another")
             return saved
         except DAMAGE as error:
+            if not path.exists():  # the run trains, and has newer ones now
+                return latest(run)
             damaged.append(f"{path} ({error})")
             warnings.warn(f"skipped a damaged checkpoint: {damaged[-1]}", stacklevel=2)
     if damaged:
