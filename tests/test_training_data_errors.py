@@ -1,6 +1,7 @@
 """Bad data: one clear sentence each, before anything is written."""
 
 import dataclasses
+import itertools
 import re
 import warnings
 
@@ -313,11 +314,12 @@ def test_labels_of_two_splits_are_numbered_together(tmp_path):
 
 
 def test_a_split_that_is_empty_names_a_fraction_that_is_not():
-    for held_out in (1e-9, 1 - 1e-9):
-        with pytest.raises(ValueError, match=r"of 3 held out.*set held_out \(--held-out\) to 0\.\d+") as error:
-            dataset.from_arrays(POINTS[:3], held_out=held_out)
+    for held_out, first in itertools.product((1e-9, 1 - 1e-9), range(0, 40, 2)):
+        pair = POINTS[first : first + 2]
+        with pytest.raises(ValueError, match=r"of 2 held out.*set held_out \(--held-out\) to 0\.\d+") as error:
+            dataset.from_arrays(pair, held_out=held_out)
         fraction = float(re.findall(r"to (0\.\d+)", str(error.value))[0])
-        assert len(dataset.from_arrays(POINTS[:3], held_out=fraction).held_out) in (1, 2)
+        assert len(dataset.from_arrays(pair, held_out=fraction).held_out) == 1
     with pytest.raises(ValueError, match=r"got 0 of 50 .* all of them are equal.*add other samples$"):
         dataset.from_arrays(np.ones((50, 2)))
 

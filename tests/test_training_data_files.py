@@ -345,6 +345,7 @@ ADDED = {
     "circle in a class": link("cat/again", ".."),
     "circle above": link("above", "../.."),
     "link to a class": link("another", "cat"),
+    "link to a class, last": link("zoo", "cat"),
 }
 
 
