@@ -47,7 +47,7 @@ def _train(config: Config, out: Path, data: Data, locked: lock.Lock | None) -> L
     start = newest(config, out)
     if is_trained(config, out, start, data):
         return runs.load(out)
-    dataset = devices.together(lambda: dataset_of(config, data), "read the data")
+    dataset = devices.together(lambda: dataset_of(config, start, data), "read the data")
     if config.sigma_data is None:
         measured = devices.together(lambda: sigma_data(start, dataset), "measure the data")
         config = dataclasses.replace(config, sigma_data=measured)

@@ -82,7 +82,7 @@ def load_data(path: str | Path) -> Dataset:
     """
     saved = open_run(path)
     config = Config.from_json(saved.settings["config"])
-    dataset = load_for(config)
+    dataset = load_for(config, facts(saved)[1])
     check_kind(
         saved, dataset, "judge it on its own data, in the program that has them: training.evaluation.evaluate.assess"
     )
@@ -91,9 +91,13 @@ def load_data(path: str | Path) -> Dataset:
 
 
 def check_kind(saved: checkpoint.Checkpoint, dataset: Dataset, cure: str) -> None:
-    """ValueError where the data are of another shape or other classes than those that the run was started on."""
+    """ValueError where the data are of another shape than those that the run was started on.
+
+    Or of other classes, where the run is conditioned on them.
+    """
     shape, classes = facts(saved)
-    if (shape, classes) != (dataset.shape, dataset.classes):
+    conditioned = Config.from_json(saved.settings["config"]).labels
+    if shape != dataset.shape or (conditioned and classes != dataset.classes):
         raise ValueError(
             f"data: this run was started on samples of shape {shape} and classes {classes}, got {dataset.shape} and "
             f"{dataset.classes}; {cure}"

@@ -13,7 +13,7 @@ import gaussdiff as gd
 from gaussdiff import archives
 from training import devices, runs
 from training.config import Config, differences
-from training.data.dataset import Dataset, from_distribution, load_for
+from training.data.dataset import Dataset, check_classes, from_distribution, load_for
 from training.data.fingerprint import Contents
 from training.page import journal
 from training.step import Trainer, TrainState
@@ -75,15 +75,22 @@ def _check_reused(config: Config, start: Checkpoint, data: Data) -> None:
     """Check the data of a finished run where they are at hand: those given, and a file of arrays, which may be new."""
     file = Path(config.data).expanduser()
     if data is not None or (file.suffix in (".npy", ".npz") and file.is_file()):
-        dataset = dataset_of(config, data)
+        dataset = dataset_of(config, start, data)
         check_data(config, start, dataset, Contents.of(dataset, config.labels))
 
 
-def dataset_of(config: Config, data: Data) -> Dataset:
-    """The data set to train on; of a distribution, samples."""
+def dataset_of(config: Config, start: Checkpoint | None, data: Data) -> Dataset:
+    """The data set to train on; of a distribution, samples.
+
+    ValueError where a new run is to be conditioned on a class without training samples.
+    """
     if isinstance(data, gd.Distribution):
         return from_distribution(data, held_out=config.held_out)
-    return load_for(config) if data is None else data
+    begun = None if start is None else runs.facts(start)[1]
+    dataset = load_for(config, begun) if data is None else data
+    if start is None and config.labels:
+        check_classes(dataset)
+    return dataset
 
 
 def sigma_data(start: Checkpoint | None, dataset: Dataset) -> float:
@@ -94,8 +101,8 @@ def sigma_data(start: Checkpoint | None, dataset: Dataset) -> float:
     if not DEVIATIONS[0] <= deviation <= DEVIATIONS[1]:
         raise ValueError(
             f"data: expected a standard deviation between {DEVIATIONS[0]} and {DEVIATIONS[1]}, as noise levels are "
-            f"absolute, got {deviation:.4g}; divide the data by it, or set --sigma-data, --level-mean, --sigma-min, "
-            "--sigma-max"
+            f"absolute, got {deviation:.4g}; standardise them, x = (x - x.mean()) / x.std(), or set --sigma-data, "
+            "--level-mean, --sigma-min, --sigma-max"
         )
     return deviation
 

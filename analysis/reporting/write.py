@@ -100,7 +100,7 @@ def _drawn(study: Study, drawer: Drawer) -> tuple[Study, dict[str, Drawing]]:
 
 def _write_page(study: Study, drawings: Mapping[str, Drawing], out: Path, interrupted: bool = False) -> None:
     disk.make(out)
-    disk.write(out / "report.html", page(study, drawings, interrupted).encode())
+    disk.write(out / "report.html", page(study, drawings, interrupted).encode(errors="backslashreplace"))
 
 
 def _write_all(study: Study, drawings: Mapping[str, Drawing], out: Path) -> None:
