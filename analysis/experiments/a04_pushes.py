@@ -11,6 +11,7 @@ from jaxtyping import Array
 import gaussdiff as gd
 from analysis.harness.setting import Setting
 from analysis.measures import endpoints
+from analysis.measures.noise import normal
 
 COMPONENTS, RANDOM = (0, 1, 2, 10, 45), 2  # directions: principal components, and at random
 AMOUNTS = np.array([-10.0, -5.0, 5.0, 10.0])  # standard deviations of the noisy marginal along the direction
@@ -22,7 +23,7 @@ def directions(setting: Setting) -> tuple[tuple[str, ...], np.ndarray]:
     gaussian = setting.gaussian
     rank = int((np.asarray(gaussian.eigvals) > 1e-6 * float(gaussian.eigvals[0])).sum())
     chosen = [k for k in COMPONENTS if k < rank]
-    random = np.asarray(jax.random.normal(setting.key("perturbation"), (RANDOM, gaussian.mean.size)))
+    random = normal(setting.key("perturbation"), (RANDOM, gaussian.mean.size))
     flat = np.concatenate([np.asarray(gaussian.eigvecs).T[chosen], random])
     units = (flat / np.linalg.norm(flat, axis=1, keepdims=True)).reshape(-1, *gaussian.shape)
     names = [f"component {k + 1}" for k in chosen] + [f"random direction {i + 1}" for i in range(RANDOM)]

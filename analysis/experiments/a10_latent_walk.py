@@ -20,6 +20,7 @@ from analysis.harness.setting import Setting
 from analysis.harness.style import picture_row
 from analysis.measures import latent_model, manifold
 from analysis.measures.bootstrap import Interval, interval
+from analysis.measures.noise import normal
 from training.data.dataset import spread
 
 LATENTS, ROWS = 8, 3  # numbers of a code, axes that are walked along
@@ -80,7 +81,7 @@ def _latent(
     codes = latent_model.encoded(model, images)
     level = gd.NoiseLevel(jnp.float32(1), jnp.float32(scale))  # the codes' deviation is 1
     draw, search = jax.random.split(key)
-    noisy = codes + level.sigma * jax.random.normal(draw, codes.shape, codes.dtype)
+    noisy = codes + level.sigma * normal(draw, codes.shape, codes.dtype)
     undecided = manifold.principal_variations(law, noisy, level, rows, search)
     sizes = np.sqrt(np.maximum(np.asarray(undecided.variances), 0))
     origins, axes = np.asarray(undecided.denoised), np.asarray(undecided.directions)
@@ -109,7 +110,7 @@ def _pixels(
     level = setting.levels[place]
     draw, search = jax.random.split(key)
     x = jnp.asarray(starts, setting.starts.dtype)
-    x = x + level.sigma * jax.random.normal(draw, x.shape, x.dtype)
+    x = x + level.sigma * normal(draw, x.shape, x.dtype)
     axes = manifold.principal_variations(setting.network, x, level, count, search).directions
     return _walked(starts, np.asarray(axes)[:, : way.shape[1]], np.sign(STEPS) * way)
 

@@ -10,7 +10,6 @@ sampler, iPNDM of order 4, at as many calls, and by the exact W2 on the Gaussian
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
@@ -23,6 +22,7 @@ from analysis.harness.setting import Setting
 from analysis.harness.style import NOISE_AXIS, panels
 from analysis.measures import endpoints
 from analysis.measures.bootstrap import interval
+from analysis.measures.noise import normal
 from analysis.measures.paths import rank_correlation
 from gaussdiff.design import gits
 from training.evaluation import explain
@@ -91,7 +91,7 @@ def _makes(setting: Setting) -> dict[str, Callable[[int], gd.NoiseLevel]]:
 def of_paths(setting: Setting, model: gd.Denoiser) -> Callable[[int], gd.NoiseLevel]:
     """From a number of steps to the GITS grid of a model's paths (gd.gits_grid), the same for all experiments."""
     fine = gd.grids.karras(FINE - 1, sigma_max=float(setting.levels.sigma[0]), final_zero=False)
-    noise = jax.random.normal(setting.key("D9"), (setting.count(*PATHS), *setting.data.shape), fine.sigma.dtype)
+    noise = normal(setting.key("D9"), (setting.count(*PATHS), *setting.data.shape), fine.sigma.dtype)
     path = endpoints.path(gits.TEACHER, model, fine.sigma[0] * noise, fine)
     return lambda n: gits.grid_of_paths(fine, jnp.asarray(path.x), jnp.asarray(path.denoised), n)
 

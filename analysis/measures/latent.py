@@ -51,13 +51,13 @@ def stretches(
     if not 1 <= count <= depth:
         raise ValueError(f"count: expected 1 to min(depth, D) = {depth}, got {count}. Raise depth.")
     if size <= DENSE * depth:
-        each = [_of_columns(model, sampler, one, levels, count) for one in x]
+        each = [_of_columns(model, sampler, one, levels, count) for one in np.asarray(x)]
         return Stretches(*(jnp.asarray(np.stack(parts)) for parts in zip(*each, strict=True)))
     return _lanczos(model, sampler, x, levels, count, jax.random.normal(key, (depth, size), x.dtype))
 
 
 def _of_columns(
-    model: gd.Denoiser, sampler: gd.Sampler, x: Array, levels: gd.NoiseLevel, count: int
+    model: gd.Denoiser, sampler: gd.Sampler, x: np.ndarray, levels: gd.NoiseLevel, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Values, directions and residual of one x, from its dense J."""
     _, changes = derivatives(sampler, model, x, levels, np.eye(x.size).reshape(x.size, *x.shape))

@@ -40,12 +40,12 @@ def principal_variations(
         return _searched(model, x, level, count, key)
     gd.posterior_covariance(model, x[0], level)  # its errors
     check_count(count, "count", "There are no more directions than entries.", most=x[0].size, symbol="D")
-    each = zip(*(_of_columns(model, one, level, count) for one in x), strict=True)
+    each = zip(*(_of_columns(model, one, level, count) for one in np.asarray(x)), strict=True)
     return Variations(*(jnp.asarray(np.stack(parts)) for parts in each))
 
 
 def _of_columns(
-    model: gd.Denoiser, x: Array, level: gd.NoiseLevel, count: int
+    model: gd.Denoiser, x: np.ndarray, level: gd.NoiseLevel, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`principal_variations` of one x: a step to sigma = 0 ends at the denoised image, and its derivative is D's."""
     alpha, sigma = np.asarray(level.alpha), np.asarray(level.sigma)

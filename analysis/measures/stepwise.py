@@ -25,14 +25,14 @@ SMALL = 16  # samples that are asked as they are: to fill them up would cost mor
 def denoised(model: gd.Denoiser, x: Float[np.ndarray, "n *event"], level: gd.NoiseLevel) -> np.ndarray:
     """The denoised samples (n, *event) at one level, BATCH by BATCH."""
     level = jax.tree.map(lambda value: jnp.asarray(value, x.dtype), level)
-    answers = [explain.denoise(model, part, level) for part in _cut(x)]
+    answers = [explain.denoise(model, jnp.asarray(part), level) for part in _cut(x)]
     return np.concatenate([np.asarray(answer) for answer in answers])[: len(x)]
 
 
 def posteriors(data_set: gd.Empirical, x: Float[np.ndarray, "n *event"], level: gd.NoiseLevel) -> Any:
     """What a data set knows of samples at one level: its posterior, every field with an axis (n,), BATCH by BATCH."""
     level = jax.tree.map(lambda value: jnp.asarray(value, x.dtype), level)
-    parts = jax.device_get([_posteriors(data_set, part, level) for part in _cut(x)])
+    parts = jax.device_get([_posteriors(data_set, jnp.asarray(part), level) for part in _cut(x)])
     return jax.tree.map(lambda *each: np.concatenate(each)[: len(x)], *parts)
 
 

@@ -34,13 +34,13 @@ def choose_bandwidth(points, held_out, chunk: int = 1000) -> float:
         raise ValueError("points: expected samples that differ, got equal ones. They have no bandwidth.")
     data = Empirical(points, 0.0, chunk=chunk)
     coarse = np.geomspace(1e-3, 2, 45) * scale
-    best = int(np.argmax([_likelihood(data, held_out, width) for width in device(coarse, points)]))
+    best = int(np.argmax([_likelihood(data, held_out, device(width, points)) for width in coarse]))
     if best == 0:
         raise ValueError(
             f"held_out: expected samples beside the points, got a best bandwidth below {coarse[0]:g}. Remove copies."
         )
     fine = np.geomspace(coarse[best - 1], coarse[min(best + 1, len(coarse) - 1)], 31)
-    return float(fine[np.argmax([_likelihood(data, held_out, width) for width in device(fine, points)])])
+    return float(fine[np.argmax([_likelihood(data, held_out, device(width, points)) for width in fine])])
 
 
 @eqx.filter_jit
