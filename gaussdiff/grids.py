@@ -9,13 +9,18 @@
 
 The first three live in the frame alpha = 1 (`reframe` carries them to any other). With final_zero the first two hold n
 levels from sigma_max to sigma_min and then 0; without it n + 1 levels that end at sigma_min exactly.
+
+Numbers that can be looked at are worked on by NumPy in float64, since eager jax.numpy would compile every operation
+again for every n; inside jit the same formulas are traced.
 """
+
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from gaussdiff.numerics.arrays import concrete, floating
+from gaussdiff.numerics.arrays import concrete
 from gaussdiff.numerics.checks import check_above_0, check_count, check_number
 from gaussdiff.numerics.kinds import check_kind, described
 from gaussdiff.schedules import DiscreteBetas, NoiseLevel, Schedule, check_schedule, check_sigma_range, check_times
@@ -31,7 +36,7 @@ def karras(n: int, sigma_min=0.002, sigma_max=80.0, rho=7.0, final_zero: bool = 
     rho = rho if concrete(rho) else checked  # 1 / rho of a Python number is rounded once, in its own precision
     _check_steps(n)
     low, high = check_sigma_range(sigma_min, sigma_max)
-    return _spaced(n, low, high, lambda s: s ** (1 / rho), lambda u: u**rho, final_zero)
+    return _spaced(n, low, high, final_zero, lambda _, s, rho: s ** (1 / rho), lambda _, u, rho: u**rho, rho)
 
 
 def uniform_log_snr(n: int, sigma_min=0.002, sigma_max=80.0, final_zero: bool = True) -> NoiseLevel:
@@ -41,7 +46,7 @@ def uniform_log_snr(n: int, sigma_min=0.002, sigma_max=80.0, final_zero: bool = 
     """
     _check_steps(n)
     low, high = check_sigma_range(sigma_min, sigma_max)
-    return _spaced(n, low, high, jnp.log, jnp.exp, final_zero)
+    return _spaced(n, low, high, final_zero, lambda numpy, s: numpy.log(s), lambda numpy, u: numpy.exp(u))
 
 
 def uniform_angles(n: int, variance, sigma_min=0.002, sigma_max=80.0, final_zero: bool = True) -> NoiseLevel:
@@ -54,14 +59,16 @@ def uniform_angles(n: int, variance, sigma_min=0.002, sigma_max=80.0, final_zero
     check_above_0(variance, "variance", "Use that of the data, per dimension.")
     _check_steps(n)
     low, high = check_sigma_range(sigma_min, sigma_max)
-    low, std = jnp.zeros_like(low) if final_zero else low, jnp.sqrt(floating(variance))
+    low = jnp.zeros_like(low) if final_zero else low
+    numpy, first, last, variance = _numbers(high, low, variance)
+    std = numpy.sqrt(variance)
     # Between two directions `angle` from each other, the one `past` the first lies along
     # sin(angle - past) first + sin(past) second. So every sigma is a mean of both ends, also where arctan(sigma / std)
     # rounds to a right angle.
-    angle = jnp.arctan2(std * (high - low), std**2 + high * low)
-    weight = jnp.sin(jnp.linspace(angle, 0, n + 1)) / jnp.hypot(high, std)
-    low_weight = jnp.sin(jnp.linspace(0, angle, n + 1)) / jnp.hypot(low, std)
-    return NoiseLevel(1.0, _pin((weight * high + low_weight * low) / (weight + low_weight), high, low))
+    angle = numpy.arctan2(std * (first - last), std**2 + first * last)
+    weight = numpy.sin(numpy.linspace(angle, 0, n + 1)) / numpy.hypot(first, std)
+    last_weight = numpy.sin(numpy.linspace(0, angle, n + 1)) / numpy.hypot(last, std)
+    return NoiseLevel(1.0, _pin((weight * first + last_weight * last) / (weight + last_weight), high, low))
 
 
 def uniform_time(schedule: Schedule, n: int, start=None, end=0.0) -> NoiseLevel:
@@ -70,7 +77,8 @@ def uniform_time(schedule: Schedule, n: int, start=None, end=0.0) -> NoiseLevel:
     ValueError unless n >= 1 and start > end >= 0, TypeError unless schedule is a Schedule.
     """
     start, end = _times(schedule, n, start, end)
-    return schedule(_pin(jnp.linspace(start, end, n + 1), start, end))
+    numpy, first, last = _numbers(start, end)
+    return schedule(_pin(numpy.linspace(first, last, n + 1), start, end))
 
 
 def quadratic_time(schedule: Schedule, n: int, start=None, end=0.0) -> NoiseLevel:
@@ -79,7 +87,8 @@ def quadratic_time(schedule: Schedule, n: int, start=None, end=0.0) -> NoiseLeve
     Arguments and errors as uniform_time. Song et al., arXiv 2010.02502, appendix D.2 ("quadratic").
     """
     start, end = _times(schedule, n, start, end)
-    return schedule(_pin(jnp.linspace(jnp.sqrt(start), jnp.sqrt(end), n + 1) ** 2, start, end))
+    numpy, first, last = _numbers(start, end)
+    return schedule(_pin(numpy.linspace(numpy.sqrt(first), numpy.sqrt(last), n + 1) ** 2, start, end))
 
 
 def leading(schedule: DiscreteBetas, n: int, final_zero: bool = True) -> NoiseLevel:
@@ -122,15 +131,27 @@ def reframe(levels: NoiseLevel, schedule: Schedule) -> NoiseLevel:
     return schedule(schedule.time_at(levels.log_snr))
 
 
-def _spaced(n: int, low: Array, high: Array, forward, backward, final_zero: bool) -> NoiseLevel:
-    """Levels evenly spaced in forward(sigma), their ends exactly as asked."""
+def _spaced(n: int, low: Array, high: Array, final_zero: bool, forward, backward, *shape) -> NoiseLevel:
+    """Levels evenly spaced in forward(numpy, sigma, *shape), of the inverse `backward`; their ends exactly as asked."""
     count = n if final_zero else n + 1
-    sigma = _pin(backward(jnp.linspace(forward(high), forward(low), count)), high, low)
-    return NoiseLevel(1.0, jnp.append(sigma, 0.0) if final_zero else sigma)
+    numpy, first, last, *shape = _numbers(high, low, *shape)
+    even = numpy.linspace(forward(numpy, first, *shape), forward(numpy, last, *shape), count)
+    sigma = _pin(backward(numpy, even, *shape), high, low)
+    return NoiseLevel(1.0, numpy.append(sigma, numpy.zeros_like(sigma[:1])) if final_zero else sigma)
 
 
-def _pin(values: Array, first: Array, last: Array) -> Array:
-    return values.at[-1].set(last).at[0].set(first)
+def _numbers(*values) -> tuple[Any, ...]:
+    """NumPy and the values in float64, or jax.numpy and the values as they are where one of them is traced."""
+    return (np, *map(np.float64, values)) if concrete(*values) else (jnp, *values)
+
+
+def _pin(values: np.ndarray | Array, first: Array, last: Array) -> np.ndarray | Array:
+    """The values with these ends, in their dtype."""
+    if not isinstance(values, np.ndarray):
+        return values.at[-1].set(last).at[0].set(first)
+    pinned = values.astype(jnp.result_type(first, last))
+    pinned[-1], pinned[0] = last, first
+    return pinned
 
 
 def _times(schedule: Schedule, n: int, start, end) -> tuple[Array, Array]:

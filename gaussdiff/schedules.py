@@ -43,9 +43,13 @@ class NoiseLevel(eqx.Module):
         # one dtype for both, so that NoiseLevel(1., sigma) is to jit what a computed level of that dtype is
         pair = floating(alpha, "alpha"), floating(sigma, "sigma")
         _check_broadcast(*pair)
-        self.alpha, self.sigma = jnp.broadcast_arrays(*_one_dtype(*pair))
-        if concrete(self.alpha, self.sigma):
-            _check_pair(np.asarray(self.alpha), np.asarray(self.sigma))
+        dtype = jnp.result_type(*pair)
+        if concrete(*pair):  # on the host, since eager jax.numpy would compile the broadcast for every shape
+            alphas, sigmas = np.broadcast_arrays(*(np.asarray(value, dtype) for value in pair))
+            _check_pair(alphas, sigmas)
+            self.alpha, self.sigma = jnp.asarray(alphas), jnp.asarray(sigmas)
+        else:
+            self.alpha, self.sigma = jnp.broadcast_arrays(*(jnp.asarray(value, dtype) for value in pair))
 
     @property
     def log_snr(self) -> Float[Array, "*levels"]:
@@ -53,18 +57,15 @@ class NoiseLevel(eqx.Module):
         return 2 * (jnp.log(self.alpha) - jnp.log(self.sigma))
 
     def __getitem__(self, index) -> "NoiseLevel":
-        return jax.tree.map(lambda leaf: leaf[index], self)
+        # on the host, since eager jax.numpy would compile the slice for every shape
+        taken = concrete(self, index)
+        return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[index]) if taken else leaf[index], self)
 
     def __len__(self) -> int:
         return len(self.sigma)
 
     def __iter__(self):
         return (self[i] for i in range(len(self)))
-
-
-def _one_dtype(*values: Array) -> list[Array]:
-    dtype = jnp.result_type(*values)
-    return [jnp.asarray(value, dtype) for value in values]
 
 
 def _check_broadcast(alpha: Array, sigma: Array) -> None:

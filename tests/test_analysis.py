@@ -30,7 +30,7 @@ from analysis.experiments import STANDARD, named
 from analysis.harness import experiment, twins
 from analysis.measures import paths as compare
 from analysis.measures import quality
-from analysis.reporting import study, write
+from analysis.reporting import clock, study, write
 from analysis.solvers import accelerate
 from training.data.dataset import Dataset, Rows, load
 from training.evaluation import explain
@@ -274,18 +274,35 @@ def test_the_page_of_a_report_grows_and_says_what_is_still_to_come(trained, tmp_
     assert write.earlier(tmp_path / "none") == {}
 
 
-def test_the_time_left_is_that_of_an_earlier_report_times_how_much_slower_this_one_is(capsys, monkeypatch):
-    now = iter([0.0, 4.0, 10.0, 11.0])
-    monkeypatch.setattr(study.time, "perf_counter", lambda: next(now))
-    clock = study.Clock({"open": 2.0, "A1": 3.0, "A2": 10.0, "A3": 100.0})
-    clock.lap("open", "opened")  # 4 s, not 2
-    clock.lap("A1", "one", ["A2", "A3"])  # 10 s so far, not 5: 220 s to come
-    clock.lap("A2", "two", ["A4"])  # which no report has
+@pytest.mark.parametrize("earlier", [{"open": 2.0, "A1": 3.0, "A2": 10.0}, {"A1": 3.0}, {}])
+def test_the_time_left_is_the_usual_one_times_how_much_slower_this_report_is(capsys, monkeypatch, earlier):
+    """An earlier report says it, of a run twice as slow as usual here; the usual seconds stand in for what it lacks."""
+    now = iter([0.0, 4.0, 10.0, 11.0, 13.0])
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: next(now))
+    monkeypatch.setattr(clock, "USUAL", {"open": 1.0, "A1": 1.5, "A2": 5.0, "A3": 50.0})
+    lines = clock.Clock(("open", "A1", "A2", "A3"), earlier)
+    for part in ("open", "A1", "A2", "A3"):
+        lines.lap(part, "done")
     assert capsys.readouterr().out.splitlines() == [
-        "open        4.0 s  opened",
-        "A1          6.0 s  one (about 4 min left)",
-        "A2          1.0 s  two",
+        "open        4.0 s  done (about 4 min left)",  # 4 times the usual 1 s, and 56.5 s to come
+        "A1          6.0 s  done (about 4 min left)",
+        "A2          1.0 s  done (about 73 s left)",
+        "A3          2.0 s  done",
     ]
+
+
+def test_the_usual_times_are_of_every_part_of_a_report():
+    assert set(clock.USUAL) == {*study.SHARED, *(one.name for one in STANDARD)}
+    assert all(seconds > 0 for seconds in clock.USUAL.values())
+
+
+def test_a_part_that_runs_for_long_says_so_with_the_time_left(capsys, monkeypatch):
+    monkeypatch.setattr(clock, "BEAT", 0.01)
+    with clock.Clock(("open", "A1"), {"open": 1000.0, "A1": 500.0}) as lines:
+        while not (said := capsys.readouterr().out):
+            pass
+        lines.lap("open", "opened")
+    assert said.splitlines()[0] == "open        0.0 s  so far (about 25 min left)"
 
 
 @pytest.mark.slow

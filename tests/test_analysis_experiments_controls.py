@@ -10,7 +10,7 @@ from settings import exact_setting
 
 import gaussdiff as gd
 from analysis.experiments.a04_perturbation import PERTURBATION
-from analysis.experiments.a04_pushes import STEPS
+from analysis.experiments.a04_pushes import SOLVER, STEPS
 from analysis.experiments.d05_mean_shift import MEAN_SHIFT
 from analysis.experiments.d06_score_deviation import SCORE_DEVIATION
 from analysis.experiments.d07_interpolation import INTERPOLATION
@@ -54,7 +54,7 @@ def test_pushes_of_controls_end_as_the_solver_s_gain_on_their_own_variance_says(
         for place, sigma in enumerate(record.sigma):
             levels = gd.grids.karras(STEPS, float(setting.sigma[-2]), float(sigma))
             gains = record.changes[name][:, place, 1] / record.pushes[place, 1]
-            np.testing.assert_allclose(gains, abs(gd.transfer(gd.Heun(), levels, variance[None])[0]), rtol=1e-5)
+            np.testing.assert_allclose(gains, abs(gd.transfer(SOLVER, levels, variance[None])[0]), rtol=1e-5)
     # white: a random push keeps its direction, and its share of outline; only how two directions are weighed changes
     np.testing.assert_allclose(np.ptp(record.coarse["untrained"], axis=1), 0, atol=0.05)
     finding = PERTURBATION.find(record)

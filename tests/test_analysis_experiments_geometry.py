@@ -19,7 +19,7 @@ from analysis.experiments.a01_dimension import DIMENSION
 from analysis.experiments.a02_rotation import ROTATION
 from analysis.experiments.a03_emergence import EMERGENCE, slope
 from analysis.experiments.a04_perturbation import PERTURBATION
-from analysis.experiments.a04_pushes import remaining
+from analysis.experiments.a04_pushes import SOLVER, remaining
 from analysis.experiments.d01_norms import NORMS, sampling_error
 from analysis.experiments.d02_boomerang import BOOMERANG
 from analysis.experiments.d03_distances import DISTANCES, cosines
@@ -245,7 +245,7 @@ def test_pushes_grow_by_the_solver_s_own_gain_and_nearly_as_in_closed_form(setti
     lam = np.asarray(setting.gaussian.eigvals)[[0, 1, 2, 10, 45]]
     for level, sigma in enumerate(pushes.sigma):
         grid = remaining(setting, int(np.abs(setting.sigma - sigma).argmin()))
-        gains = np.abs(gd.transfer(gd.Heun(), grid, lam))[:, None]
+        gains = np.abs(gd.transfer(SOLVER, grid, lam))[:, None]
         np.testing.assert_allclose(measured[:, level, :5], np.broadcast_to(gains, (len(measured), 5, 4)), rtol=1e-6)
         std = np.sqrt(lam + sigma**2)[:, None]
         np.testing.assert_allclose(pushes.pushes[level, :5], std * np.array([10, 5, 5, 10]), rtol=1e-6)

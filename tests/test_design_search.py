@@ -12,7 +12,7 @@ from test_transformations import compiles_nothing
 
 import gaussdiff as gd
 from gaussdiff.design.error import grouped, spectrum
-from gaussdiff.design.gits import _costs, cheapest
+from gaussdiff.design.gits import _costs, cheapest, grid_of_paths
 from gaussdiff.design.recipe import Recipe, numbers_of
 
 KEY, OTHER = jax.random.key(0), jax.random.key(1)
@@ -196,6 +196,10 @@ def test_gits_costs_are_what_an_euler_step_misses():
         x = np.asarray(path.x)
         euler = x[:, i] + (sigma[j] - sigma[i]) * (x[:, i] - np.asarray(path.denoised)[:, i]) / sigma[i]
         assert costs[i, j] == pytest.approx(np.linalg.norm(euler - x[:, j], axis=1).mean(), rel=1e-10)
+    taken = grid_of_paths(fine, path.x, path.denoised, 3)  # of the same paths, taken by others
+    np.testing.assert_array_equal(taken.sigma, sigma[list(cheapest(costs, 3, 1.15))])
+    with pytest.raises(ValueError, match=r"n: expected .* from 1 to points - 1 = 6, got 7"):
+        grid_of_paths(fine, path.x, path.denoised, 7)
     for final_zero in (False, True):
         levels = gd.gits_grid(MIXTURE, 3, KEY, points=7, paths=4, sigma_min=0.02, sigma_max=20.0, final_zero=final_zero)
         assert len(levels) == 4

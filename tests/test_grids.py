@@ -9,6 +9,7 @@ import mpmath
 import numpy as np
 import pytest
 import zoo
+from test_transformations import COMPILED
 
 import gaussdiff as gd
 
@@ -112,6 +113,27 @@ def test_karras_is_the_published_formula():
             np.testing.assert_allclose(gd.grids.karras(n, rho=rho).sigma[:-1], expected, rtol=1e-12)
             levels = gd.grids.karras(n - 1, rho=rho, final_zero=False)
             np.testing.assert_allclose(levels.sigma, expected, rtol=1e-12)
+
+
+def test_another_length_compiles_no_arithmetic():
+    """A report has grids of dozens of lengths; newer JAX compiles how an array of another shape comes to the device."""
+    makes = gd.grids.karras, gd.grids.uniform_log_snr, lambda n: gd.grids.uniform_angles(n, 0.3)
+    for n in (23, 24):
+        COMPILED.clear()
+        parts = [part for make in makes for levels in [make(n)] for part in (levels, levels[5:], levels[3])]
+        assert all(part.sigma.dtype == jnp.float64 for part in parts)
+    assert len(COMPILED) <= 2, COMPILED  # shapes (25,) and (20,)
+
+
+@pytest.mark.slow
+def test_inside_jit_a_grid_is_the_same():
+    low, high, rho, variance = 0.0031, 79.3, 6.5, 0.3
+    made = jax.jit(lambda *a: (gd.grids.karras(9, *a[:3]), gd.grids.uniform_log_snr(9, *a[:2], final_zero=False)))
+    traced, angles = made(low, high, rho), jax.jit(lambda v: gd.grids.uniform_angles(9, v, low, high))(variance)
+    eager = gd.grids.karras(9, low, high, rho), gd.grids.uniform_log_snr(9, low, high, final_zero=False)
+    eager = *eager, gd.grids.uniform_angles(9, variance, low, high)
+    for one, other in zip((*traced, angles), eager, strict=True):
+        np.testing.assert_allclose(one.sigma, other.sigma, rtol=1e-12)
 
 
 def test_uniform_log_snr_is_evenly_spaced():

@@ -89,8 +89,13 @@ def _wrong(setting: Setting) -> dict[str, gd.Gaussian]:
 def _control(setting: Setting, law: gd.Gaussian, plain: gd.Sampler, levels: gd.NoiseLevel) -> np.ndarray:
     """Squared distances (B,) of the longest jump by a law: its flow, then the sampler that is compiled already."""
     rest = levels[SKIPS[-1] :]
-    jumped = jax.vmap(gd.gaussian_flow, (None, 0, None, None))(law, setting.few, levels[0], rest[0])
+    jumped = _jumped(law, setting.few, levels[0], rest[0])
     return endpoints.squared_distances(endpoints.ends(plain, setting.network, jumped, rest), setting.fine_ends)
+
+
+@eqx.filter_jit
+def _jumped(law, starts, level, end):
+    return jax.vmap(gd.gaussian_flow, (None, 0, None, None))(law, starts, level, end)
 
 
 @eqx.filter_jit

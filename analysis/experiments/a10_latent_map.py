@@ -61,7 +61,9 @@ def measure(setting: Setting) -> LatentMap:
         for name, model in models.items()
     }
     rows = min(ROWS, count)
-    walked = [_walk(setting, x, stretched["network"].directions[i, :rows], *solver) for i, x in enumerate(few)]
+    walked = [
+        _walk(setting, x, stretched["network"].directions[i, :rows], *solver) for i, x in enumerate(np.asarray(few))
+    ]
     spread = np.sqrt(lam[:rows] + float(setting.sigma[0]) ** 2)
     along, inside = zip(*(_moved(one[:rows], basis[:, :rows], spread * every[:rows]) for one in walked), strict=True)
     return LatentMap(
@@ -81,19 +83,19 @@ def measure(setting: Setting) -> LatentMap:
 def _gains(setting: Setting, sampler: gd.Sampler, levels: gd.NoiseLevel, components: int) -> np.ndarray:
     """How long each component of the noise is in the image: (B, components)."""
     directions = setting.gaussian.eigvecs[:, :components].T.reshape(components, *setting.data.shape)
-    starts = setting.starts[: setting.count(8, 32)]
+    starts = np.asarray(setting.starts[: setting.count(8, 32)])
     maps = [manifold.perturbation_maps(setting.network, sampler, x, levels, directions) for x in starts]
     flat = np.asarray(jax.device_get(maps), np.float64).reshape(len(maps), components, -1)
     return np.linalg.norm(flat, axis=-1)
 
 
-def _walk(setting: Setting, x: jax.Array, stretched: jax.Array, sampler: gd.Sampler, levels: gd.NoiseLevel):
+def _walk(setting: Setting, x: np.ndarray, stretched: jax.Array, sampler: gd.Sampler, levels: gd.NoiseLevel):
     """Images (2 rows, steps, *event) from noise moved along components, and along the stretched directions."""
     rows = len(stretched)
     components = np.asarray(setting.gaussian.eigvecs)[:, :rows].T.reshape(rows, *x.shape)
     directions = np.concatenate([components, np.asarray(stretched)])
     moves = latent.moves(setting.gaussian, directions, levels[0], STEPS)
-    return latent.walks(setting.network, sampler, np.asarray(x), levels, moves.astype(x.dtype))
+    return latent.walks(setting.network, sampler, x, levels, moves.astype(x.dtype))
 
 
 def _moved(walks: np.ndarray, basis: np.ndarray, way: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ from analysis.harness.setting import Setting
 from analysis.harness.style import picture_row
 from analysis.measures import latent_model, manifold
 from analysis.measures.bootstrap import Interval, interval
+from analysis.measures.noise import normal
 from training.data.dataset import spread
 
 LATENTS, ROWS = 8, 3  # numbers of a code, axes that are walked along
@@ -58,7 +59,7 @@ def measure(setting: Setting, scale: float, place: int, count: int) -> LatentWal
     keys = jax.random.split(setting.key("latent walk"), 4)
     images = train[spread(len(train), MOST)]
     model = latent_model.fit(images, size, keys[0])
-    law = latent_model.law(jax.vmap(model.encode)(jnp.asarray(images, jnp.float32)), keys[1])
+    law = latent_model.law(latent_model.encoded(model, jnp.asarray(images, jnp.float32)), keys[1])
     others = jnp.asarray(held_out[spread(len(held_out), setting.count(8, 32))], jnp.float32)
     starts, curved = _latent(model, law, others, scale, min(ROWS, size, count), keys[2])
     change = curved - starts[:, None, None]
@@ -77,10 +78,10 @@ def _latent(
     model: latent_model.Autoencoder, law: gd.Denoiser, images: jax.Array, scale: float, rows: int, key: jax.Array
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decoded starts (B, *event), and walks (B, rows, steps, *event) by STEPS deviations of what is undecided."""
-    codes = jax.vmap(model.encode)(images)
+    codes = latent_model.encoded(model, images)
     level = gd.NoiseLevel(jnp.float32(1), jnp.float32(scale))  # the codes' deviation is 1
     draw, search = jax.random.split(key)
-    noisy = codes + level.sigma * jax.random.normal(draw, codes.shape, codes.dtype)
+    noisy = codes + level.sigma * normal(draw, codes.shape, codes.dtype)
     undecided = manifold.principal_variations(law, noisy, level, rows, search)
     sizes = np.sqrt(np.maximum(np.asarray(undecided.variances), 0))
     origins, axes = np.asarray(undecided.denoised), np.asarray(undecided.directions)
@@ -98,7 +99,7 @@ def _walked(origins: np.ndarray, axes: np.ndarray, steps: np.ndarray) -> np.ndar
 
 
 def _decoded(model: latent_model.Autoencoder, codes: np.ndarray) -> np.ndarray:
-    images = np.asarray(jax.vmap(model.decode)(jnp.asarray(codes.reshape(-1, codes.shape[-1]))))
+    images = np.asarray(latent_model.decoded(model, jnp.asarray(codes.reshape(-1, codes.shape[-1]))))
     return images.reshape(*codes.shape[:-1], *images.shape[1:])
 
 
@@ -109,7 +110,7 @@ def _pixels(
     level = setting.levels[place]
     draw, search = jax.random.split(key)
     x = jnp.asarray(starts, setting.starts.dtype)
-    x = x + level.sigma * jax.random.normal(draw, x.shape, x.dtype)
+    x = x + level.sigma * normal(draw, x.shape, x.dtype)
     axes = manifold.principal_variations(setting.network, x, level, count, search).directions
     return _walked(starts, np.asarray(axes)[:, : way.shape[1]], np.sign(STEPS) * way)
 
@@ -125,7 +126,7 @@ def _errors(setting: Setting, model: latent_model.Autoencoder, size: int) -> dic
     axes = np.asarray(setting.gaussian.eigvecs, np.float64)[:, :size]
     flat = (x - mean).reshape(len(x), -1)
     linear = mean + (flat @ axes @ axes.T).reshape(x.shape)
-    again = jax.vmap(lambda one: model.decode(model.encode(one)))(jnp.asarray(x, jnp.float32))
+    again = latent_model.decoded(model, latent_model.encoded(model, jnp.asarray(x, jnp.float32)))
     copies = {"error": again, "error_of_components": linear}
     return {name: latent_model.left_over(x, np.asarray(one), mean) for name, one in copies.items()}
 

@@ -9,7 +9,6 @@ rather than to one of K held-out ones, with probability M / (M + K): what is abo
 
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -51,8 +50,7 @@ def measure(setting: Setting) -> Record:
     few = setting.count(64, 512)
     levels, sigma = setting.levels[:-1], setting.sigma[:-1].astype(np.float64)
     retrieved = {
-        name: manifold.retrieve(data_set, jnp.asarray(setting.paths[name].x[:few, :-1]), levels)
-        for name in ("network", "data_set")
+        name: manifold.retrieve(data_set, setting.paths[name].x[:few, :-1], levels) for name in ("network", "data_set")
     }
     weight = {name: np.asarray(one.weight, np.float64) for name, one in retrieved.items()}
     train, held_out = setting.data.train, setting.data.held_out

@@ -13,7 +13,6 @@ jump is Euler's method on a grid that breaks off. Its rival at k calls is the gr
 
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -79,7 +78,7 @@ def measure(setting: Setting) -> Record:
     # the whole grid of k steps, and the first k of a long one, whose last step an Euler step to 0 turns into a jump
     whole_grids = [gd.grids.karras(k, sigma_max=sigma[0]) for k in calls]
     long = gd.grids.karras(STEPS, sigma_max=sigma[0])
-    jump_grids = [gd.NoiseLevel(1.0, jnp.append(long.sigma[:k], 0.0)) for k in calls]
+    jump_grids = [gd.NoiseLevel(1.0, np.append(np.asarray(long.sigma)[:k], 0.0)) for k in calls]
     path = endpoints.path(euler, setting.network, setting.few, long)
     jumps = [path.denoised[:, k - 1] for k in calls]
     wholes = [endpoints.ends(euler, setting.network, setting.few, grid) for grid in whole_grids]

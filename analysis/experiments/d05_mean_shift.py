@@ -24,6 +24,7 @@ from analysis.harness.finding import Criterion, Finding, meet
 from analysis.harness.setting import Setting
 from analysis.harness.style import COLORS, NAMES, NOISE_AXIS
 from analysis.measures.bootstrap import interval
+from analysis.measures.stepwise import posteriors
 
 LEVELS = 6  # states of a path that are asked, evenly spread over it
 DRAWN = ("network", "gaussian", "data_set")
@@ -55,8 +56,7 @@ def measure(setting: Setting) -> Record:
     few = setting.count(16, 128)
     gains, paths = {}, {**{name: setting.paths[name] for name in DRAWN}, **setting.control_paths}
     for name, path in paths.items():
-        x, to = jnp.asarray(path.x[:few, places]), jnp.asarray(path.denoised[:few, places])
-        gains[name] = [np.asarray(part, np.float64) for part in _gains(data_set, x, to, levels)]
+        gains[name] = _gains(data_set, path.x[:few, places], path.denoised[:few, places], levels)
     own = jnp.asarray(setting.paths["data_set"].x[:4, places])
     return Record(
         sigma=setting.sigma[places],
@@ -68,23 +68,24 @@ def measure(setting: Setting) -> Record:
     )
 
 
-@eqx.filter_jit
 def _gains(
-    data_set: gd.Empirical, x: Float[Array, "B m *event"], to: Float[Array, "B m *event"], widths: gd.NoiseLevel
-) -> tuple[Array, Array, Array]:
+    data_set: gd.Empirical,
+    x: Float[np.ndarray, "B m *event"],
+    to: Float[np.ndarray, "B m *event"],
+    widths: gd.NoiseLevel,
+) -> list[np.ndarray]:
     """Gain of log p_h, Jensen's bound and rounding, each (B, m, h)."""
-
-    def one(x: Array, to: Array, width: gd.NoiseLevel) -> tuple[Array, Array, Array]:
-        here, there = data_set.posterior(x, width), data_set.posterior(to, width)
-        near, far = jnp.sum((here.x0 - to) ** 2), jnp.sum((here.x0 - x) ** 2)
-        scale = jnp.abs(here.log_prob) + jnp.abs(there.log_prob) + (near + far) / width.sigma**2
-        rounding = 100 * jnp.finfo(x.dtype).eps * scale
-        return there.log_prob - here.log_prob, (far - near) / (2 * width.sigma**2), rounding
-
-    both = jax.vmap(jax.vmap(one, in_axes=(0, 0, None)), in_axes=(0, 0, None))
-    by_width = jax.lax.map(lambda width: both(x, to, width), widths)
-    gain, bound, rounding = (jnp.moveaxis(part, 0, -1) for part in by_width)
-    return gain, bound, rounding
+    states, ends = (part.reshape(-1, *part.shape[2:]) for part in (x, to))
+    by_width = []
+    for width in widths:
+        here, there = (posteriors(data_set, part, width) for part in (states, ends))
+        near, far = ((here.x0 - part).reshape(len(part), -1).astype(np.float64) for part in (ends, states))
+        near, far = (near**2).sum(1), (far**2).sum(1)
+        before, after, variance = here.log_prob.astype(float), there.log_prob.astype(float), float(width.sigma) ** 2
+        scale = np.abs(before) + np.abs(after) + (near + far) / variance
+        rounding = 100 * np.finfo(x.dtype).eps * scale
+        by_width.append((after - before, (far - near) / (2 * variance), rounding))
+    return [np.stack(parts, -1).reshape(*x.shape[:2], -1) for parts in zip(*by_width, strict=True)]
 
 
 @eqx.filter_jit

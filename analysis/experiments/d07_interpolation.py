@@ -65,7 +65,7 @@ def measure(setting: Setting) -> Record:
     along = {kind.__name__: [_between(kind, first, second, fraction) for fraction in FRACTIONS] for kind in KINDS}
     noises = {**half, **{f"row {name}": np.array([x[0] for x in rows]) for name, rows in along.items()}}
     models = {name: setting.models[name] for name in ("network", "gaussian")} | dict(setting.controls)
-    samples = {name: _samples(setting, model, noises) for name, model in models.items()}
+    samples = {name: _samples(setting, model, noises if name == "network" else half) for name, model in models.items()}
     powers = {name: _power({kind: one[kind] for kind in half}) for name, one in samples.items()}
     target = setting.features.extract(setting.data.held_out)
     training = [setting.features.extract(x) for x in draws(unseen(setting.data), pairs, setting.seed)]

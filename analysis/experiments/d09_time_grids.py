@@ -10,6 +10,7 @@ sampler, iPNDM of order 4, at as many calls, and by the exact W2 on the Gaussian
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -21,12 +22,14 @@ from analysis.harness.setting import Setting
 from analysis.harness.style import NOISE_AXIS, panels
 from analysis.measures import endpoints
 from analysis.measures.bootstrap import interval
+from analysis.measures.noise import normal
 from analysis.measures.paths import rank_correlation
+from gaussdiff.design import gits
 from training.evaluation import explain
 
 SAMPLER = gd.IPNDM(4)
 CALLS, ALL_CALLS = (5, 8), (5, 6, 8, 10)
-PATHS = (32, 64)  # of a teacher, usually and in full
+PATHS, FINE = (32, 64), 61  # of a teacher, usually and in full; and levels of each, to choose from
 USUAL = "EDM, rho = 7"
 MADE_BY = {"GITS, data set": "data set", "GITS, Gaussian": "Gaussian"}
 OWN, TWINS = "GITS, network", tuple(MADE_BY)
@@ -75,20 +78,22 @@ def _makes(setting: Setting) -> dict[str, Callable[[int], gd.NoiseLevel]]:
     return {
         USUAL: lambda n: gd.grids.karras(n, sigma_max=top),
         "log-SNR": lambda n: gd.grids.uniform_log_snr(n, sigma_max=top),
-        OWN: gits(setting, setting.network),
-        "GITS, data set": gits(setting, law),
-        "GITS, Gaussian": gits(setting, setting.gaussian),
-        CONTROL: gits(setting, explain.isotropic(setting.data.train)),
+        OWN: of_paths(setting, setting.network),
+        "GITS, data set": of_paths(setting, law),
+        "GITS, Gaussian": of_paths(setting, setting.gaussian),
+        CONTROL: of_paths(setting, explain.isotropic(setting.data.train)),
         "least W2, Gaussian": lambda n: gd.optimal_grid(
             setting.gaussian, SAMPLER, n, sigma_max=top, steps=100, tries=1
         ),
     }
 
 
-def gits(setting: Setting, model: gd.Denoiser) -> Callable[[int], gd.NoiseLevel]:
-    """From a number of steps to the GITS grid of a model's paths, the same for all experiments."""
-    top, shape = float(setting.levels.sigma[0]), setting.data.shape
-    return lambda n: gd.gits_grid(model, n, setting.key("D9"), paths=setting.count(*PATHS), shape=shape, sigma_max=top)
+def of_paths(setting: Setting, model: gd.Denoiser) -> Callable[[int], gd.NoiseLevel]:
+    """From a number of steps to the GITS grid of a model's paths (gd.gits_grid), the same for all experiments."""
+    fine = gd.grids.karras(FINE - 1, sigma_max=float(setting.levels.sigma[0]), final_zero=False)
+    noise = normal(setting.key("D9"), (setting.count(*PATHS), *setting.data.shape), fine.sigma.dtype)
+    path = endpoints.path(gits.TEACHER, model, fine.sigma[0] * noise, fine)
+    return lambda n: gits.grid_of_paths(fine, jnp.asarray(path.x), jnp.asarray(path.denoised), n)
 
 
 def find(record: Record) -> Finding:

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gaussdiff as gd
-from analysis.experiments.d09_time_grids import gits
+from analysis.experiments import d09_time_grids
 from analysis.harness.experiment import Experiment, Headline
 from analysis.harness.finding import SCALE, Criterion, Finding
 from analysis.harness.setting import Setting
@@ -79,7 +79,7 @@ def measure(setting: Setting) -> Record:
     calls, top = ALL_CALLS if setting.full else CALLS, float(setting.levels.sigma[0])
     edm = [gd.grids.karras(n, sigma_max=top) for n in calls]
     rows = [_row(setting, name, dict(zip(calls, edm, strict=True)), PUBLISHED[name]) for name in SAMPLERS]
-    some, make = [n for n in calls if n in PUBLISHED_GITS], gits(setting, setting.network)
+    some, make = [n for n in calls if n in PUBLISHED_GITS], d09_time_grids.of_paths(setting, setting.network)
     stacked = {part: np.stack([getattr(row, part) for row in rows]) for part in PARTS}
     return Record(np.array(calls), **stacked, gits=_row(setting, ON_GITS, {n: make(n) for n in some}, PUBLISHED_GITS))
 

@@ -11,6 +11,7 @@ __all__ = [
     "latent_model",
     "linear_descent",
     "manifold",
+    "noise",
     "patches",
     "paths",
     "probes",

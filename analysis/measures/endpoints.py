@@ -10,6 +10,7 @@ from analysis.measures.paths import Paths, follow
 from analysis.measures.stepwise import steps
 from gaussdiff.design.error import spectrum
 
+MODES = 128  # of a Gaussian are carried at a time
 FINE = 64  # steps of DPM-Solver++(3M) that stand for the flow: within .001 on the digits
 
 
@@ -45,12 +46,17 @@ def root_mean(squares: np.ndarray) -> float:
     return float(np.sqrt(np.mean(squares)))
 
 
+def _filled(values: Array) -> np.ndarray:
+    return np.pad(np.asarray(values), (0, -len(values) % MODES))
+
+
 def gaussian_error(sampler: gd.Sampler, levels: gd.NoiseLevel, gaussian: gd.Gaussian) -> float:
     """gd.wasserstein2 of a sampler without GaussianExact, by two paths on the modes in place of one program a grid.
 
     A sampler is affine on a Gaussian: where 0 and sigma_max end says its mean and its gain.
     """
-    law, counts = (jax.tree.map(np.asarray, part) for part in spectrum(gaussian))
+    # filled up with modes that count nothing, so that one program serves Gaussians of any rank
+    law, counts = (jax.tree.map(_filled, part) for part in spectrum(gaussian))
     start = jnp.stack([jnp.zeros_like(law.mean), jnp.full_like(law.mean, levels.sigma[0])])
     mean, end = ends(sampler, gd.Diagonal(*map(jnp.asarray, law)), start, levels).astype(np.float64)
     excess = np.abs(end - mean) - np.sqrt(law.variance)  # of the standard deviations

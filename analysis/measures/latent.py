@@ -1,8 +1,9 @@
 """Noise as a latent space: what the map from noise to sample stretches most, and walks through it.
 
-The map F(x) is a sampler from levels[0] to the end. Its derivative J is never formed: J v is a forward derivative
-through all steps, J^T u a backward one, with respect to the noise alone. Of a Gaussian J is U diag(g) U^T with a gain g
-for each component: sqrt(lam) / sqrt(lam + sigma^2) in closed form, gd.transfer's with the sampler.
+The map F(x) is a sampler from levels[0] to the end. J v is a forward derivative through all steps, J^T u a backward
+one, with respect to the noise alone; the derivative J itself is formed for samples of few entries. Of a Gaussian J is
+U diag(g) U^T with a gain g for each component: sqrt(lam) / sqrt(lam + sigma^2) in closed form, gd.transfer's with the
+sampler.
 """
 
 from typing import NamedTuple
@@ -15,6 +16,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 import gaussdiff as gd
 from analysis.measures.endpoints import ends
+from analysis.measures.stepwise import derivatives
+
+DENSE = 4  # times depth: for at most so many entries all columns of J cost less than Lanczos
 
 
 class Stretches(NamedTuple):
@@ -25,7 +29,6 @@ class Stretches(NamedTuple):
     residual: Float[Array, " B"]
 
 
-@eqx.filter_jit
 def stretches(
     model: gd.Denoiser,
     sampler: gd.Sampler,
@@ -37,16 +40,45 @@ def stretches(
 ) -> Stretches:
     """The largest singular values of J at each x (B, *event), and the directions of the noise that they belong to.
 
-    Lanczos on J^T J from a random start, `depth` orthogonal vectors (D at most), and the singular values of J on their
-    span, which are never above the true ones. residual: the largest |J^T u - s v| over the largest s;
-    some true value lies within that of each one returned. One x after another: memory does not grow with B. ValueError
-    unless 1 <= count <= depth. Golub & Kahan 1965; Golub & Van Loan, Matrix Computations, 10.4.
+    Up to D = DENSE depth the singular values of all columns of J. Beyond that Lanczos on J^T J from a random start,
+    `depth` orthogonal vectors, and the singular values of J on their span, which are never above the true ones.
+    residual: the largest |J^T u - s v| over the largest s; some true value lies within that of each one returned. One x
+    after another: memory does not grow with B. ValueError unless 1 <= count <= min(depth, D). Golub & Kahan 1965; Golub
+    & Van Loan, Matrix Computations, 10.4.
     """
     size = x[0].size
     depth = min(depth, size)
     if not 1 <= count <= depth:
         raise ValueError(f"count: expected 1 to min(depth, D) = {depth}, got {count}. Raise depth.")
-    random = jax.random.normal(key, (depth, size), x.dtype)
+    if size <= DENSE * depth:
+        each = [_of_columns(model, sampler, one, levels, count) for one in np.asarray(x)]
+        return Stretches(*(jnp.asarray(np.stack(parts)) for parts in zip(*each, strict=True)))
+    return _lanczos(model, sampler, x, levels, count, jax.random.normal(key, (depth, size), x.dtype))
+
+
+def _of_columns(
+    model: gd.Denoiser, sampler: gd.Sampler, x: np.ndarray, levels: gd.NoiseLevel, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values, directions and residual of one x, from its dense J."""
+    _, changes = derivatives(sampler, model, x, levels, np.eye(x.size).reshape(x.size, *x.shape))
+    columns = changes.reshape(x.size, -1)
+    left, values, right = np.linalg.svd(columns.T)
+    left, values, right = left[:, :count], values[:count], right[:count]
+    away = np.linalg.norm(columns @ left - right.T * values, axis=0).max()
+    residual = away / values[0] if values[0] > 0 else away
+    return values, right.reshape(count, *x.shape), residual
+
+
+@eqx.filter_jit
+def _lanczos(
+    model: gd.Denoiser,
+    sampler: gd.Sampler,
+    x: Float[Array, "B *event"],
+    levels: gd.NoiseLevel,
+    count: int,
+    random: Float[Array, "depth D"],
+) -> Stretches:
+    """`stretches` from products with J and its transpose."""
 
     def one(x: Array) -> Stretches:
         def end(flat: Array) -> Array:

@@ -56,14 +56,9 @@ def fit(samples: Float[np.ndarray, "N *event"], latents: int, key: PRNGKeyArray)
     mean, scale = x.mean(0), x.std(0).max()
     if not 0 < scale < np.inf:
         raise ValueError(f"samples: expected finite ones that differ, got a deviation of {scale:g}. Check the data.")
-    encoder, decoder, order = jax.random.split(key, 3)
-    networks = (
-        eqx.nn.MLP(size, latents, WIDTH, 1, jax.nn.gelu, dtype=jnp.float32, key=encoder),
-        eqx.nn.MLP(latents, size, WIDTH, 1, jax.nn.gelu, dtype=jnp.float32, key=decoder),
-    )
     flat = jnp.asarray((x - mean).reshape(len(x), -1) / scale)
-    networks = _trained(networks, flat, order)
-    codes = np.asarray(jax.vmap(networks[0])(flat), np.float64)
+    networks, codes = _trained(flat, latents, key)
+    codes = np.asarray(codes, np.float64)
     values, axes = np.linalg.eigh(np.cov(codes, rowvar=False, bias=True).reshape(latents, latents))
     deviations = np.sqrt(np.maximum(values, 1e-12 * values.max()))  # a number that no code uses stays one
     parts = (mean, scale, codes.mean(0), (axes / deviations).T, axes * deviations)
@@ -71,7 +66,14 @@ def fit(samples: Float[np.ndarray, "N *event"], latents: int, key: PRNGKeyArray)
 
 
 @eqx.filter_jit
-def _trained(networks: Networks, x: Float[Array, "N D"], key: PRNGKeyArray) -> Networks:
+def _trained(x: Float[Array, "N D"], latents: int, key: PRNGKeyArray) -> tuple[Networks, Float[Array, "N k"]]:
+    """Both networks, and the codes of x before they are whitened."""
+    encoder, decoder, order = jax.random.split(key, 3)
+    size = x.shape[1]
+    networks = (
+        eqx.nn.MLP(size, latents, WIDTH, 1, jax.nn.gelu, dtype=jnp.float32, key=encoder),
+        eqx.nn.MLP(latents, size, WIDTH, 1, jax.nn.gelu, dtype=jnp.float32, key=decoder),
+    )
     weights, rest = eqx.partition(networks, eqx.is_array)
     rule = optax.adamw(optax.cosine_decay_schedule(RATE, STEPS), weight_decay=DECAY)
 
@@ -85,9 +87,21 @@ def _trained(networks: Networks, x: Float[Array, "N D"], key: PRNGKeyArray) -> N
         moves, memory = rule.update(jax.grad(error)(weights, batch), memory, weights)
         return (optax.apply_updates(weights, moves), memory), None
 
-    (weights, _), _ = jax.lax.scan(step, (weights, rule.init(weights)), jax.random.split(key, STEPS))
+    (weights, _), _ = jax.lax.scan(step, (weights, rule.init(weights)), jax.random.split(order, STEPS))
     trained: Any = eqx.combine(weights, rest)
-    return trained
+    return trained, jax.vmap(trained[0])(x)
+
+
+@eqx.filter_jit
+def encoded(model: Autoencoder, x: Float[Array, "n *event"]) -> Float[Array, "n k"]:
+    """The codes of samples."""
+    return jax.vmap(model.encode)(x)
+
+
+@eqx.filter_jit
+def decoded(model: Autoencoder, codes: Float[Array, "n k"]) -> Float[Array, "n *event"]:
+    """What codes stand for."""
+    return jax.vmap(model.decode)(codes)
 
 
 def law(codes: Float[Array, "N k"], key: PRNGKeyArray, most: int = 16) -> gd.GaussianMixture:

@@ -13,7 +13,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 import gaussdiff as gd
 from analysis.measures.paths import half_levels
-from analysis.measures.stepwise import denoised
+from analysis.measures.stepwise import denoised, derivatives, posteriors
+from gaussdiff.numerics.checks import check_count
+
+DENSE = 128  # entries of a sample whose covariance is cheaper by its columns than by a search
 
 
 class Variations(NamedTuple):
@@ -24,16 +27,41 @@ class Variations(NamedTuple):
     directions: Float[Array, "B k *event"]
 
 
-@eqx.filter_jit
 def principal_variations(
     model: gd.Denoiser, x: Float[Array, "B *event"], level: gd.NoiseLevel, count: int, key: PRNGKeyArray
 ) -> Variations:
     """What of each image is not decided yet: the leading axes of Cov[x0 | x], without its matrix.
 
     Of a Gaussian they are its principal components at every level, with variances lam sigma^2 / (lam + sigma^2).
-    Found to 3 % of the largest variance (gd.PosteriorCovariance.top), errors as there. Manor & Michaeli, arXiv
-    2309.13598, algorithm 1.
+    Up to D = DENSE by all columns of the covariance, beyond that to 3 % of the largest variance
+    (gd.PosteriorCovariance.top); errors as there. Manor & Michaeli, arXiv 2309.13598, algorithm 1.
     """
+    if x[0].size > DENSE:
+        return _searched(model, x, level, count, key)
+    gd.posterior_covariance(model, x[0], level)  # its errors
+    check_count(count, "count", "There are no more directions than entries.", most=x[0].size, symbol="D")
+    each = zip(*(_of_columns(model, one, level, count) for one in np.asarray(x)), strict=True)
+    return Variations(*(jnp.asarray(np.stack(parts)) for parts in each))
+
+
+def _of_columns(
+    model: gd.Denoiser, x: np.ndarray, level: gd.NoiseLevel, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`principal_variations` of one x: a step to sigma = 0 ends at the denoised image, and its derivative is D's."""
+    alpha, sigma = np.asarray(level.alpha), np.asarray(level.sigma)
+    to_clean = gd.NoiseLevel(np.stack([alpha, np.ones_like(alpha)]), np.stack([sigma, np.zeros_like(sigma)]))
+    basis = np.eye(x.size).reshape(x.size, *x.shape)
+    image, columns = derivatives(gd.DPMSolverPP2M(), model, x, to_clean, basis)
+    covariance = (sigma**2 / alpha * columns.reshape(x.size, -1)).astype(x.dtype)
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    return image, values[::-1][:count], vectors.T[::-1][:count].reshape(count, *x.shape)
+
+
+@eqx.filter_jit
+def _searched(
+    model: gd.Denoiser, x: Float[Array, "B *event"], level: gd.NoiseLevel, count: int, key: PRNGKeyArray
+) -> Variations:
+    """`principal_variations` by products with the covariance."""
 
     def one(x: Array) -> Variations:
         variances, directions = gd.posterior_covariance(model, x, level).top(count, key, tolerance=0.03)
@@ -95,45 +123,35 @@ def rescaled(a: np.ndarray, b: np.ndarray, fraction: float) -> np.ndarray:
 class Retrieval(NamedTuple):
     """What a data set recognises in states: the likeliest point, its weight, and how many points share the answer."""
 
-    likeliest: Int[Array, "B points"]
-    weight: Float[Array, "B points"]
-    neighbours: Float[Array, "B points"]
+    likeliest: Int[np.ndarray, "B points"]
+    weight: Float[np.ndarray, "B points"]
+    neighbours: Float[np.ndarray, "B points"]
 
 
-@eqx.filter_jit
-def retrieve(data_set: gd.Empirical, states: Float[Array, "B points *event"], levels: gd.NoiseLevel) -> Retrieval:
+def retrieve(data_set: gd.Empirical, states: Float[np.ndarray, "B points *event"], levels: gd.NoiseLevel) -> Retrieval:
     """The softmax weights of the data set's denoiser at the states of B paths through the levels (points,).
 
     w_i proportional to exp(-|x - alpha y_i|^2 / 2 sigma^2); neighbours: exp of their entropy, from 1 to N.
     """
 
-    def one(x: Array, level: gd.NoiseLevel) -> Retrieval:
-        posterior = data_set.posterior(x, level)
-        return Retrieval(posterior.indices[0], posterior.weights[0], posterior.neighbours)
-
-    at_level = jax.vmap(one, in_axes=(0, None))
-    by_level = jax.lax.map(lambda both: at_level(*both), (jnp.moveaxis(states, 1, 0), levels))
-    return Retrieval(*(jnp.swapaxes(part, 0, 1) for part in by_level))
+    at_each = [posteriors(data_set, np.asarray(states[:, i]), level) for i, level in enumerate(levels)]
+    each = [(one.indices[:, 0], one.weights[:, 0], np.exp(one.entropy)) for one in at_each]
+    return Retrieval(*(np.stack(parts, 1) for parts in zip(*each, strict=True)))
 
 
-@eqx.filter_jit
 def perturbation_maps(
     model: gd.Denoiser,
     sampler: gd.Sampler,
     x: Float[Array, "*event"],
     levels: gd.NoiseLevel,
     directions: Float[Array, "k *event"],
-) -> Float[Array, "k *event"]:
+) -> Float[np.ndarray, "k *event"]:
     """How the image at levels[-1] changes per unit of a small change of x at levels[0] along each direction.
 
     J v of the map that the sampler makes, by forward derivatives through all of its steps. Of a Gaussian and a fine
     grid it is gd.exact.gaussian_perturbation. To start later on a grid, give a slice of it.
     """
-
-    def end(x: Array) -> Array:
-        return gd.sample(sampler, model, x, levels).x[-1]
-
-    return jax.vmap(lambda v: jax.jvp(end, (x,), (v,))[1])(directions)
+    return derivatives(sampler, model, x, levels, np.asarray(directions))[1]
 
 
 def emergence_map(

@@ -19,6 +19,7 @@ from jaxtyping import PRNGKeyArray
 
 import gaussdiff as gd
 from analysis.measures.bootstrap import Interval, interval
+from analysis.measures.noise import normal
 from analysis.measures.stepwise import denoised
 from training.data.dataset import spread
 from training.evaluation import explain
@@ -52,7 +53,7 @@ def probe(network: gd.Denoiser, samples: np.ndarray, count: int, key: PRNGKeyArr
     """At most `count` of the samples (N, *event), evenly spread and then shuffled, at SIGMAS."""
     chosen, noise = jax.random.split(key)
     clean = samples[np.asarray(jax.random.permutation(chosen, spread(len(samples), count)))]
-    noise = np.asarray(jax.random.normal(noise, clean.shape, clean.dtype))
+    noise = normal(noise, clean.shape, clean.dtype)
     scales = SIGMAS.astype(clean.dtype).reshape(-1, *(1 for _ in clean.shape))
     noisy = clean + scales * noise
     return Probes(SIGMAS, clean, noisy, ask(network, noisy, SIGMAS))

@@ -1,3 +1,3 @@
 """One run as a page: what is measured, and how it is written down."""
 
-__all__ = ["claims", "drawing", "figures", "folded", "page", "slider", "study", "tables", "words", "write"]
+__all__ = ["claims", "clock", "drawing", "figures", "folded", "page", "slider", "study", "tables", "words", "write"]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from analysis.harness.finding import sentence
 from analysis.harness.setting import Setting
 from analysis.measures import paths as compare
 from analysis.measures import quality
+from analysis.reporting.clock import Clock
 from training import runs
 from training.config import check
 from training.data.dataset import Dataset
@@ -29,6 +29,7 @@ from training.storage.checkpoint import versions
 
 MEMORY = 5 * 2**29  # bytes that paths may take
 LEAST_STARTS = 16  # however large they are
+SHARED = ("open", "follow", "judge")  # the parts of a report before its experiments
 
 
 @dataclass(frozen=True)
@@ -170,14 +171,21 @@ def run(directory: Path, settings: Settings, names: tuple[str, ...] = ()) -> Stu
 def stages(
     directory: Path, settings: Settings, names: tuple[str, ...] = (), earlier: Mapping[str, float] | None = None
 ) -> Iterator[Study]:
-    """Load the run in `directory` and its data, fit the twins, and measure; a line of progress for each part.
+    """Load the run in `directory` and its data, fit the twins, and measure; lines of progress with the time left.
 
     Yields the study before the first experiment, and again after each. names: of the experiments, all without any;
     ValueError for one that is none. earlier: the seconds that experiments took in another report, from which the time
     left is estimated.
     """
     wanted = [named(name) for name in names] or STANDARD
-    clock = Clock(earlier or {})
+    chosen = tuple(one for one in STANDARD if one in wanted)
+    with Clock((*SHARED, *(one.name for one in chosen)), earlier or {}) as clock:
+        yield from _measured(directory, settings, chosen, clock)
+
+
+def _measured(
+    directory: Path, settings: Settings, experiments: tuple[Experiment[Any], ...], clock: Clock
+) -> Iterator[Study]:
     setting = open_run(directory, settings)
     data = setting.data
     clock.lap("open", f"{setting.name}: {len(data.train)} training and {len(data.held_out)} held-out samples; twins")
@@ -197,7 +205,7 @@ def stages(
         config=training.load_config(directory),
         step=runs.open_run(directory).step,
         setting=setting,
-        experiments=tuple(one for one in STANDARD if one in wanted),
+        experiments=experiments,
         results=(),
         distances=compare.distance_to_network(setting.paths),
         variances=variances,
@@ -212,10 +220,10 @@ def stages(
         yield study
 
 
-def _with(study: Study, result: Result, clock: "Clock") -> Study:
+def _with(study: Study, result: Result, clock: Clock) -> Study:
     """The study with one more result, of which it prints a line."""
-    name, pending = result.experiment.name, [one.name for one in study.pending[1:]]
-    clock.lap(name, f"{result.verdict}: {sentence(result.to_json())}", pending)
+    name = result.experiment.name
+    clock.lap(name, f"{result.verdict}: {sentence(result.to_json())}")
     result = dataclasses.replace(result, seconds=clock.seconds[name])
     return dataclasses.replace(study, results=(*study.results, result), seconds=dict(clock.seconds))
 
@@ -224,27 +232,3 @@ def _commitment(setting: Setting) -> tuple[np.ndarray, compare.Curves]:
     modes = compare.leading_modes(setting.gaussian)
     variances = np.asarray(setting.gaussian.eigvals, np.float64)
     return variances[:modes], compare.commitment_levels(setting.paths, setting.gaussian, modes)
-
-
-class Clock:
-    """Prints each part as it ends, with the time left where an earlier report says how long parts take."""
-
-    def __init__(self, earlier: Mapping[str, float]):
-        self.seconds: dict[str, float] = {}
-        self._earlier = earlier
-        self._last = time.perf_counter()
-
-    def lap(self, part: str, what: str, pending: list[str] | None = None) -> None:
-        now = time.perf_counter()
-        self.seconds[part], self._last = round(now - self._last, 2), now
-        remaining = self._remaining(pending) if pending else ""
-        print(f"{part:<8} {self.seconds[part]:6.1f} s  {what}{remaining}", flush=True)
-
-    def _remaining(self, pending: list[str]) -> str:
-        """The time left, if the parts that are pending take as much longer than they did as those that are done."""
-        before = sum(self._earlier.get(part, 0) for part in self.seconds)
-        if not before or not all(part in self._earlier for part in pending):
-            return ""
-        slower = sum(seconds for part, seconds in self.seconds.items() if part in self._earlier) / before
-        seconds = slower * sum(self._earlier[part] for part in pending)
-        return f" (about {seconds:.0f} s left)" if seconds < 90 else f" (about {seconds / 60:.0f} min left)"

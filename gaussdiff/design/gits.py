@@ -23,6 +23,8 @@ from gaussdiff.samplers import IPNDM
 from gaussdiff.samplers.sample import follow, quiet
 from gaussdiff.schedules import NoiseLevel
 
+TEACHER = IPNDM(4)  # whose paths are fine ones
+
 
 def gits_grid(
     model: Denoiser,
@@ -64,8 +66,22 @@ def gits_grid(
     steps = check_count(n, "n", cure, least=1 + last, most=points - 1 + last) - last
     fine = grids.karras(points - 1, sigma_min, sigma_max, final_zero=False)
     starts = fine.sigma[0] * jax.random.normal(key, (paths, *event_shape(model, shape)), fine.sigma.dtype)
-    levels = fine[np.array(cheapest(np.asarray(_costs(model, starts, fine), np.float64), steps, gamma))]
+    levels = _chosen(fine, _costs(model, starts, fine), steps, gamma)
     return NoiseLevel(1.0, jnp.append(levels.sigma, 0.0)) if final_zero else levels
+
+
+def grid_of_paths(levels: NoiseLevel, x: Array, denoised: Array, n: int, gamma: float = 1.15) -> NoiseLevel:
+    """`gits_grid` of paths that were taken already, as its teacher's are: (n+1,) of their levels.
+
+    levels: (points,); x: (paths, points, *event) and denoised: (paths, points - 1, *event) of gd.sample. ValueError
+    unless 1 <= n < points.
+    """
+    check_count(n, "n", "Take paths of more points.", most=len(levels) - 1, symbol="points - 1")
+    return _chosen(levels, _costs_of_paths(levels, x, denoised), n, gamma)
+
+
+def _chosen(fine: NoiseLevel, costs: Array, steps: int, gamma: float) -> NoiseLevel:
+    return fine[np.array(cheapest(np.asarray(costs, np.float64), steps, gamma))]
 
 
 def cheapest(costs: np.ndarray, steps: int, gamma: float) -> list[int]:
@@ -84,19 +100,33 @@ def cheapest(costs: np.ndarray, steps: int, gamma: float) -> list[int]:
 
 @eqx.filter_jit
 def _costs(model: Denoiser, starts: Array, fine: NoiseLevel) -> Float[Array, "points points"]:
-    """The mean over paths of |x_i + (sigma_j - sigma_i) noise_i - x_j|, for all i and j."""
+    """`_costs_of_paths` of a model's own paths, which are not kept."""
 
     def one(start):
-        path = follow(IPNDM(4), model, start, fine, quiet(IPNDM(4), start, fine))
-        x, s = path.x[:-1].reshape(len(fine) - 1, -1), fine.sigma
-        slopes = (x - path.denoised.reshape(x.shape)) / s[:-1, None]
-        ends = path.x.reshape(len(fine), -1)
+        path = follow(TEACHER, model, start, fine, quiet(TEACHER, start, fine))
+        return _misses(fine.sigma, path.x, path.denoised)
 
-        def distances(x, slope, s):
-            reached = x[None] + (fine.sigma - s)[:, None] * slope[None]
-            return jnp.linalg.norm(reached - ends, axis=1)
+    return _mean(jax.lax.map(one, starts, batch_size=64))
 
-        return jax.vmap(distances)(x, slopes, s[:-1])
 
-    costs = jnp.mean(jax.lax.map(one, starts, batch_size=64), axis=0)
-    return jnp.pad(costs, ((0, 1), (0, 0)))  # no step starts at the last level
+@jax.jit
+def _costs_of_paths(levels: NoiseLevel, x: Array, denoised: Array) -> Float[Array, "points points"]:
+    """The mean over paths of |x_i + (sigma_j - sigma_i) noise_i - x_j|, for all i and j."""
+    return _mean(jax.lax.map(lambda path: _misses(levels.sigma, *path), (x, denoised)))
+
+
+def _mean(costs: Float[Array, "paths steps points"]) -> Float[Array, "points points"]:
+    return jnp.pad(jnp.mean(costs, axis=0), ((0, 1), (0, 0)))  # no step starts at the last level
+
+
+def _misses(sigma: Array, x: Array, denoised: Array) -> Float[Array, "steps points"]:
+    """|x_i + (sigma_j - sigma_i) noise_i - x_j| of one path."""
+    ends = x.reshape(len(sigma), -1)
+    starts = ends[:-1]
+    slopes = (starts - denoised.reshape(starts.shape)) / sigma[:-1, None]
+
+    def distances(start, slope, s):
+        reached = start[None] + (sigma - s)[:, None] * slope[None]
+        return jnp.linalg.norm(reached - ends, axis=1)
+
+    return jax.vmap(distances)(starts, slopes, sigma[:-1])

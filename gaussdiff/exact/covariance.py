@@ -137,8 +137,9 @@ def _top(operator: PosteriorCovariance, k: int, key: PRNGKeyArray, tolerance, re
     """Variances (k,), directions (k, D), and the largest residual as a fraction of the largest variance."""
     size, dtype = operator.x.size, operator.x.dtype
     block, depth = k + 4, 4
-    if size <= block * (depth + 1):
-        return _ritz(operator, jnp.eye(size, dtype=dtype), k, k)[:3]
+    if size <= block * (depth + 1):  # by forward derivatives alone, whose transposes are the backward ones
+        columns = operator.dense()
+        return _ritz((columns + columns.T) / 2, jnp.eye(size, dtype=dtype), k, k)[:3]
 
     def unfinished(state):
         i, _, residual, _ = state
@@ -147,7 +148,8 @@ def _top(operator: PosteriorCovariance, k: int, key: PRNGKeyArray, tolerance, re
 
     def restart(state):
         i, _, _, rows = state
-        values, vectors, residual, rows = _ritz(operator, _krylov(operator, rows, depth), k, block)
+        basis = _krylov(operator, rows, depth)
+        values, vectors, residual, rows = _ritz(operator._symmetric(basis), basis, k, block)
         return i + 1, (values, vectors), residual, rows
 
     start = jnp.linalg.qr(jax.random.normal(key, (size, block), dtype))[0].T
@@ -168,9 +170,11 @@ def _krylov(operator: PosteriorCovariance, rows: Float[Array, "b D"], depth: int
     return jnp.linalg.qr(basis.T)[0].T
 
 
-def _ritz(operator: PosteriorCovariance, basis: Float[Array, "m D"], k: int, block: int):
-    """Rayleigh-Ritz in orthonormal rows: k variances and directions, their residual, and `block` rows to go on from."""
-    products = operator._symmetric(basis)
+def _ritz(products: Float[Array, "m D"], basis: Float[Array, "m D"], k: int, block: int):
+    """Rayleigh-Ritz in orthonormal rows, from their products with the symmetric part.
+
+    k variances and directions, the largest residual over the largest variance, and `block` rows to go on from.
+    """
     small = dot(basis, products.T)
     values, turn = jnp.linalg.eigh((small + small.T) / 2)
     values, turn = values[::-1], turn[:, ::-1].T

@@ -14,6 +14,8 @@ from gaussdiff.distributions.empirical import Empirical
 from gaussdiff.numerics.arrays import centered, device, floating, host
 from gaussdiff.numerics.checks import check_samples
 
+BATCH = 256  # held-out samples at a time, at the most
+
 
 def choose_bandwidth(points, held_out, chunk: int = 1000) -> float:
     """The bandwidth, in data units, of the highest mean log-density of held_out (M, *event) around points (N, *event).
@@ -34,19 +36,21 @@ def choose_bandwidth(points, held_out, chunk: int = 1000) -> float:
         raise ValueError("points: expected samples that differ, got equal ones. They have no bandwidth.")
     data = Empirical(points, 0.0, chunk=chunk)
     coarse = np.geomspace(1e-3, 2, 45) * scale
-    best = int(np.argmax(_likelihoods(data, held_out, device(coarse, points))))
+    best = int(np.argmax([_likelihood(data, held_out, device(width, points)) for width in coarse]))
     if best == 0:
         raise ValueError(
             f"held_out: expected samples beside the points, got a best bandwidth below {coarse[0]:g}. Remove copies."
         )
     fine = np.geomspace(coarse[best - 1], coarse[min(best + 1, len(coarse) - 1)], 31)
-    return float(fine[np.argmax(_likelihoods(data, held_out, device(fine, points)))])
+    return float(fine[np.argmax([_likelihood(data, held_out, device(width, points)) for width in fine])])
 
 
 @eqx.filter_jit
-def _likelihoods(data: Empirical, held_out: Array, bandwidths: Array) -> Float[Array, " K"]:
-    def mean(bandwidth):
-        law = eqx.tree_at(lambda d: d.bandwidth, data, bandwidth)
-        return jnp.mean(jax.lax.map(lambda x: law.log_prob(x), held_out, batch_size=256))
-
-    return jax.lax.map(mean, bandwidths)
+def _likelihood(data: Empirical, held_out: Float[Array, "M *event"], bandwidth: Array) -> Float[Array, ""]:
+    """The mean log-density of held_out at one bandwidth."""
+    law = eqx.tree_at(lambda d: d.bandwidth, data, bandwidth)
+    # even batches, the last one filled up: a remainder would be a second program as large
+    batches = -(-len(held_out) // BATCH)
+    rows = jnp.arange(batches * -(-len(held_out) // batches)).reshape(batches, -1)
+    each = jax.lax.map(lambda batch: jax.vmap(lambda x: law.log_prob(x))(batch), held_out[rows % len(held_out)])
+    return jnp.mean(each.reshape(-1)[: len(held_out)])

@@ -30,9 +30,8 @@ def descend(
     """
     rounds = min(ROUNDS, steps)
     zeros = jax.tree.map(jnp.zeros_like, start)
-    moved, best = (start, zeros, zeros), (start, check(start))
     if not rounds:
-        return best
+        return start, check(start)
     count = -(-steps // rounds)
 
     def step(carry, inputs):
@@ -43,14 +42,17 @@ def descend(
 
     def turn(carry, inputs):
         moved, best = carry
-        moved, _ = jax.lax.scan(step, moved, inputs)
-        value = check(moved[0])
+        value = check(moved[0])  # before the steps, so that one program checks the start and all that follow
         better = value < best[1]
-        return (moved, jax.tree.map(lambda new, old: jnp.where(better, new, old), (moved[0], value), best)), None
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), (moved[0], value), best)
+        last = inputs[0][0] >= rounds * count
+        moved = jax.lax.cond(last, lambda point: point, lambda point: jax.lax.scan(step, point, inputs)[0], moved)
+        return (moved, best), None
 
-    inputs = jnp.arange(rounds * count), jax.random.split(key, rounds * count)
-    inputs = jax.tree.map(lambda leaf: leaf.reshape(rounds, count, *leaf.shape[1:]), inputs)
-    return jax.lax.scan(turn, (moved, best), inputs)[0][1]
+    keys = jax.random.split(key, rounds * count)
+    indices, keys = jnp.arange((rounds + 1) * count), jnp.concatenate([keys, keys[:count]])  # the last turn only checks
+    inputs = jax.tree.map(lambda leaf: leaf.reshape(rounds + 1, count, *leaf.shape[1:]), (indices, keys))
+    return jax.lax.scan(turn, ((start, zeros, zeros), (start, jnp.inf)), inputs)[0][1]
 
 
 def _adam(carry: tuple, slope: PyTree, count, rate) -> tuple:
