@@ -7,6 +7,7 @@ input and output that the engine does.
 
 import dataclasses
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from gaussdiff.distributions.empirical import Empirical
 from gaussdiff.distributions.gaussian import Gaussian
 from gaussdiff.distributions.mixture import GaussianMixture
 from gaussdiff.numerics.arrays import floating
+from gaussdiff.numerics.kinds import check_kind, described
 from gaussdiff.samplers import Sampler
 from gaussdiff.samplers.base import check_grid, check_sampler
 from gaussdiff.schedules import NoiseLevel, Schedule
@@ -43,7 +45,9 @@ def save(path, distribution: Distribution) -> None:
     """
     path = _named(path, ".npz", "gd.save(path, distribution)")
     if type(distribution) not in CLASSES:
-        raise TypeError(f"distribution: expected one of {_names(CLASSES)}, got {type(distribution).__name__}.")
+        raise TypeError(
+            f"distribution: expected one of {_names(CLASSES)}, got {described(distribution)}. The path comes first."
+        )
     arrays: dict[str, Any] = {}
     tree = _describe(distribution, "", arrays)
     head = json.dumps({"gaussdiff": VERSION, "tree": tree})
@@ -93,8 +97,7 @@ def load_recipe(path) -> tuple[Sampler, NoiseLevel]:
 
 
 def _named(path, suffix: str, call: str) -> Path:
-    if isinstance(path, eqx.Module):
-        raise TypeError(f"path: expected a file name, got {type(path).__name__}. Write {call}.")
+    check_kind(path, str | os.PathLike, "path", "a file name", f"Write {call}.")
     path = Path(path)
     if path.suffix != suffix:
         raise ValueError(f"path: expected a name that ends in {suffix}, got {path}. Rename it.")

@@ -21,7 +21,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gaussdiff.numerics.arrays import concrete, floating, host
-from gaussdiff.numerics.checks import check_above_0, check_at_least_0
+from gaussdiff.numerics.checks import check_above_0, check_at_least_0, check_number, or_nan
+from gaussdiff.numerics.kinds import check_kind
 
 
 class NoiseLevel(eqx.Module):
@@ -40,7 +41,9 @@ class NoiseLevel(eqx.Module):
 
     def __init__(self, alpha, sigma):
         # one dtype for both, so that NoiseLevel(1., sigma) is to jit what a computed level of that dtype is
-        self.alpha, self.sigma = jnp.broadcast_arrays(*_one_dtype(floating(alpha), floating(sigma)))
+        pair = floating(alpha, "alpha"), floating(sigma, "sigma")
+        _check_broadcast(*pair)
+        self.alpha, self.sigma = jnp.broadcast_arrays(*_one_dtype(*pair))
         if concrete(self.alpha, self.sigma):
             _check_pair(np.asarray(self.alpha), np.asarray(self.sigma))
 
@@ -64,6 +67,14 @@ def _one_dtype(*values: Array) -> list[Array]:
     return [jnp.asarray(value, dtype) for value in values]
 
 
+def _check_broadcast(alpha: Array, sigma: Array) -> None:
+    if alpha.ndim and sigma.ndim and alpha.shape != sigma.shape:
+        raise ValueError(
+            f"alpha, sigma: expected one shape, or a single number for one, got {alpha.shape} and {sigma.shape}. Give "
+            "both at the same levels."
+        )
+
+
 def _check_pair(alpha: np.ndarray, sigma: np.ndarray) -> None:
     for name, value in (("alpha", alpha), ("sigma", sigma)):
         if not (np.isfinite(value) & (value >= 0)).all():
@@ -83,11 +94,14 @@ def check_nonzero(quantity: str, value, name: str, cure: str) -> None:
 
 def check_level(level, argument: str = "level") -> None:
     """TypeError unless `level` is a NoiseLevel, ValueError unless it is a single one."""
-    if not isinstance(level, NoiseLevel):
-        raise TypeError(
-            f"{argument}: expected a NoiseLevel, got {type(level).__name__}. Write gd.NoiseLevel(alpha, sigma), or "
-            "gd.NoiseLevel(1., sigma) for a plain noise scale."
-        )
+    check_kind(
+        level,
+        NoiseLevel,
+        argument,
+        "a NoiseLevel",
+        "Write gd.NoiseLevel(alpha, sigma), or gd.NoiseLevel(1., sigma) for a plain noise scale, schedule(t) for a "
+        "time; and look whether arguments are swapped.",
+    )
     if jnp.shape(level.sigma) != ():
         raise ValueError(
             f"{argument}: expected a single level, got an array of shape {jnp.shape(level.sigma)}. Use jax.vmap "
@@ -95,16 +109,37 @@ def check_level(level, argument: str = "level") -> None:
         )
 
 
-def check_levels(levels) -> None:
-    """TypeError unless `levels` is a NoiseLevel, ValueError unless it has two levels or more, in any order."""
-    if not isinstance(levels, NoiseLevel):
-        raise TypeError(
-            f"levels: expected a NoiseLevel of (n+1,) arrays, got {type(levels).__name__}. See gd.grids.karras(n)."
+def check_sigma_range(sigma_min, sigma_max) -> tuple[Array, Array]:
+    """Return both as arrays; ValueError unless 0 < sigma_min < sigma_max."""
+    cure = "For a grid that ends at 0 use final_zero=True."
+    low, high = check_number(sigma_min, "sigma_min", cure), check_number(sigma_max, "sigma_max", cure)
+    if not concrete(low, high):
+        return or_nan(low, (low > 0) & (low < high) & (high < jnp.inf)), high
+    if not 0 < float(low) < float(high) < np.inf:
+        raise ValueError(
+            f"sigma_min, sigma_max: expected 0 < sigma_min < sigma_max, got {float(low):g} and {float(high):g}. {cure}"
         )
+    return low, high
+
+
+def check_levels(levels, argument: str = "levels") -> None:
+    """TypeError unless `levels` is a NoiseLevel, ValueError unless it has two levels or more, in any order."""
+    check_kind(levels, NoiseLevel, argument, "a NoiseLevel of (n+1,) arrays", _cure_of_levels(levels))
     if jnp.ndim(levels.sigma) != 1 or len(levels) < 2:
         raise ValueError(
-            f"levels: expected shape (n+1,) with n >= 1 steps, got {jnp.shape(levels.sigma)}. See gd.grids.karras(n)."
+            f"{argument}: expected shape (n+1,) with n >= 1 steps, got {jnp.shape(levels.sigma)}. See "
+            "gd.grids.karras(n)."
         )
+
+
+def _cure_of_levels(levels) -> str:
+    if isinstance(levels, Schedule):
+        return "Take levels of the schedule: gd.grids.uniform_time(schedule, n)."
+    if isinstance(levels, int):
+        return f"For n steps write gd.grids.karras({levels})."
+    if isinstance(levels, list | tuple | Array | np.ndarray):
+        return "Of numbers sigma make gd.NoiseLevel(1., sigma), or see gd.grids.karras(n)."
+    return "See gd.grids.karras(n), and look whether arguments are swapped."
 
 
 def clean() -> NoiseLevel:
@@ -136,11 +171,15 @@ class Schedule(eqx.Module):
 
 def check_schedule(schedule) -> None:
     """TypeError unless `schedule` is a Schedule."""
-    if not isinstance(schedule, Schedule):
-        raise TypeError(
-            f"schedule: expected a gd.Schedule such as gd.VarianceExploding(), got {schedule!r}. "
-            "Call the class to make one, and look whether arguments are swapped."
-        )
+    check_kind(
+        schedule,
+        Schedule,
+        "schedule",
+        "a gd.Schedule such as gd.VarianceExploding()",
+        "Of levels alone there is no time: name the schedule, and look whether arguments are swapped."
+        if isinstance(schedule, NoiseLevel)
+        else "Make one, such as gd.Cosine(), and look whether arguments are swapped.",
+    )
 
 
 class UnitTimeSchedule(Schedule):
@@ -157,11 +196,10 @@ def check_times(schedule: Schedule, times, argument: str) -> Array:
 
 
 def _time(t, end: float = 1.0, argument: str = "t") -> Array:
-    t = floating(t)
-    if concrete(t) and not ((np.asarray(t) >= 0) & (np.asarray(t) <= end)).all():
-        raise ValueError(
-            f"{argument}: expected times in [0, {end:g}], 0 clean, got {np.asarray(t)}. Rescale your times."
-        )
+    t = floating(t, argument)
+    if concrete(t) and not ((np.asarray(t) >= 0) & (np.asarray(t) <= end) & (np.asarray(t) < np.inf)).all():
+        bounds = f"[0, {end:g}" + (")" if end == np.inf else "]")
+        raise ValueError(f"{argument}: expected times in {bounds}, 0 clean, got {np.asarray(t)}. Rescale your times.")
     return t
 
 
@@ -190,12 +228,17 @@ def _from_log_alpha(log_alpha) -> NoiseLevel:
     return NoiseLevel(jnp.exp(log_alpha), jnp.sqrt(0 - jnp.expm1(2 * log_alpha)))
 
 
-def _check_betas(beta_min: Array, beta_max: Array) -> None:
-    if concrete(beta_min, beta_max) and not 0 < float(beta_min) <= float(beta_max) < np.inf:
+def _betas(beta_min, beta_max) -> tuple[Array, Array]:
+    usual = "The usual pair is 0.1 and 20."
+    beta_min, beta_max = check_number(beta_min, "beta_min", usual), check_number(beta_max, "beta_max", usual)
+    if not concrete(beta_min, beta_max):
+        return or_nan(beta_min, (beta_min > 0) & (beta_min <= beta_max) & (beta_max < jnp.inf)), beta_max
+    if not 0 < float(beta_min) <= float(beta_max) < np.inf:
         raise ValueError(
             f"beta_min, beta_max: expected 0 < beta_min <= beta_max, got {float(beta_min):g} and {float(beta_max):g}. "
-            "The usual pair is 0.1 and 20."
+            f"{usual}"
         )
+    return beta_min, beta_max
 
 
 def _linear_beta_log_alpha(t: Array, beta_min: Array, beta_max: Array) -> Array:
@@ -220,14 +263,13 @@ class VariancePreserving(UnitTimeSchedule):
     beta_max: Float[Array, ""]
 
     def __init__(self, beta_min=0.1, beta_max=20.0):
-        self.beta_min, self.beta_max = floating(beta_min), floating(beta_max)
-        _check_betas(self.beta_min, self.beta_max)
+        self.beta_min, self.beta_max = _betas(beta_min, beta_max)
 
     def __call__(self, t) -> NoiseLevel:
         return _from_log_alpha(_linear_beta_log_alpha(_time(t), self.beta_min, self.beta_max))
 
     def time_at(self, log_snr) -> Float[Array, "..."]:
-        log_snr = floating(log_snr)
+        log_snr = floating(log_snr, "log_snr")
         t = _linear_beta_time(-jax.nn.softplus(-log_snr) / 2, self.beta_min, self.beta_max)
         return _until_end(self, log_snr, t)
 
@@ -243,15 +285,14 @@ class SubVariancePreserving(UnitTimeSchedule):
     beta_max: Float[Array, ""]
 
     def __init__(self, beta_min=0.1, beta_max=20.0):
-        self.beta_min, self.beta_max = floating(beta_min), floating(beta_max)
-        _check_betas(self.beta_min, self.beta_max)
+        self.beta_min, self.beta_max = _betas(beta_min, beta_max)
 
     def __call__(self, t) -> NoiseLevel:
         log_alpha = _linear_beta_log_alpha(_time(t), self.beta_min, self.beta_max)
         return NoiseLevel(jnp.exp(log_alpha), -jnp.expm1(2 * log_alpha))
 
     def time_at(self, log_snr) -> Float[Array, "..."]:
-        log_snr = floating(log_snr)
+        log_snr = floating(log_snr, "log_snr")
         noisy = log_snr < 0
         # asinh(e^h / 2) = h + log((1 + sqrt(1 + 4 e^-2h)) / 2), which does not overflow
         h = jnp.where(noisy, -log_snr / 2, 0)
@@ -284,7 +325,7 @@ class Cosine(UnitTimeSchedule):
         return NoiseLevel(alpha, sigma)
 
     def time_at(self, log_snr) -> Float[Array, "..."]:
-        log_snr = floating(log_snr)
+        log_snr = floating(log_snr, "log_snr")
         quarter = jnp.pi / 2 / (1 + self.offset)
         start = quarter * self.offset
         risen = jax.nn.sigmoid(-log_snr) * jnp.cos(start) ** 2  # sin^2 phi - sin^2 start
@@ -315,7 +356,7 @@ class VarianceExploding(Schedule):
         return NoiseLevel(1.0, _time(t, np.inf))
 
     def time_at(self, log_snr) -> Float[Array, "..."]:
-        log_snr = floating(log_snr)
+        log_snr = floating(log_snr, "log_snr")
         t = jnp.exp(-log_snr / 2)
         _check_reached(self, t < jnp.inf, log_snr, -2 * np.log(float(jnp.finfo(t.dtype).max)))
         return t
@@ -332,7 +373,7 @@ class RectifiedFlow(UnitTimeSchedule):
         return NoiseLevel(1 - t, t)
 
     def time_at(self, log_snr) -> Float[Array, "..."]:
-        return jax.nn.sigmoid(-floating(log_snr) / 2)
+        return jax.nn.sigmoid(-floating(log_snr, "log_snr") / 2)
 
 
 class DiscreteBetas(UnitTimeSchedule):
@@ -376,7 +417,7 @@ class DiscreteBetas(UnitTimeSchedule):
         return NoiseLevel(level.alpha * (1 - s), jnp.where(usual, level.sigma, sigma))
 
     def time_at(self, log_snr) -> Float[Array, "..."]:
-        log_snr = floating(log_snr)
+        log_snr = floating(log_snr, "log_snr")
         silent, before, log_alphas = self._with_signal()
         lost = jax.nn.softplus(-log_snr) / 2  # -log alpha
         last = silent & (lost > -log_alphas[-1])
@@ -395,5 +436,7 @@ class DiscreteBetas(UnitTimeSchedule):
 
 def rates(schedule: Schedule, t) -> tuple[NoiseLevel, NoiseLevel]:
     """The level at time t and its time derivatives (alpha', sigma') by forward differentiation, as two NoiseLevels."""
-    t = floating(t)
+    t = floating(t, "t")
+    if concrete(t):
+        schedule(t)  # jvp traces t, which is then not checked
     return jax.jvp(schedule, (t,), (jnp.ones_like(t),))

@@ -30,7 +30,8 @@ from jaxtyping import Array, ArrayLike, Float
 from gaussdiff.denoiser import Denoiser, Event, check_sample
 from gaussdiff.numerics.arrays import concrete
 from gaussdiff.numerics.checks import check_above_0
-from gaussdiff.schedules import SIGNAL_CURE, NoiseLevel, Schedule, check_level, check_nonzero, rates
+from gaussdiff.numerics.kinds import described
+from gaussdiff.schedules import SIGNAL_CURE, NoiseLevel, Schedule, check_level, check_nonzero, check_schedule, rates
 
 Network = Callable[[Array, Array], Array]
 LevelNetwork = Callable[[Array, NoiseLevel], Array]
@@ -107,9 +108,9 @@ class NetworkDenoiser(Denoiser):
     network: eqx.AbstractVar[Callable]
 
     def __check_init__(self):
-        if not callable(self.network):
+        if not callable(self.network) or isinstance(self.network, type):
             raise TypeError(
-                f"network: expected a callable that gives an array of x's shape, got {type(self.network).__name__}. "
+                f"network: expected a callable that gives an array of x's shape, got {described(self.network)}. "
                 "A flax module goes in as a pytree that merges and calls it."
             )
 
@@ -198,6 +199,9 @@ class FromVelocity(NetworkDenoiser):
 
     network: Network
     schedule: Schedule
+
+    def __check_init__(self):
+        check_schedule(self.schedule)
 
     def _predict(self, x: Event, level: NoiseLevel) -> tuple[ArrayLike, ArrayLike, Event]:
         t = self.schedule.time_at(level.log_snr)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event, check_model, check_sample
-from gaussdiff.numerics.arrays import concrete, floating
-from gaussdiff.numerics.checks import check_fraction
+from gaussdiff.numerics.arrays import concrete
+from gaussdiff.numerics.checks import check_fraction, check_number, or_nan
 from gaussdiff.schedules import NoiseLevel
 
 
@@ -63,9 +63,10 @@ class Thresholded(Denoiser):
 
 
 def _check_range(low, high) -> tuple[Array, Array]:
-    low, high = floating(low), floating(high)
-    if concrete(low, high) and not float(low) < float(high):
-        raise ValueError(
-            f"low, high: expected low < high, got {float(low):g} and {float(high):g}. Give the range of the data."
-        )
+    cure = "Give the range of the data."
+    low, high = check_number(low, "low", cure), check_number(high, "high", cure)
+    if not concrete(low, high):
+        return or_nan(low, low < high), high
+    if not float(low) < float(high):
+        raise ValueError(f"low, high: expected low < high, got {float(low):g} and {float(high):g}. {cure}")
     return low, high

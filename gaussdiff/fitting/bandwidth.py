@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gaussdiff.distributions.empirical import Empirical
-from gaussdiff.numerics.arrays import centered, device, host
+from gaussdiff.numerics.arrays import centered, device, floating, host
+from gaussdiff.numerics.checks import check_samples
 
 
 def choose_bandwidth(points, held_out, chunk: int = 1000) -> float:
@@ -21,7 +22,9 @@ def choose_bandwidth(points, held_out, chunk: int = 1000) -> float:
     unlike shapes or without variance, and where the best is the narrowest, as when held_out repeats points. Silverman
     1986, section 3.4.4 (likelihood cross-validation).
     """
-    points, held_out = jnp.asarray(points), jnp.asarray(held_out)
+    points, held_out = floating(points, "points"), floating(held_out, "held_out")
+    check_samples(points.shape, "points")
+    host(held_out, "held_out")
     if points.shape[1:] != held_out.shape[1:] or not held_out.size:
         raise ValueError(
             f"points, held_out: expected samples of one shape, got {points.shape} and {held_out.shape}. Split one set."

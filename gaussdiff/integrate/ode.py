@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from gaussdiff.denoiser import Denoiser, check_model, check_sample
+from gaussdiff.denoiser import Denoiser, check_event, check_model
 from gaussdiff.numerics.arrays import concrete, floating
 from gaussdiff.numerics.checks import check_above_0, check_count, check_finite
+from gaussdiff.numerics.kinds import described
 from gaussdiff.schedules import NoiseLevel, Schedule, check_schedule, check_times
 from gaussdiff.trajectory import Trajectory
 
@@ -50,7 +51,7 @@ def probability_flow(
     """
     check_model(model)
     check_schedule(schedule)
-    x, times = check_sample(x), floating(times)
+    x, times = check_event(model, x), floating(times, "times")
     check_solve(x, schedule, times, rtol, atol, max_steps)
     check_adaptive(solver)
     levels = schedule(times)
@@ -130,8 +131,8 @@ def check_adaptive(solver) -> None:
     """TypeError unless `solver` is an adaptive solver of diffrax, or None."""
     if solver is not None and not isinstance(solver, diffrax.AbstractAdaptiveSolver):
         raise TypeError(
-            f"solver: expected an adaptive diffrax solver, got {solver!r}. diffrax.Tsit5() is the default; for fixed "
-            "steps use gd.sample."
+            f"solver: expected an adaptive diffrax solver, got {described(solver)}. diffrax.Tsit5() is the default; "
+            "for fixed steps use gd.sample."
         )
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from gaussdiff.numerics.arrays import centered, host
+from gaussdiff.numerics.checks import check_samples
 
 
 def explained_variance(target, prediction) -> float:
@@ -29,6 +30,7 @@ def explained_by_entry(target, prediction) -> np.ndarray:
 def _squares(target, prediction) -> tuple[np.ndarray, np.ndarray]:
     """Of each entry (*event): the squared residuals, and the squared differences from the mean, summed over samples."""
     target, prediction = host(target, "target"), host(prediction, "prediction")
+    check_samples(target.shape, "target", least=1)
     if target.shape != prediction.shape:
         raise ValueError(
             f"prediction: expected the target's shape {target.shape}, got {prediction.shape}. Pair them up."

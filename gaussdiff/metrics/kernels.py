@@ -44,6 +44,7 @@ def mmd(a, b, bandwidth: float) -> Estimate:
     above 0. Gretton et al. 2012, "A kernel two-sample test", eq. 3.
     """
     check_above_0(bandwidth, "bandwidth", "Use median_distance of the data.")
+    bandwidth = float(bandwidth)
     return _discrepancy(a, b, lambda x, y: np.exp(-squared_distances(x, y) / (2 * bandwidth**2)))
 
 

@@ -5,6 +5,8 @@ import numpy as np
 from jax import core, tree
 from jaxtyping import Array, Float
 
+from gaussdiff.numerics.kinds import described
+
 ROUNDING = 1e-13  # relative, of a float64 sum of squares over the entries of a sample
 
 
@@ -25,11 +27,15 @@ def safe_sqrt(x: Array) -> Array:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
 
 
-def floating(x) -> Array:
-    """x as a floating array of `floating_dtype`."""
-    x = jnp.asarray(x)
-    dtype = floating_dtype(x.dtype)
-    return x if x.dtype == dtype else x.astype(dtype)  # a Python number stays weakly typed
+def floating(x, argument: str = "x") -> Array:
+    """x as a floating array of `floating_dtype`; TypeError names `argument` where x is not made of real numbers."""
+    try:
+        array = jnp.asarray(x)
+    except (TypeError, ValueError) as error:
+        raise _not_numbers(x, argument) from error
+    check_real(array, x, argument)
+    dtype = floating_dtype(array.dtype)
+    return array if array.dtype == dtype else array.astype(dtype)  # a Python number stays weakly typed
 
 
 def floating_dtype(dtype) -> np.dtype:
@@ -44,8 +50,21 @@ def floating_dtype(dtype) -> np.dtype:
 
 
 def host(x, argument: str) -> np.ndarray:
-    """x as a finite float64 NumPy array, for fits and checks; ValueError names `argument` where it is not finite."""
-    x = np.asarray(x, dtype=np.float64)
+    """x as a finite float64 NumPy array, for fits and checks; ValueError names `argument` where it is not finite.
+
+    TypeError where it is not made of real numbers, or is traced.
+    """
+    if not concrete(x):
+        raise TypeError(
+            f"{argument}: expected numbers that can be looked at, got a traced array. Call this outside jax.jit, "
+            "jax.vmap and jax.grad."
+        )
+    try:
+        array = np.asarray(x)
+    except (TypeError, ValueError) as error:
+        raise _not_numbers(x, argument) from error
+    check_real(array, x, argument)
+    x = array.astype(np.float64, copy=False)
     bad = np.size(x) - np.count_nonzero(np.isfinite(x))
     if bad:
         raise ValueError(
@@ -54,13 +73,27 @@ def host(x, argument: str) -> np.ndarray:
     return x
 
 
+def check_real(array: Array | np.ndarray, given, argument: str) -> None:
+    """TypeError unless the entries of an array are real numbers; the error describes what was given."""
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        cure = "Take its real part, or stack real and imaginary parts as two entries."
+        raise TypeError(f"{argument}: expected real numbers, got {described(given)} that is complex. {cure}")
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
+        raise _not_numbers(given, argument)
+
+
+def _not_numbers(given, argument: str) -> TypeError:
+    cure = "Give a number or one array, such as np.asarray(rows, float), and look whether arguments are swapped."
+    return TypeError(f"{argument}: expected real numbers, got {described(given)}. {cure}")
+
+
 def host_features(a, b, least: int = 2, names: tuple[str, str] = ("a", "b")) -> tuple[np.ndarray, np.ndarray]:
     """Two sets of features (N, F) and (M, F) as finite float64 arrays; ValueError below `least` of either.
 
     names: those of the arguments, one name where a set is compared with itself.
     """
     a, b = host(a, names[0]), host(b, names[1])
-    alike = a.ndim == b.ndim == 2 and a.shape[1] == b.shape[1]
+    alike = a.ndim == b.ndim == 2 and a.shape[1] == b.shape[1] and a.shape[1] > 0
     if not alike or min(len(a), len(b)) < least:
         cure = "Give more samples." if alike else "Flatten images, both alike: x.reshape(len(x), -1)."
         if names[0] == names[1]:

@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Event
-from gaussdiff.numerics.arrays import concrete, floating, safe_divide, safe_sqrt
-from gaussdiff.numerics.checks import check_at_least_0
+from gaussdiff.numerics.arrays import concrete, safe_divide, safe_sqrt
+from gaussdiff.numerics.checks import check_at_least_0, check_number, or_nan
 from gaussdiff.samplers.base import Sampler, Step, check_amount, is_noisy
 from gaussdiff.samplers.heun import Heun
 from gaussdiff.schedules import NoiseLevel
@@ -42,11 +42,15 @@ class EDMStochastic(Sampler):
         self.churn = check_at_least_0(churn, "churn", "0 is Heun; 30 to 80 are the published values.")
         self.noisy = is_noisy(self.churn)
         self.s_noise = check_at_least_0(s_noise, "s_noise", "1 is the noise that fits the level.")
-        self.s_min, self.s_max = floating(s_min), floating(s_max)
-        if concrete(self.s_min, self.s_max) and not 0 <= float(self.s_min) <= float(self.s_max):
+        cure = "Noise is added between the two, in units of sigma / alpha."
+        self.s_min, self.s_max = check_number(s_min, "s_min", cure), check_number(s_max, "s_max", cure)
+        if not concrete(self.s_min, self.s_max):
+            # no step is at a level that is NaN: the noise itself says that they do not fit
+            self.s_noise = or_nan(self.s_noise, (self.s_min >= 0) & (self.s_min <= self.s_max))
+        elif not 0 <= float(self.s_min) <= float(self.s_max):
             raise ValueError(
                 f"s_min, s_max: expected 0 <= s_min <= s_max, got {float(self.s_min):g} and {float(self.s_max):g}. "
-                "Noise is added between the two, in units of sigma / alpha."
+                f"{cure}"
             )
 
     def draws(self) -> int:

@@ -18,6 +18,26 @@ def make(folder: Path) -> None:
         flush_folder(folder.parent)
 
 
+def check_folder(out: Path, argument: str = "out") -> None:
+    """ValueError where `out`, a folder to write to, or one above it is a file: before any work is done for it."""
+    nearest = next(path for path in (out, *out.parents) if path.exists())
+    if not nearest.is_dir():
+        raise ValueError(
+            f"{argument}: expected a folder to write to, got {out}, where {nearest} is a file; choose another "
+            f"--{argument}"
+        )
+
+
+def check_file(out: Path, suffix: str, argument: str = "out") -> None:
+    """ValueError unless `out` is the name of a file that ends in `suffix`, in what is or can be a folder."""
+    cure = out.with_suffix(suffix) if out.name else f"NAME{suffix}"
+    if out.suffix != suffix:
+        raise ValueError(f"{argument}: expected a name that ends in {suffix}, got {out}; set --{argument} to {cure}")
+    if out.is_dir():
+        raise ValueError(f"{argument}: expected the name of a file, got {out}, a folder; choose another --{argument}")
+    check_folder(out.parent, argument)
+
+
 def write(path: Path, content: bytes) -> None:
     """Write the file `path`: whatever moment the process is killed at, it has its old content or the new."""
     aside = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
