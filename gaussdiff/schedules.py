@@ -111,7 +111,7 @@ def check_level(level, argument: str = "level") -> None:
 
 def check_sigma_range(sigma_min, sigma_max) -> tuple[Array, Array]:
     """Return both as arrays; ValueError unless 0 < sigma_min < sigma_max."""
-    cure = "For a grid that ends at 0 use final_zero=True."
+    cure = "A grid that ends at 0 has a sigma_min above 0 too, its last level before that, and final_zero=True."
     low, high = check_number(sigma_min, "sigma_min", cure), check_number(sigma_max, "sigma_max", cure)
     if not concrete(low, high):
         return or_nan(low, (low > 0) & (low < high) & (high < jnp.inf)), high
