@@ -29,7 +29,7 @@ from gaussdiff.integrate.ode import (
     unit_level,
 )
 from gaussdiff.numerics.arrays import concrete, floating
-from gaussdiff.numerics.checks import check_count, check_finite, check_finite_number
+from gaussdiff.numerics.checks import check_above_0, check_count, check_finite, check_finite_number
 from gaussdiff.schedules import NoiseLevel, Schedule, check_schedule, check_times
 
 DIRECTIONS_AT_A_TIME = 256
