@@ -123,6 +123,7 @@ def test_bad_calls_say_what_to_do(unchecked):
     for given, message in (
         ({"key": KEY}, "count, shape: expected"),
         ({"count": 0, "key": KEY}, "count: expected an integer >= 1, got 0"),
+        ({"count": 2.0, "key": KEY}, "count: expected"),
         ({"count": 2}, "key: expected one"),
         ({"starts": starts}, "key: expected one"),
         ({"starts": starts, "count": 2}, "starts: expected .* and no count"),

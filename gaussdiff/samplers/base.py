@@ -29,7 +29,11 @@ class Sampler(eqx.Module):
 
     @abc.abstractmethod
     def draws(self) -> int:
-        """How many standard normals of x's shape a step takes: 0 for a deterministic sampler."""
+        """How many standard normals of x's shape a step takes: 0 for a deterministic sampler.
+
+        Fixed when the sampler is made, so that it does not depend on what is traced: an amount of noise that is traced
+        then counts as some.
+        """
 
     @abc.abstractmethod
     def nfe(self, n: int) -> int:

@@ -17,7 +17,8 @@ def sample(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel, key: PRNGKe
     """Carry one sample x (*event) at levels[0] down the grid `levels` (n+1,), and keep the whole path.
 
     Returns the Trajectory: levels, x (n+1, *event), and denoised (n, *event), the values the sampler itself computed;
-    the model is called no more often than the sampler needs. key: only for samplers that draw noise; it stands for one
+    the model is called no more often than the sampler needs. key: only for samplers that draw noise, among them one
+    made inside jit, vmap or grad from an amount of noise that is traced, even where that is 0; it stands for one
     Brownian path, whose increments are the noise of every grid: more steps refine the same sample. For a batch:
     jax.vmap(gd.sample, in_axes=(None, None, 0, None, 0))(sampler, model, x, levels, keys), without the last 0 and keys
     for a deterministic sampler.
