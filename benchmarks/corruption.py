@@ -2,11 +2,11 @@
 
     python -m benchmarks.corruption --count 1000 --seed 0
 
-Checkpoints, laws, recipes, exported weights and labelled data in an .npz are damaged in eight ways at random places: cut,
-one bit flipped, some bytes replaced, a block of zeros, bytes added, emptied, exchanged with another file of the same run
-or program, or replaced by a file of another format. Of a damaged checkpoint the one before has to be taken, with a
-warning that names the damaged one. Prints how often each outcome occurs; the exit code is 1 where a state was wrong or
-an error did not name the file.
+Checkpoints, laws, recipes, exported weights and labelled data in an .npz are damaged in eight ways at random places:
+cut, one bit flipped, some bytes replaced, a block of zeros, bytes added, emptied, exchanged with another file of the
+same run or program, or replaced by a file of another format. Of a damaged checkpoint the one before has to be taken,
+with a warning that names the damaged one. Prints how often each outcome occurs; the exit code is 1 where a state was
+wrong or an error did not name the file.
 """
 
 import argparse
