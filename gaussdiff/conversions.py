@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from gaussdiff.numerics.arrays import floating, safe_divide
 from gaussdiff.numerics.checks import check_number
-from gaussdiff.schedules import NoiseLevel, Schedule, check_level, check_nonzero, check_schedule, rates
+from gaussdiff.schedules import SIGNAL_CURE, NoiseLevel, Schedule, check_level, check_nonzero, check_schedule, rates
 
 Event = Float[Array, "*event"]
 ONE_TIME = "For several times use jax.vmap."
@@ -44,7 +44,7 @@ def x0_from_noise(noise: Event, x: Event, level: NoiseLevel) -> Event:
     """x0 = (x - sigma noise) / alpha. ValueError at alpha = 0, where the noise says nothing of x0."""
     check_level(level)
     noise, x = _alike(noise, x, "noise")
-    check_nonzero("x0 from a noise prediction", level.alpha, "alpha", "Use a network that predicts v or x0 there.")
+    check_nonzero("x0 from a noise prediction", level.alpha, "alpha", SIGNAL_CURE)
     return ((x - level.sigma * noise) / level.alpha).astype(x.dtype)
 
 
@@ -60,7 +60,7 @@ def x0_from_score(score: Event, x: Event, level: NoiseLevel) -> Event:
     """x0 = (x + sigma^2 score) / alpha (Tweedie). ValueError at alpha = 0, where the score says nothing of x0."""
     check_level(level)
     score, x = _alike(score, x, "score")
-    check_nonzero("x0 from a score", level.alpha, "alpha", "Use a network that predicts v or x0 there.")
+    check_nonzero("x0 from a score", level.alpha, "alpha", SIGNAL_CURE)
     return ((x + level.sigma**2 * score) / level.alpha).astype(x.dtype)
 
 

@@ -22,6 +22,7 @@ from gaussdiff.distributions.diagonal import Diagonal
 from gaussdiff.distributions.empirical import Empirical
 from gaussdiff.distributions.gaussian import Gaussian
 from gaussdiff.distributions.mixture import GaussianMixture
+from gaussdiff.numerics.arrays import floating
 from gaussdiff.numerics.kinds import check_kind, described
 from gaussdiff.samplers import Sampler
 from gaussdiff.samplers.base import check_grid, check_sampler
@@ -136,9 +137,12 @@ def _build(tree: dict, prefix: str, arrays: dict[str, np.ndarray], classes: tupl
         name = prefix + field.name
         if name in arrays:
             value = jnp.asarray(arrays[name])
+            value = floating(value) if jnp.issubdtype(value.dtype, jnp.floating) else value
         elif field.name in tree["fields"]:
             value = tree["fields"][field.name]
             value = _build(value, f"{name}.", arrays, classes) if isinstance(value, dict) else value
+        elif field.name == "noisy":  # a file older than this field: what the amount of noise says
+            value = any(bool(arrays.get(prefix + amount, 0)) for amount in ("eta", "churn"))
         else:
             raise ValueError(f"path: expected a file with {name}, which is missing. Save it again.")
         object.__setattr__(made, field.name, value)

@@ -18,7 +18,14 @@ from jaxtyping import Array
 from gaussdiff.numerics.arrays import concrete, floating
 from gaussdiff.numerics.checks import check_above_0, check_count, check_number
 from gaussdiff.numerics.kinds import check_kind, described
-from gaussdiff.schedules import DiscreteBetas, NoiseLevel, Schedule, check_schedule, check_sigma_range
+from gaussdiff.schedules import (
+    DiscreteBetas,
+    NoiseLevel,
+    Schedule,
+    check_schedule,
+    check_sigma_range,
+    check_times,
+)
 
 
 def karras(n: int, sigma_min=0.002, sigma_max=80.0, rho=7.0, final_zero: bool = True) -> NoiseLevel:
@@ -139,9 +146,9 @@ def _times(schedule: Schedule, n: int, start, end) -> tuple[Array, Array]:
     cure = "Noise comes first."
     start = check_number(schedule.end if start is None else start, "start", cure)
     end = check_number(end, "end", cure)
-    if concrete(start, end) and not 0 <= float(end) < float(start) < np.inf:
+    if concrete(start, end) and not 0 <= float(end) < float(start):
         raise ValueError(f"start, end: expected start > end >= 0, got {float(start):g} and {float(end):g}. {cure}")
-    return start, end
+    return check_times(schedule, start, "start"), check_times(schedule, end, "end")
 
 
 def _rows(schedule: DiscreteBetas, n: int, final_zero: bool) -> tuple[int, int]:
@@ -152,10 +159,13 @@ def _rows(schedule: DiscreteBetas, n: int, final_zero: bool) -> tuple[int, int]:
             "use uniform_time."
         )
     _check_steps(n)
-    rows, count = len(schedule.times) - 1, n if final_zero else n + 1
-    if count > rows:
-        raise ValueError(f"n: expected at most the {rows} rows of the table, got {count}. Take fewer steps.")
-    return rows, count
+    rows = len(schedule.times) - 1
+    most = rows if final_zero else rows - 1
+    if n > most:
+        less = "" if final_zero else " less one, where the last level is a row too,"
+        cure = "Take fewer steps." if most else "Use final_zero=True, which adds the clean level."
+        raise ValueError(f"n: expected at most the {rows} rows of the table{less}, got {n}. {cure}")
+    return rows, n if final_zero else n + 1
 
 
 def _at_rows(schedule: DiscreteBetas, rows: np.ndarray, final_zero: bool) -> NoiseLevel:

@@ -83,6 +83,9 @@ def _check_pair(alpha: np.ndarray, sigma: np.ndarray) -> None:
         raise ValueError("alpha, sigma: expected at least one above 0, got a level with both 0. It holds nothing.")
 
 
+SIGNAL_CURE = "Use a network that predicts v or x0 there, or start at the level before it: levels[1:]."
+
+
 def check_nonzero(quantity: str, value, name: str, cure: str) -> None:
     """ValueError where the alpha or sigma that a quantity divides by is known to be 0."""
     if concrete(value) and float(value) == 0:
@@ -108,7 +111,7 @@ def check_level(level, argument: str = "level") -> None:
 
 def check_sigma_range(sigma_min, sigma_max) -> tuple[Array, Array]:
     """Return both as arrays; ValueError unless 0 < sigma_min < sigma_max."""
-    cure = "For a grid that ends at 0 use final_zero=True."
+    cure = "A grid that ends at 0 has a sigma_min above 0 too, its last level before that, and final_zero=True."
     low, high = check_number(sigma_min, "sigma_min", cure), check_number(sigma_max, "sigma_max", cure)
     if not concrete(low, high):
         return or_nan(low, (low > 0) & (low < high) & (high < jnp.inf)), high
@@ -187,11 +190,16 @@ class UnitTimeSchedule(Schedule):
         return 1.0
 
 
-def _time(t, end: float = 1.0) -> Array:
-    t = floating(t, "t")
+def check_times(schedule: Schedule, times, argument: str) -> Array:
+    """times as an array; ValueError, which names the argument, for times that the schedule does not have."""
+    return _time(times, 1.0 if isinstance(schedule, UnitTimeSchedule) else np.inf, argument)
+
+
+def _time(t, end: float = 1.0, argument: str = "t") -> Array:
+    t = floating(t, argument)
     if concrete(t) and not ((np.asarray(t) >= 0) & (np.asarray(t) <= end) & (np.asarray(t) < np.inf)).all():
         bounds = f"[0, {end:g}" + (")" if end == np.inf else "]")
-        raise ValueError(f"t: expected times in {bounds}, 0 clean, got {np.asarray(t)}. Rescale your times.")
+        raise ValueError(f"{argument}: expected times in {bounds}, 0 clean, got {np.asarray(t)}. Rescale your times.")
     return t
 
 
@@ -217,7 +225,7 @@ def _check_reached(schedule: Schedule, reached: Array, log_snr: Array, last) -> 
 
 def _from_log_alpha(log_alpha) -> NoiseLevel:
     """The variance-preserving pair; expm1 keeps the digits of sigma where alpha is close to 1."""
-    return NoiseLevel(jnp.exp(log_alpha), jnp.sqrt(-jnp.expm1(2 * log_alpha)))
+    return NoiseLevel(jnp.exp(log_alpha), jnp.sqrt(0 - jnp.expm1(2 * log_alpha)))
 
 
 def _betas(beta_min, beta_max) -> tuple[Array, Array]:
@@ -371,20 +379,25 @@ class RectifiedFlow(UnitTimeSchedule):
 class DiscreteBetas(UnitTimeSchedule):
     """A trained network's own table: log alpha(i/N) = sum_{j<=i} log(1 - betas_j) / 2, sigma^2 = 1 - alpha^2.
 
-    betas: (N,) in (0, 1). t = i/N is the table's step i (counted from 1), t = 0 is clean; log alpha is linear in
-    between. The sum is taken in float64. ValueError for other shapes or values. Ho et al., arXiv 2006.11239, eq. 4.
+    betas: (N,) in (0, 1), the last of which may be 1. t = i/N is the table's step i (counted from 1), t = 0 is clean;
+    log alpha is linear in between. The sum is taken in float64. A last beta of 1 leaves no signal (zero terminal SNR):
+    alpha = 0 at t = 1, and alpha itself is linear in the last step, as log alpha cannot be. ValueError for other shapes
+    or values. Ho et al., arXiv 2006.11239, eq. 4; Lin et al., arXiv 2305.08891, section 3.1.
     """
 
     log_alphas: Float[Array, " points"]
 
     def __init__(self, betas):
         table = host(betas, "betas")
-        if table.ndim != 1 or not table.size or not ((table > 0) & (table < 1)).all():
+        inside = (table > 0) & (table < 1)
+        if table.ndim != 1 or not table.size or not inside[:-1].all() or not (inside[-1] or table[-1] == 1):
             raise ValueError(
-                f"betas: expected shape (N,), every value in (0, 1), got shape {table.shape}, {table.min(initial=1):g} "
-                f"to {table.max(initial=0):g}. A last beta of 1 removes all signal: cap it at 0.999."
+                f"betas: expected shape (N,), every value in (0, 1), the last at most 1, got shape {table.shape}, "
+                f"{table.min(initial=1):g} to {table.max(initial=0):g}. A beta is the fraction of the variance that a "
+                "step replaces by noise; of a table of alphas take 1 - alpha."
             )
-        self.log_alphas = jnp.asarray(np.concatenate([[0.0], np.cumsum(np.log1p(-table)) / 2]), float)
+        with np.errstate(divide="ignore"):  # log 0 = -inf is meant, at the end
+            self.log_alphas = jnp.asarray(np.concatenate([[0.0], np.cumsum(np.log1p(-table)) / 2]), float)
 
     @property
     def times(self) -> Float[Array, " points"]:
@@ -392,12 +405,33 @@ class DiscreteBetas(UnitTimeSchedule):
         return jnp.linspace(0.0, 1.0, len(self.log_alphas), dtype=self.log_alphas.dtype)
 
     def __call__(self, t) -> NoiseLevel:
-        return _from_log_alpha(jnp.interp(_time(t), self.times, self.log_alphas))
+        t = _time(t)
+        silent, before, log_alphas = self._with_signal()
+        # alpha = a (1 - s): a the table's, and s from 0 to 1 in the last step of a table that ends without signal
+        log_a = jnp.interp(t, self.times, log_alphas)
+        s = jnp.where(silent, jnp.maximum(t - before, 0) / (1 - before), 0)
+        usual, level = s == 0, _from_log_alpha(log_a)
+        # sigma^2 = 1 - alpha^2 as a sum of positive numbers, neither of them 0 where it is not asked for
+        rise = jnp.where(usual, 1, s * (2 - s))
+        sigma = jnp.sqrt(-jnp.expm1(2 * log_a) + jnp.exp(2 * log_a) * rise)
+        return NoiseLevel(level.alpha * (1 - s), jnp.where(usual, level.sigma, sigma))
 
     def time_at(self, log_snr) -> Float[Array, "..."]:
         log_snr = floating(log_snr, "log_snr")
-        t = jnp.interp(jax.nn.softplus(-log_snr) / 2, -self.log_alphas, self.times, right=jnp.nan)
-        return _until_end(self, log_snr, t)
+        silent, before, log_alphas = self._with_signal()
+        lost = jax.nn.softplus(-log_snr) / 2  # -log alpha
+        last = silent & (lost > -log_alphas[-1])
+        # the row without signal stands beyond all that is looked up there
+        rows = jnp.where(silent, -log_alphas.at[-1].add(-1), -log_alphas)
+        t = jnp.interp(jnp.where(last, 0, lost), rows, self.times, right=jnp.nan)
+        remaining = jnp.exp(-log_alphas[-1] - jnp.where(last, lost, -log_alphas[-1]))  # 1 - s
+        return _until_end(self, log_snr, jnp.where(last, 1 - (1 - before) * remaining, t))
+
+    def _with_signal(self) -> tuple[Array, Array, Float[Array, " points"]]:
+        """Whether the table ends at alpha = 0, the time of the row before, and log alpha with its value there."""
+        silent = self.log_alphas[-1] == -jnp.inf
+        last = jnp.where(silent, self.log_alphas[-2], self.log_alphas[-1])
+        return silent, self.times[-2], self.log_alphas.at[-1].set(last)
 
 
 def rates(schedule: Schedule, t) -> tuple[NoiseLevel, NoiseLevel]:

@@ -8,7 +8,7 @@ levels together, so samples of it are not samples of such a product.
 
 from jaxtyping import Array, Float
 
-from gaussdiff.denoiser import Denoiser, Event, check_model
+from gaussdiff.denoiser import Denoiser, Event, check_model, check_sample
 from gaussdiff.numerics.checks import check_finite_number
 from gaussdiff.schedules import NoiseLevel
 
@@ -32,5 +32,6 @@ class Guided(Denoiser):
         self.weight = check_finite_number(weight, "weight", "1 is the model alone.")
 
     def denoise(self, x: Event, level: NoiseLevel) -> Event:
+        x = check_sample(x)
         base = self.base.denoise(x, level)
         return (base + self.weight * (self.model.denoise(x, level) - base)).astype(x.dtype)

@@ -31,7 +31,15 @@ from gaussdiff.denoiser import Denoiser, Event, check_sample
 from gaussdiff.numerics.arrays import concrete
 from gaussdiff.numerics.checks import check_above_0
 from gaussdiff.numerics.kinds import described
-from gaussdiff.schedules import NoiseLevel, Schedule, check_level, check_nonzero, check_schedule, rates
+from gaussdiff.schedules import (
+    SIGNAL_CURE,
+    NoiseLevel,
+    Schedule,
+    check_level,
+    check_nonzero,
+    check_schedule,
+    rates,
+)
 
 Network = Callable[[Array, Array], Array]
 LevelNetwork = Callable[[Array, NoiseLevel], Array]
@@ -153,7 +161,8 @@ class Preconditioned(NetworkDenoiser):
 class FromNoisePrediction(NetworkDenoiser):
     """A network(x, level) that predicts the noise, as a denoiser: x0 = (x - sigma noise) / alpha.
 
-    At alpha = 0 the noise says nothing of x0 and denoise raises ValueError: predict v or x0 there.
+    At alpha = 0 the noise says nothing of x0 and denoise raises ValueError, inside jit a failure at run time: predict v
+    or x0 there, or start at the level before it.
     Ho et al., arXiv 2006.11239, eq. 4 solved for x0. TypeError where the network is not callable.
     """
 
@@ -214,11 +223,10 @@ class FromVelocity(NetworkDenoiser):
 
 def _with_signal(level: NoiseLevel, prediction: str) -> NoiseLevel:
     """The level; ValueError, inside jit a failure at run time, where alpha = 0."""
-    cure = "Use a network that predicts v or x0 there."
     if concrete(level.alpha):
-        check_nonzero(f"x0 from a {prediction} prediction", level.alpha, "alpha", cure)
+        check_nonzero(f"x0 from a {prediction} prediction", level.alpha, "alpha", SIGNAL_CURE)
         return level
-    message = f"level: a {prediction} prediction needs alpha > 0, got alpha = 0. {cure}"
+    message = f"level: a {prediction} prediction needs alpha > 0, got alpha = 0. {SIGNAL_CURE}"
     return eqx.tree_at(lambda lv: lv.alpha, level, eqx.error_if(level.alpha, level.alpha == 0, message))
 
 

@@ -65,7 +65,9 @@ class SolverTable(NamedTuple):
             raise ValueError(f"calls: expected one of {self.calls}, got {calls}. Make a table with it.")
         errors = self.w2[:, :, self.calls.index(calls)]
         if np.isnan(errors).all():
-            raise ValueError(f"calls: expected a budget in which a sampler fits, got {calls}. Raise it.")
+            raise ValueError(
+                f"calls: expected a budget in which a sampler fits, got {calls}. Make a table with a larger one."
+            )
         i, j = np.unravel_index(np.nanargmin(errors), errors.shape)
         return self.samplers[i], self.grids[j]
 

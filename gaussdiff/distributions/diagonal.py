@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from gaussdiff.denoiser import Distribution, Event, check_sample
 from gaussdiff.distributions.gaussian import Gaussian, log_normal, precision, wiener
-from gaussdiff.numerics.arrays import concrete, device, floating, host, safe_sqrt
+from gaussdiff.numerics.arrays import centered, concrete, device, floating, host, safe_sqrt
 from gaussdiff.numerics.checks import check_key, check_samples
 from gaussdiff.schedules import NoiseLevel, check_level, clean
 
@@ -46,7 +46,7 @@ class Diagonal(Distribution):
         """The mean and the variance (over N) of each entry of samples x (N, *event). ValueError for NaN or N < 2."""
         samples = host(x, "x")
         check_samples(samples.shape)
-        return cls(device(samples.mean(0), x), device(samples.var(0), x))
+        return cls(device(samples.mean(0), x), device((centered(samples) ** 2).mean(0), x))
 
     @property
     def shape(self) -> tuple[int, ...]:

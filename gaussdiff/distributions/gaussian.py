@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from gaussdiff.denoiser import Distribution, Event, check_sample
-from gaussdiff.numerics.arrays import concrete, device, dot, floating, host, safe_divide, safe_sqrt
+from gaussdiff.numerics.arrays import centered, concrete, device, dot, floating, host, safe_divide, safe_sqrt
 from gaussdiff.numerics.checks import check_at_least_0, check_key, check_rank, shape_of_samples
 from gaussdiff.numerics.eigen import leading_modes, positive_eigh, principal, row_blocks
 from gaussdiff.numerics.kinds import check_kind
@@ -83,18 +83,17 @@ class Gaussian(Distribution):
         if rank is not None and min(count, size) > max(4 * rank, 1024):
             return cls._from_blocks(x, rank, progress)
         samples = host(x, "x")
-        mean = samples.mean(0)
-        centered = (samples - mean).reshape(len(samples), -1)
-        _check_variance(centered.any())
-        return cls._from_eigh(device(mean, x), *principal(centered), rank)
+        rows = centered(samples).reshape(len(samples), -1)
+        _check_variance(rows.any())
+        return cls._from_eigh(device(samples.mean(0), x), *principal(rows), rank)
 
     @classmethod
     def _from_blocks(cls, x, rank: int, progress: Progress | None) -> "Gaussian":
         x = x if isinstance(x, np.ndarray) else np.asarray(x)
         blocks = row_blocks(x)
         mean = np.sum([host(block, "x").sum(0) for block in blocks], axis=0) / len(x)
+        _check_variance(any((block != x[:1]).any() for block in blocks))
         lam, vectors, total = leading_modes(blocks, mean.reshape(-1), rank, progress=progress)
-        _check_variance(total)
         return cls.from_modes(device(mean, x[:1]), lam, vectors, total)
 
     @classmethod
@@ -120,9 +119,9 @@ class Gaussian(Distribution):
 
     @classmethod
     def isotropic(cls, mean, variance) -> "Gaussian":
-        """N(mean, variance I), with mean of shape (*event) and a variance >= 0."""
+        """N(mean, variance I), with mean of shape (*event) and a variance >= 0; ValueError for another variance."""
         mean = floating(mean, "mean")
-        variance = check_at_least_0(variance, "variance", "It is the square of the standard deviation.")
+        variance = check_at_least_0(variance, "variance", "It is the square of a deviation.")
         return cls(mean, jnp.zeros(0, mean.dtype), jnp.zeros((mean.size, 0), mean.dtype), variance)
 
     @classmethod
@@ -233,8 +232,8 @@ def bounded(exponent: Array) -> Array:
     return jnp.clip(exponent, -most, most)
 
 
-def _check_variance(total) -> None:
-    if not total:
+def _check_variance(differ) -> None:
+    if not differ:
         raise ValueError("x: expected samples that differ, got N equal ones. Write gd.Gaussian.isotropic(mean, 0.).")
 
 
@@ -287,7 +286,7 @@ def group_gaussian(like, members: np.ndarray, rank: int) -> Gaussian:
     The variance beyond the modes is shared equally by the directions outside them. Leaves in the dtype of `like`.
     """
     mean = members.mean(0)
-    lam, vectors = principal((members - mean).reshape(len(members), -1))
+    lam, vectors = principal(centered(members).reshape(len(members), -1))
     missing = rank - vectors.shape[1]
     if missing > 0:
         filling = np.random.default_rng(0).normal(size=(len(vectors), missing))

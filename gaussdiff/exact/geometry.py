@@ -151,7 +151,7 @@ def path_distance(a: Float[Array, "steps *event"], b: Float[Array, "steps *event
         raise ValueError(
             f"a, b: expected paths of one shape, got {a.shape} and {b.shape}. Use the same levels for both."
         )
-    return jnp.sqrt(jnp.mean((a - b).reshape(len(a), -1) ** 2, axis=1))
+    return safe_sqrt(jnp.mean((a - b).reshape(len(a), -1) ** 2, axis=1))
 
 
 def chord_deviation(path: Float[Array, "steps *event"]) -> Float[Array, " steps"]:

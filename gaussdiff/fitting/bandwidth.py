@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gaussdiff.distributions.empirical import Empirical
-from gaussdiff.numerics.arrays import device, floating, host
+from gaussdiff.numerics.arrays import centered, device, floating, host
 from gaussdiff.numerics.checks import check_samples
 
 
@@ -29,8 +29,7 @@ def choose_bandwidth(points, held_out, chunk: int = 1000) -> float:
         raise ValueError(
             f"points, held_out: expected samples of one shape, got {points.shape} and {held_out.shape}. Split one set."
         )
-    stds = host(points, "points").std(0)
-    scale = float(np.sqrt((stds**2).mean()))
+    scale = float(np.sqrt((centered(host(points, "points")) ** 2).mean()))
     if scale == 0:
         raise ValueError("points: expected samples that differ, got equal ones. They have no bandwidth.")
     data = Empirical(points, 0.0, chunk=chunk)

@@ -51,20 +51,27 @@ def expectation_maximization(
     check_at_least_0(floor, "floor", "It is a fraction of the mean variance; 1e-6 is usual.")
     chunk = check_chunk(chunk)
     g = mixture.components
-    if not isinstance(g, Gaussian) or not 0 < g.rank < g.mean[0].size:
+    size = g.mean[0].size
+    if size == 1:
         raise ValueError(
-            f"mixture: expected Gaussians of rank 1 to D - 1, got {g.rank}. Fit one with from_samples(..., rank=r)."
+            "mixture: expected D >= 2 numbers in a sample, got D = 1, where a low rank leaves nothing out. "
+            "gd.GaussianMixture.from_samples(x, components, key=key) fits such data."
+        )
+    if not isinstance(g, Gaussian) or not 0 < g.rank < size:
+        kind = f"{type(g).__name__} of rank {g.rank}"
+        raise ValueError(
+            f"mixture: expected Gaussians of rank 1 to D - 1 = {size - 1}, got {kind}. Start from "
+            "gd.GaussianMixture.from_samples(x, components, rank=1, key=key)."
         )
     shape = shape_of_samples(x)
     if shape[1:] != mixture.shape:
-        raise ValueError(
-            f"x: expected samples of the mixture's shape {mixture.shape}, got {shape[1:]}. Fit the start to x."
-        )
+        expected = ", ".join(map(str, ("N", *mixture.shape)))
+        raise ValueError(f"x: expected samples ({expected}), N >= 2, got shape {shape}. Reshape them to the mixture's.")
     samples = x if isinstance(x, np.ndarray) else np.asarray(x)
     blocks = row_blocks(samples, chunk)
     mean = np.sum([host(block, "x").sum(0) for block in blocks], axis=0) / len(samples)
     variance = np.sum([((host(block, "x") - mean) ** 2).sum() for block in blocks]) / samples.size
-    if variance == 0:
+    if not any((block != samples[:1]).any() for block in blocks):
         raise ValueError("x: expected samples that differ, got N equal ones. There is nothing to fit.")
     least = jnp.asarray(floor * variance, g.mean.dtype)
     mixture, trace = _with_floor(mixture, least), []

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gaussdiff.distributions.gaussian import Gaussian, check_gaussian
-from gaussdiff.numerics.arrays import device, floating, host
+from gaussdiff.numerics.arrays import centered, device, floating, host
 from gaussdiff.numerics.checks import check_fraction, check_rank, check_samples
 from gaussdiff.numerics.eigen import positive_eigh
 from gaussdiff.numerics.kinds import described
@@ -36,9 +36,8 @@ class Moments:
         """Of samples x (N, *event), N >= 1. ValueError for NaN or no samples."""
         samples = host(x, "x")
         check_samples(samples.shape, least=1)
-        mean = samples.mean(0)
-        centered = (samples - mean).reshape(len(samples), -1)
-        return cls(len(samples), mean, centered.T @ centered)
+        rows = centered(samples).reshape(len(samples), -1)
+        return cls(len(samples), samples.mean(0), rows.T @ rows)
 
     @classmethod
     def from_batches(cls, batches: Iterable, progress: Progress | None = None, total: int = 0) -> "Moments":
@@ -102,8 +101,7 @@ def ledoit_wolf(x) -> float:
     """
     samples = host(x, "x")
     check_samples(samples.shape)
-    flat = samples.reshape(len(samples), -1)
-    flat = flat - flat.mean(0)
+    flat = centered(samples).reshape(len(samples), -1)
     count, size = flat.shape
     gram = (flat.T @ flat if size < count else flat @ flat.T) / count
     power, trace = (gram**2).sum(), np.trace(gram)

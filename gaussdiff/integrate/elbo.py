@@ -60,7 +60,10 @@ def elbo(model: Denoiser, x, levels: NoiseLevel, key: PRNGKeyArray, *, v=0.0, bi
     check_grid(levels)
     x, v = check_event(model, x), check_fraction(v, "v", "0 is the posterior's variance, 1 that of beta.")
     if concrete(levels) and np.asarray(levels.sigma)[-1] == 0:
-        raise ValueError("levels: expected a last level with sigma > 0, got 0. Build the grid with final_zero=False.")
+        raise ValueError(
+            "levels: expected a last level with sigma > 0, got 0. Build the grid with final_zero=False, that of a "
+            "schedule with an end > 0, or leave the last level out: levels[:-1]."
+        )
 
     mean, errors = _visit(model, x, levels, key)
     snr = jnp.exp(levels.log_snr)

@@ -19,10 +19,18 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from gaussdiff.denoiser import Denoiser, Distribution, check_distribution, check_event, check_key, check_model
 from gaussdiff.distributions.gaussian import Gaussian
-from gaussdiff.integrate.ode import Ending, check_adaptive, check_solve, controller, finished, log_sigma, unit_level
+from gaussdiff.integrate.ode import (
+    Ending,
+    check_adaptive,
+    check_tolerances,
+    controller,
+    finished,
+    log_sigma,
+    unit_level,
+)
 from gaussdiff.numerics.arrays import concrete, floating
-from gaussdiff.numerics.checks import check_above_0, check_count, check_finite_number
-from gaussdiff.schedules import NoiseLevel, Schedule, check_schedule
+from gaussdiff.numerics.checks import check_above_0, check_count, check_finite, check_finite_number
+from gaussdiff.schedules import NoiseLevel, Schedule, check_schedule, check_times
 
 DIRECTIONS_AT_A_TIME = 256
 
@@ -73,11 +81,16 @@ def log_likelihood(
     """
     check_model(model)
     check_schedule(schedule)
-    x, times = check_event(model, x), _times(schedule, start, end)
-    check_solve(x, times, rtol, atol, max_steps)
+    x = check_event(model, x)
+    check_finite(x, "x", "Leave such samples out.")
+    times = _times(schedule, start, end)
+    if concrete(times) and not float(times[0]) < float(times[1]):
+        raise ValueError(
+            f"start, end: expected start < end, got {times[0]:g} and {times[1]:g}. Time 0 is clean, and the default of "
+            "start; leave end out for the schedule's own."
+        )
+    check_tolerances(rtol, atol, max_steps)
     check_adaptive(solver)
-    if concrete(times) and float(times[0]) > float(times[1]):
-        raise ValueError(f"start, end: expected start < end, got {times[0]:g} and {times[1]:g}. Time 0 is clean.")
     if prior is not None:
         check_distribution(prior, "prior")
     signs = _signs(x, probes, key)
@@ -159,7 +172,10 @@ def _traces(jacobian, y: Array, signs: Array | None) -> Float[Array, " probes"]:
 
 def _times(schedule: Schedule, start, end) -> Float[Array, "2"]:
     start, end = 0.0 if start is None else start, schedule.end if end is None else end
-    values = (check_finite_number(value, name, "Time 0 is clean.") for name, value in (("start", start), ("end", end)))
+    values = (
+        check_times(schedule, check_finite_number(value, name, "Time 0 is clean."), name)
+        for name, value in (("start", start), ("end", end))
+    )
     return jnp.stack(list(values))
 
 

@@ -69,7 +69,7 @@ def reverse_sde(
     check_schedule(schedule)
     check_key(key)
     x, times = check_event(model, x), floating(times, "times")
-    check_solve(x, times, rtol, atol, max_steps)
+    check_solve(x, schedule, times, rtol, atol, max_steps)
     solver = diffrax.ShARK() if solver is None else solver
     _check_noise(times, eta, solver, step)
     levels = schedule(times)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gaussdiff.numerics.arrays import host
+from gaussdiff.numerics.arrays import centered, host
 from gaussdiff.numerics.checks import check_samples
 
 
@@ -35,4 +35,4 @@ def _squares(target, prediction) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(
             f"prediction: expected the target's shape {target.shape}, got {prediction.shape}. Pair them up."
         )
-    return ((target - prediction) ** 2).sum(0), ((target - target.mean(0)) ** 2).sum(0)
+    return ((target - prediction) ** 2).sum(0), (centered(target) ** 2).sum(0)

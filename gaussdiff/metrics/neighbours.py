@@ -13,15 +13,14 @@ def nearest_distances(x, data, chunk: int = 256) -> np.ndarray:
 
     ValueError for NaN, unlike shapes, or no data.
     """
-    return _nearest(x, data, "data", chunk)
+    return _nearest(host(x, "x"), host(data, "data"), "data", check_chunk(chunk, usual=256))
 
 
-def _nearest(x, data, argument: str, chunk: int = 256) -> np.ndarray:
-    x, data, chunk = host(x, "x"), host(data, argument), check_chunk(chunk, usual=256)
+def _nearest(x: np.ndarray, data: np.ndarray, name: str, chunk: int = 256) -> np.ndarray:
     if not (x.ndim and data.ndim) or x.shape[1:] != data.shape[1:] or not (x.size and data.size):
+        cure = "Reshape them to (N, *event)." if x.size and data.size else "Give some."
         raise ValueError(
-            f"x, {argument}: expected samples of one shape, not empty, got {x.shape} and {data.shape}. Reshape "
-            "them to (N, *event)."
+            f"x, {name}: expected samples of one shape, {name} not empty, got {x.shape} and {data.shape}. {cure}"
         )
     center = data.mean(0).reshape(-1)
     flat, points = x.reshape(len(x), -1) - center, data.reshape(len(data), -1) - center
@@ -39,7 +38,8 @@ def copy_ratios(x, data, held_out) -> np.ndarray:
     (M, *event), held_out: (K, *event). The fraction of ratios below a third, say, counts copies; its floor is that of
     real samples that are in neither set. ValueError for NaN, unlike shapes, or no data.
     """
-    near, far = nearest_distances(x, data), _nearest(x, held_out, "held_out")
+    x, sets = host(x, "x"), {"data": host(data, "data"), "held_out": host(held_out, "held_out")}
+    near, far = (_nearest(x, points, name) for name, points in sets.items())
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(near == far, 1.0, near / far)
 
@@ -60,7 +60,7 @@ def precision_recall(samples, data, neighbours: int = 3) -> PrecisionRecall:
     1904.06991, eqs. 1 and 2.
     """
     check_count(neighbours, "neighbours", "The paper takes 3.")
-    a, b = host_features(samples, data, least=neighbours + 1, names=("samples", "data"))
+    a, b = host_features(samples, data, neighbours + 1, ("samples", "data"))
     return PrecisionRecall(_fraction_covered(a, b, neighbours), _fraction_covered(b, a, neighbours))
 
 

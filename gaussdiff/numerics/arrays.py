@@ -7,6 +7,8 @@ from jaxtyping import Array, Float
 
 from gaussdiff.numerics.kinds import described
 
+ROUNDING = 1e-13  # relative, of a float64 sum of squares over the entries of a sample
+
 
 def dot(a: Array, b: Array) -> Array:
     """a @ b at full precision: reduced-precision products (TF32, bfloat16 passes) cost a closed form its meaning."""
@@ -26,18 +28,25 @@ def safe_sqrt(x: Array) -> Array:
 
 
 def floating(x, argument: str = "x") -> Array:
-    """x as a floating array: its own dtype where it has one, JAX's default float for integers and Python numbers.
-
-    TypeError names `argument` where x is not made of real numbers.
-    """
+    """x as a floating array of `floating_dtype`; TypeError names `argument` where x is not made of real numbers."""
     try:
         array = jnp.asarray(x)
     except (TypeError, ValueError) as error:
         raise _not_numbers(x, argument) from error
-    if jnp.issubdtype(array.dtype, jnp.floating):
-        return array
     check_real(array, x, argument)
-    return array.astype(float)
+    dtype = floating_dtype(array.dtype)
+    return array if array.dtype == dtype else array.astype(dtype)  # a Python number stays weakly typed
+
+
+def floating_dtype(dtype) -> np.dtype:
+    """The dtype that is computed in: float32 and float64 their own, float32 for half precision, else JAX's default.
+
+    Half precision (float16, bfloat16) holds samples, not their mathematics: the square of 300 overflows the one, and
+    the other rounds it by 1 in 256. Integers and booleans have no dtype of their own.
+    """
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return jnp.result_type(float)
+    return jnp.promote_types(dtype, jnp.float32)
 
 
 def host(x, argument: str) -> np.ndarray:
@@ -79,26 +88,48 @@ def _not_numbers(given, argument: str) -> TypeError:
 
 
 def host_features(a, b, least: int = 2, names: tuple[str, str] = ("a", "b")) -> tuple[np.ndarray, np.ndarray]:
-    """Two sets of features (N, F) and (M, F) as finite float64 arrays; ValueError below `least` of either."""
-    a, b = (host(value, name) for value, name in zip((a, b), names, strict=True))
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < least or 0 in a.shape:
-        raise ValueError(
-            f"{', '.join(dict.fromkeys(names))}: expected features (N, F) and (M, F), N and M at least {least}, got "
-            f"{a.shape} and {b.shape}. "
-            "Flatten images."
-        )
+    """Two sets of features (N, F) and (M, F) as finite float64 arrays; ValueError below `least` of either.
+
+    names: those of the arguments, one name where a set is compared with itself.
+    """
+    a, b = host(a, names[0]), host(b, names[1])
+    alike = a.ndim == b.ndim == 2 and a.shape[1] == b.shape[1]
+    if not alike or min(len(a), len(b)) < least or not a.size:
+        cure = "Give more samples." if alike else "Flatten images, both alike: x.reshape(len(x), -1)."
+        if names[0] == names[1]:
+            expected, got = f"features (N, F), N at least {least}", f"{a.shape}"
+        else:
+            expected, got = f"features (N, F) and (M, F), N and M at least {least}", f"{a.shape} and {b.shape}"
+        raise ValueError(f"{', '.join(dict.fromkeys(names))}: expected {expected}, got {got}. {cure}")
     return a, b
 
 
+def centered(x: np.ndarray) -> np.ndarray:
+    """Samples x (N, *event) on the host without their mean, 0 where all are equal, though the mean of equals rounds."""
+    return np.where(np.ptp(x, axis=0) > 0, x - x.mean(0), 0)
+
+
 def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """|a_i - b_j|^2 of (N, F) and (M, F) on the host, as (N, M), by one matrix product about the mean of b."""
+    """|a_i - b_j|^2 of (N, F) and (M, F) on the host, as (N, M), by one matrix product about the mean of b.
+
+    0 where the difference is no more than the rounding of what it is the difference of, as for two copies.
+    """
     a, b = a - b.mean(0), b - b.mean(0)
-    return np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T, 0)
+    both = (a**2).sum(1)[:, None] + (b**2).sum(1)
+    squares = both - 2 * a @ b.T
+    return np.where(squares > ROUNDING * both, squares, 0)
 
 
 def device(x: np.ndarray | np.floating, like) -> Float[Array, "..."]:
-    """x back from the host in the floating dtype of `like`."""
-    return jnp.asarray(x, dtype=floating(like).dtype)
+    """x back from the host in the floating dtype of `like`; ValueError where that cannot hold a finite number of x."""
+    dtype = floating_dtype(jnp.asarray(like).dtype)
+    largest = np.abs(x).max(initial=0)
+    if float(jnp.finfo(dtype).max) < largest < np.inf:
+        raise ValueError(
+            f"x: expected means and variances that {dtype} holds, got one of {largest:g}. Divide the samples by their "
+            "standard deviation first."
+        )
+    return jnp.asarray(x, dtype=dtype)
 
 
 def concrete(*values) -> bool:

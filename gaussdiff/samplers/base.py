@@ -105,9 +105,22 @@ def check_sampler(sampler, argument: str = "sampler") -> None:
     check_kind(sampler, Sampler, argument, "a gd.Sampler such as gd.Heun()", cure)
 
 
-def is_zero(value: Array) -> bool:
-    """Whether a value outside jit is 0: a sampler then draws no noise."""
-    return concrete(value) and float(value) == 0
+def is_noisy(amount: Array) -> bool:
+    """Whether a sampler made with this amount of noise draws any: all but one that is known to be 0.
+
+    It is asked once, in `__init__`, and kept as a static field: a sampler that is an argument of a jitted function has
+    a traced amount, and draws what it drew outside.
+    """
+    return not (concrete(amount) and float(amount) == 0)
+
+
+def check_amount(noisy: bool, amount: Array, argument: str) -> None:
+    """ValueError where a sampler that was made without noise has been given an amount of it since."""
+    if not noisy and concrete(amount) and float(amount) != 0:
+        raise ValueError(
+            f"{argument}: expected 0, with which the sampler was made, got {float(amount):g}. Make another sampler "
+            f"with this {argument}, since one that was made without noise draws none."
+        )
 
 
 def check_grid(levels, argument: str = "levels") -> None:
@@ -121,5 +134,5 @@ def check_grid(levels, argument: str = "levels") -> None:
             i = rising[0]
             raise ValueError(
                 f"{argument}: expected strictly falling noise, got sigma/alpha {sigma[i]:g}/{alpha[i]:g} at index {i}, "
-                f"then {sigma[i + 1]:g}/{alpha[i + 1]:g}. Order them from noise to data."
+                f"then {sigma[i + 1]:g}/{alpha[i + 1]:g}. Order them from noise to data, each level once."
             )

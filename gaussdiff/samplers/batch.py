@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gaussdiff.denoiser import Denoiser, Distribution, check_key, check_model, sample_prior
-from gaussdiff.numerics.arrays import floating
+from gaussdiff.numerics.arrays import floating, floating_dtype
 from gaussdiff.numerics.checks import check_chunk, check_count, check_finite, check_shape
 from gaussdiff.numerics.kinds import described
 from gaussdiff.progress import Progress
@@ -201,15 +201,16 @@ def _shape(
 def _on_host(starts) -> np.ndarray:
     floating(starts[:1] if isinstance(starts, np.ndarray) and starts.ndim else starts, "starts")
     starts = np.asarray(starts)
-    starts = starts.astype(jnp.result_type(starts.dtype, float), copy=False)
+    starts = starts.astype(floating_dtype(starts.dtype), copy=False)
     check_finite(starts, "starts", "Draw them with gd.sample_prior.")
     return starts
 
 
 def _check_keys(sampler: Sampler, starts: np.ndarray | None, key, first: int) -> int:
+    drawn = sampler.draws() or starts is None
     if key is not None:
         check_key(key)
-    elif starts is None or sampler.draws():
+    elif drawn:
         raise ValueError("key: expected one for starts or noise to be drawn, got no key. Pass jax.random.key(seed).")
     return check_count(first, "first", "It is the number of the first sample, 0 by default.", least=0)
 

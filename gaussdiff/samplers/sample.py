@@ -31,7 +31,7 @@ def sample(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel, key: PRNGKe
     ((19, 2), (18, 2))
     """
     x = check_start(sampler, model, x, levels)
-    if key is None and sampler.draws():
+    if sampler.draws() and key is None:
         raise ValueError(
             f"key: expected one, since {type(sampler).__name__} draws noise, got no key. Pass key=jax.random.key(seed),"
             " under vmap one for each sample: jax.random.split(key, count)."
@@ -91,7 +91,7 @@ def check_start(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel) -> Arr
     check_sampler(sampler)
     check_model(model)
     x = check_event(model, x)
-    check_finite(x, "x", "Draw a start with gd.sample_prior.")
+    check_finite(x, "x", "Take a sample without them, such as one drawn by gd.sample_prior.")
     check_grid(levels)
     sampler.check_steps(len(levels) - 1)
     return x
