@@ -18,14 +18,7 @@ from jaxtyping import Array
 from gaussdiff.numerics.arrays import concrete, floating
 from gaussdiff.numerics.checks import check_above_0, check_count, check_number
 from gaussdiff.numerics.kinds import check_kind, described
-from gaussdiff.schedules import (
-    DiscreteBetas,
-    NoiseLevel,
-    Schedule,
-    check_schedule,
-    check_sigma_range,
-    check_times,
-)
+from gaussdiff.schedules import DiscreteBetas, NoiseLevel, Schedule, check_schedule, check_sigma_range, check_times
 
 
 def karras(n: int, sigma_min=0.002, sigma_max=80.0, rho=7.0, final_zero: bool = True) -> NoiseLevel:
@@ -146,7 +139,7 @@ def _times(schedule: Schedule, n: int, start, end) -> tuple[Array, Array]:
     cure = "Noise comes first."
     start = check_number(schedule.end if start is None else start, "start", cure)
     end = check_number(end, "end", cure)
-    if concrete(start, end) and not 0 <= float(end) < float(start):
+    if concrete(start, end) and not 0 <= float(end) < float(start) < np.inf:
         raise ValueError(f"start, end: expected start > end >= 0, got {float(start):g} and {float(end):g}. {cure}")
     return check_times(schedule, start, "start"), check_times(schedule, end, "end")
 

@@ -92,7 +92,7 @@ TABLE = {
     "equal_samples": (lambda: gd.Gaussian.from_samples(np.ones((5, 2))), ValueError, "x", "differ", "equal", "isotropic"),
     "negative_variance": (lambda: gd.Gaussian(np.zeros(2), [1.0, -1.0], np.eye(2)), ValueError, "eigvals", ">= 0", "-1", "Square roots"),
     "negative_residual": (lambda: gd.Gaussian(np.zeros(2), [1.0], np.eye(2)[:, :1], -1.0), ValueError, "residual", ">= 0", "-1", "Square roots"),
-    "negative_isotropic_variance": (lambda: gd.Gaussian.isotropic(np.zeros(2), -1.0), ValueError, "variance", ">= 0", "-1", "square of a deviation"),
+    "negative_isotropic_variance": (lambda: gd.Gaussian.isotropic(np.zeros(2), -1.0), ValueError, "variance", ">= 0", "-1", "square"),
     "variances_beyond_float32": (lambda: gd.Gaussian.from_samples((SAMPLES * 1e25).astype(np.float32)), ValueError, "x", "float32 holds", r"e\+5", "Divide"),
     "eigvecs_shape": (lambda: gd.Gaussian(np.zeros(2), [1.0], np.eye(2)), ValueError, "eigvecs", r"\(2, r\)", r"\(2, 2\)", "from_moments"),
     "eigvecs_not_orthonormal": (lambda: gd.Gaussian(np.zeros(2), [1.0, 1.0], np.ones((2, 2))), ValueError, "eigvecs", "orthonormal", "Gram", "from_moments"),

@@ -79,10 +79,14 @@ class Sample:
         else:
             images = read_images(self.sharpen)
             x = sampling.sharpened(model, images, sampler, levels, self.seed, partial(self._conditioned, model))
-        self._write({"samples": x, "seed": self.seed, "steps": len(levels) - 1})
+        content = io.BytesIO()
+        np.savez(content, samples=x, seed=self.seed, steps=len(levels) - 1)
+        self._write(self.out, content.getvalue())
         print(f"{len(x)} samples of shape {model.shape} ({self.weights} weights): {self.out}")
         if x.ndim == 4 and find_spec("matplotlib"):
-            save_grid(x, self.out.with_suffix(".png"))
+            picture = io.BytesIO()
+            save_grid(x, picture)
+            self._write(self.out.with_suffix(".png"), picture.getvalue())
             print(f"picture: {self.out.with_suffix('.png')}")
 
     def _recipe(self, path: Path) -> tuple[gd.Sampler, gd.NoiseLevel]:
@@ -93,12 +97,10 @@ class Sample:
             )
         return gd.load_recipe(path)
 
-    def _write(self, arrays: dict[str, Any]) -> None:
-        content = io.BytesIO()
-        np.savez(content, **arrays)
-        with disk.explained(self.out, lambda: "make room, make the folder writable, or choose another --out"):
-            disk.make(self.out.parent)
-            disk.write(self.out, content.getvalue())
+    def _write(self, path: Path, content: bytes) -> None:
+        with disk.explained(path, lambda: "make room, make the folder writable, or choose another --out"):
+            disk.make(path.parent)
+            disk.write(path, content)
 
     def _conditioned(self, model: LearnedDenoiser, image: Array | None = None) -> gd.Denoiser:
         """The model conditioned on the label and image, and guided towards them."""
@@ -132,7 +134,8 @@ class Evaluate:
         partial = out.with_name(f"{out.name}.partial")
         results = evaluate.assess(model, dataset, config, self.questions, lambda some: self._write(partial, some))
         print(f"{self.run} ({self.weights} weights)\n\n{evaluate.page(results)}\n")
-        partial.replace(out)
+        self._write(out, results)
+        partial.unlink(missing_ok=True)  # which another evaluation of the run may have removed
         print(f"written: {out}")
         if "failed" in results:
             reasons = "\n".join(f"{table}: {reason}" for table, reason in results["failed"].items())

@@ -31,15 +31,7 @@ from gaussdiff.denoiser import Denoiser, Event, check_sample
 from gaussdiff.numerics.arrays import concrete
 from gaussdiff.numerics.checks import check_above_0
 from gaussdiff.numerics.kinds import described
-from gaussdiff.schedules import (
-    SIGNAL_CURE,
-    NoiseLevel,
-    Schedule,
-    check_level,
-    check_nonzero,
-    check_schedule,
-    rates,
-)
+from gaussdiff.schedules import SIGNAL_CURE, NoiseLevel, Schedule, check_level, check_nonzero, check_schedule, rates
 
 Network = Callable[[Array, Array], Array]
 LevelNetwork = Callable[[Array, NoiseLevel], Array]

@@ -59,7 +59,7 @@ def gits_grid(
     paths = check_count(paths, "paths", "Some hundreds give a steady mean.")
     points = check_count(points, "points", "It counts the levels to choose from; 61 is the default.", least=2)
     check_above_0(gamma, "gamma", "The published value is 1.15.")
-    last = int(final_zero)  # the step to 0, which is not chosen
+    last = 1 if final_zero else 0  # the step to 0, which is not chosen
     cure = "Raise points for more steps." if last else "Raise points for more steps, or final_zero=True for one more."
     steps = check_count(n, "n", cure, least=1 + last, most=points - 1 + last) - last
     fine = grids.karras(points - 1, sigma_min, sigma_max, final_zero=False)

@@ -121,7 +121,7 @@ class Gaussian(Distribution):
     def isotropic(cls, mean, variance) -> "Gaussian":
         """N(mean, variance I), with mean of shape (*event) and a variance >= 0; ValueError for another variance."""
         mean = floating(mean, "mean")
-        variance = check_at_least_0(variance, "variance", "It is the square of a deviation.")
+        variance = check_at_least_0(variance, "variance", "It is the square of the standard deviation.")
         return cls(mean, jnp.zeros(0, mean.dtype), jnp.zeros((mean.size, 0), mean.dtype), variance)
 
     @classmethod

@@ -315,8 +315,8 @@ def _(axis_size, in_batched, certain):
 def _check(full, tolerance, candidates: int) -> None:
     if not isinstance(full, Empirical) or full.mesh is not None:
         raise TypeError(
-            f"full: expected a gd.Empirical on one device, got {described(full)}. Build "
-            "gd.Empirical(points) without devices."
+            f"full: expected a gd.Empirical on one device, got {described(full)}. Build gd.Empirical(points) without "
+            "devices."
         )
     weights = np.asarray(full.log_weights)
     if np.ptp(weights[np.isfinite(weights)]) > 1e-5:

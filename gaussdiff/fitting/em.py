@@ -66,7 +66,7 @@ def expectation_maximization(
     shape = shape_of_samples(x)
     if shape[1:] != mixture.shape:
         expected = ", ".join(map(str, ("N", *mixture.shape)))
-        raise ValueError(f"x: expected samples ({expected}), N >= 2, got shape {shape}. Reshape them to the mixture's.")
+        raise ValueError(f"x: expected samples ({expected}), got shape {shape}. Reshape them to the mixture's.")
     samples = x if isinstance(x, np.ndarray) else np.asarray(x)
     blocks = row_blocks(samples, chunk)
     mean = np.sum([host(block, "x").sum(0) for block in blocks], axis=0) / len(samples)

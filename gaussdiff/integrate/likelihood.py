@@ -81,9 +81,8 @@ def log_likelihood(
     """
     check_model(model)
     check_schedule(schedule)
-    x = check_event(model, x)
+    x, times = check_event(model, x), _times(schedule, start, end)
     check_finite(x, "x", "Leave such samples out.")
-    times = _times(schedule, start, end)
     if concrete(times) and not float(times[0]) < float(times[1]):
         raise ValueError(
             f"start, end: expected start < end, got {times[0]:g} and {times[1]:g}. Time 0 is clean, and the default of "
@@ -171,12 +170,9 @@ def _traces(jacobian, y: Array, signs: Array | None) -> Float[Array, " probes"]:
 
 
 def _times(schedule: Schedule, start, end) -> Float[Array, "2"]:
-    start, end = 0.0 if start is None else start, schedule.end if end is None else end
-    values = (
-        check_times(schedule, check_finite_number(value, name, "Time 0 is clean."), name)
-        for name, value in (("start", start), ("end", end))
-    )
-    return jnp.stack(list(values))
+    given = {"start": 0.0 if start is None else start, "end": schedule.end if end is None else end}
+    cure = "Time 0 is clean."
+    return jnp.stack([check_times(schedule, check_finite_number(t, name, cure), name) for name, t in given.items()])
 
 
 def _signs(x: Array, probes: int | None, key: PRNGKeyArray | None) -> Float[Array, "probes *event"] | None:

@@ -31,4 +31,4 @@ def frechet_distance(a, b) -> float:
 def _factor(x: np.ndarray) -> np.ndarray:
     """A (min(N, F), F) with A^T A the covariance of x (N, F) over N."""
     rows = centered(x) / np.sqrt(len(x))
-    return np.linalg.qr(rows, mode="r") if len(x) > x.shape[1] else rows
+    return np.asarray(np.linalg.qr(rows, mode="r")) if len(x) > x.shape[1] else rows

@@ -13,15 +13,15 @@ def nearest_distances(x, data, chunk: int = 256) -> np.ndarray:
 
     ValueError for NaN, unlike shapes, or no data.
     """
-    return _nearest(host(x, "x"), host(data, "data"), "data", check_chunk(chunk, usual=256))
+    return _nearest(host(x, "x"), host(data, "data"), "data", chunk)
 
 
 def _nearest(x: np.ndarray, data: np.ndarray, name: str, chunk: int = 256) -> np.ndarray:
+    chunk = check_chunk(chunk, usual=256)
     if not (x.ndim and data.ndim) or x.shape[1:] != data.shape[1:] or not (x.size and data.size):
-        cure = "Reshape them to (N, *event)." if x.size and data.size else "Give some."
-        raise ValueError(
-            f"x, {name}: expected samples of one shape, {name} not empty, got {x.shape} and {data.shape}. {cure}"
-        )
+        empty = x.ndim and data.ndim and not (x.size and data.size)
+        cure = "Give some." if empty else "Reshape them to (N, *event)."
+        raise ValueError(f"x, {name}: expected samples of one shape, not empty, got {x.shape} and {data.shape}. {cure}")
     center = data.mean(0).reshape(-1)
     flat, points = x.reshape(len(x), -1) - center, data.reshape(len(data), -1) - center
     norms = (points**2).sum(1)
@@ -60,7 +60,7 @@ def precision_recall(samples, data, neighbours: int = 3) -> PrecisionRecall:
     1904.06991, eqs. 1 and 2.
     """
     check_count(neighbours, "neighbours", "The paper takes 3.")
-    a, b = host_features(samples, data, neighbours + 1, ("samples", "data"))
+    a, b = host_features(samples, data, least=neighbours + 1, names=("samples", "data"))
     return PrecisionRecall(_fraction_covered(a, b, neighbours), _fraction_covered(b, a, neighbours))
 
 

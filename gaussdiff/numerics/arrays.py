@@ -93,8 +93,8 @@ def host_features(a, b, least: int = 2, names: tuple[str, str] = ("a", "b")) -> 
     names: those of the arguments, one name where a set is compared with itself.
     """
     a, b = host(a, names[0]), host(b, names[1])
-    alike = a.ndim == b.ndim == 2 and a.shape[1] == b.shape[1]
-    if not alike or min(len(a), len(b)) < least or not a.size:
+    alike = a.ndim == b.ndim == 2 and a.shape[1] == b.shape[1] and a.shape[1] > 0
+    if not alike or min(len(a), len(b)) < least:
         cure = "Give more samples." if alike else "Flatten images, both alike: x.reshape(len(x), -1)."
         if names[0] == names[1]:
             expected, got = f"features (N, F), N at least {least}", f"{a.shape}"
