@@ -2,11 +2,11 @@
 
     python -m benchmarks.corruption --count 1000 --seed 0
 
-Checkpoints, laws, recipes and exported weights are damaged in eight ways at random places: cut, one bit flipped, some
-bytes replaced, a block of zeros, bytes added, emptied, exchanged with another file of the same run or program, or
-replaced by a file of another format. Of a damaged checkpoint the one before has to be taken, with a warning that names
-the damaged one. Prints how often each outcome occurs; the exit code is 1 where a state was wrong or an error did not
-name the file.
+Checkpoints, laws, recipes, exported weights and labelled data in an .npz are damaged in eight ways at random places:
+cut, one bit flipped, some bytes replaced, a block of zeros, bytes added, emptied, exchanged with another file of the
+same run or program, or replaced by a file of another format. Of a damaged checkpoint the one before has to be taken,
+with a warning that names the damaged one. Prints how often each outcome occurs; the exit code is 1 where a state was
+wrong or an error did not name the file.
 """
 
 import argparse
@@ -26,6 +26,7 @@ import numpy as np
 from PIL import Image
 
 import gaussdiff as gd
+from training.data import arrays
 from training.storage import checkpoint, weights
 
 RIGHT, BEFORE, REFUSED = "right state", "the one before, named", "refused, named"
@@ -106,7 +107,7 @@ def bytes_of_checkpoint(saved: checkpoint.Checkpoint | None) -> bytes:
 
 
 def subjects(folder: Path) -> dict[str, list[Subject]]:
-    """Laws of every class, recipes, checkpoints of two steps, and weights, written to `folder`."""
+    """Laws of every class, recipes, checkpoints of two steps, weights, and data, written to `folder`."""
     draw = np.random.default_rng(0)
     x = draw.normal(size=(12, 2, 2)).astype(np.float32)
     laws = (
@@ -115,7 +116,7 @@ def subjects(folder: Path) -> dict[str, list[Subject]]:
         gd.GaussianMixture.from_samples(x, 2, key=jax.random.key(0)),
         gd.Empirical(x, 0.1),
     )
-    kinds: dict[str, list[Subject]] = {"law": [], "recipe": [], "weights": [], "checkpoint": []}
+    kinds: dict[str, list[Subject]] = {"law": [], "recipe": [], "weights": [], "checkpoint": [], "data": []}
     for law in laws:
         path = folder / f"{type(law).__name__}.npz"
         gd.save(path, law)
@@ -130,6 +131,11 @@ def subjects(folder: Path) -> dict[str, list[Subject]]:
         weights.write(path, state, step, {"config": {"seed": step}})
         kinds["weights"].append(_alone(path, lambda path=path: bytes_of_checkpoint(weights.read(path))))
         newest = checkpoint.save(folder / "run", step, state, {"config": {"seed": step}})
+    pixels, labels = draw.integers(0, 256, (6, 4, 4), np.uint8), np.arange(6) % 3
+    for save in (np.savez, np.savez_compressed):
+        path = folder / f"{save.__name__}.npz"
+        save(path, images=pixels, labels=labels)
+        kinds["data"].append(_alone(path, lambda path=path: bytes_of(arrays.read(path))))
     older = newest.with_name("step-00000001")
     states = {
         bytes_of_checkpoint(checkpoint.read(newest)): RIGHT,

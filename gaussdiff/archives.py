@@ -24,6 +24,7 @@ import numpy as np
 JSON_BYTES = 2**24  # of a file of facts and numbers at most
 ARCHIVE_BYTES = 2**30  # that an .npz may expand to, whatever its own size
 EXPANSION = 200  # times its own size that a larger .npz may expand to: images and weights stay far below
+END_BYTES = 22 + 2**16  # in which an archive ends with its directory's record and a comment
 TEMPORARY = ".writing-"  # how the names begin of what a killed process may leave half written or half removed
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -150,17 +151,26 @@ def _archive(file: BufferedReader) -> zipfile.ZipFile:
 def _members(archive: zipfile.ZipFile, file: BufferedReader) -> dict[str, zipfile.ZipInfo]:
     """The members by the names of their arrays; ValueError where their sizes cannot be true or be taken."""
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-    if len(members) != len(archive.infolist()):
-        raise ValueError("one name stands for two arrays")
+    if len(members) != (count := _count(file)):
+        raise ValueError(f"it has {count} members, of which {len(members)} can be read by their names")
     for name, info in members.items():
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"{name} is compressed in a way that np.savez does not use")
         if info.compress_type == zipfile.ZIP_STORED and info.compress_size != info.file_size:
             raise ValueError(f"{name} has two sizes, {info.compress_size:,} and {info.file_size:,} bytes")
+        archive.open(info).close()  # which compares the directory's name with the member's own
     total, size = sum(info.file_size for info in members.values()), os.fstat(file.fileno()).st_size
     if total > max(ARCHIVE_BYTES, EXPANSION * size):
         raise ValueError(f"it would expand from {size:,} to {total:,} bytes, more than {EXPANSION} times its size")
     return members
+
+
+def _count(file: BufferedReader) -> int:
+    """The number of members that the end of an archive states; zipfile passes over those behind a damaged entry."""
+    size = os.fstat(file.fileno()).st_size
+    file.seek(max(0, size - END_BYTES))
+    tail = file.read()
+    return int.from_bytes(tail[tail.rfind(b"PK\5\6") + 10 :][:2], "little")
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:

@@ -51,7 +51,7 @@ class Wrong:
         several = ("(3,)|shape", [1.0, 2.0, 3.0])
         complexes = ("complex", 1 + 1j)
         no_numbers = [several, ("nan|NaN", NAN), complexes]
-        no_numbers += [("'a'", "a"), ("None", None), ("NoiseLevel", one), ("Gaussian", law), ("key<fry>", key)]
+        no_numbers += [("'0.5'", "0.5"), ("None", None), ("NoiseLevel", one), ("Gaussian", law), ("key<fry>", key)]
         negative = [("-1", -1.0), *no_numbers]
         infinite = ("inf", np.inf)
         no_count = [("2.5", 2.5), ("2.0", 2.0), ("'5'", "5"), ("None", None), ("-1", -1), ("True", True)]

@@ -166,6 +166,18 @@ def test_the_error_for_an_archive_says_how_much_it_would_expand_to(tmp_path):
     assert archives.read_npz(tmp_path / "zeros.npz")["x"].shape == (100, 28, 28)
 
 
+def test_no_bit_of_a_directory_hides_an_array(tmp_path):
+    """Of an archive: zipfile passes over members whose entry is damaged, and labels would be missing in silence."""
+    path = tmp_path / "x.npz"
+    np.savez(path, images=np.zeros((6, 4, 4), np.uint8), labels=np.arange(6))
+    content = path.read_bytes()
+    for place in range(content.index(b"PK\1\2"), len(content)):
+        for bit in range(8):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
+            with contextlib.suppress(archives.UnreadableError):
+                assert archives.names(path) == ["images", "labels"]
+
+
 def test_fields_that_do_not_fit_together_are_refused_even_where_the_checksum_is_right(tmp_path):
     path = tmp_path / "law.npz"
     x = np.random.default_rng(0).normal(size=(9, 2, 2)).astype(np.float32)
