@@ -73,8 +73,8 @@ def _dataset(settings: Settings) -> Dataset:
     if settings.run is not None:
         return load_data(settings.run)  # the run's own split: what it held out stays held out
     assert settings.data is not None
-    fraction = {} if settings.held_out is None else {"held_out": settings.held_out}
-    return load(settings.data, data_dir=settings.data_dir, image_size=settings.image_size, **fraction)
+    held_out = training.Config.held_out if settings.held_out is None else settings.held_out
+    return load(settings.data, held_out=held_out, data_dir=settings.data_dir, image_size=settings.image_size)
 
 
 def _stage(
