@@ -58,7 +58,7 @@ def emergence(variances, fraction=0.5) -> Float[Array, "*k"]:
     A consequence of arXiv 2303.02490, section 3.
     """
     fraction = check_fraction(fraction, "fraction", "One half is the usual choice.", "(0, 1]")
-    return safe_sqrt(check_variances(variances) * (1 / jnp.square(fraction) - 1))
+    return _root(check_variances(variances) * (1 / jnp.square(fraction) - 1))
 
 
 def information(variances, level: NoiseLevel) -> Float[Array, "*k"]:
