@@ -22,9 +22,9 @@ def safe_divide(numerator: Array, denominator: Array, otherwise: float = 0.0) ->
 
 
 def safe_sqrt(x: Array) -> Array:
-    """sqrt(x) for x >= 0, with the gradient 0 at 0, where it is infinite."""
-    positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+    """sqrt(x) for x > 0, NaN for NaN and 0 elsewhere, with the gradient 0 at 0, where it is infinite."""
+    flat = x <= 0
+    return jnp.where(flat, 0, jnp.sqrt(jnp.where(flat, 1, x)))
 
 
 def floating(x, argument: str = "x") -> Array:
