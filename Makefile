@@ -4,7 +4,8 @@ PYTHON ?= python3
 PYTHON313 ?= python3.13
 BIN := .venv/bin
 STEPS ?= 1000
-SUITE := -m pytest -n 2 --dist loadfile
+# tests/conftest.py has the order of the files
+SUITE := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 FAST := -m 'not slow and not exhaustive'
 INSTALL := -m pip install --quiet --disable-pip-version-check
 

@@ -3,6 +3,7 @@
 import fcntl
 import gc
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,27 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # before the first import of gaussdiff anywhere: the hook rewrites modules as they are imported
 jaxtyping.install_import_hook("gaussdiff", "beartype.beartype")
+
+
+# Files that take longest for their number of tests: begun first, so that no process works alone at the end.
+LONGEST = (
+    "test_training_sharding.py",
+    "test_float32.py",
+    "test_training_loop.py",
+    "test_integrate_sde.py",
+    "test_design_search.py",
+    "test_design_table.py",
+    "test_training_storage_crashes.py",
+    "test_design_recipe.py",
+    "test_analysis.py",
+    "test_analysis_experiments_samplers.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Put the longest files first, then those of most tests: pytest-xdist hands out whole files in this order."""
+    count = Counter(item.path.name for item in items)
+    items.sort(key=lambda item: (item.path.name not in LONGEST, -count[item.path.name], item.path.name))
 
 
 def pytest_configure(config):
