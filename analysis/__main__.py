@@ -15,6 +15,7 @@ from analysis.reporting import write
 from analysis.reporting.study import Settings, open_run, stages
 from analysis.solvers import accelerate, recipe, table
 from training import program
+from training.storage import disk
 
 FAILED = 1  # the exit code where an experiment met a fault of the program; all else was written
 
@@ -30,6 +31,7 @@ class Report:
 
     def __call__(self) -> int:
         out = _folder(self.out, self.run)
+        disk.check_folder(out)
         growing = stages(self.run, self.settings, self.experiments, write.earlier(out))
         return FAILED if write.write(growing, out, aside=True).failed else 0
 
@@ -44,9 +46,10 @@ class One:
     settings: tyro.conf.OmitArgPrefixes[Settings] = field(default_factory=Settings)
 
     def __call__(self) -> int:
-        chosen = experiments.named(self.name)
+        chosen, out = experiments.named(self.name), _folder(self.out, self.run, "experiments")
+        disk.check_folder(out)
         result = experiment.run(chosen, open_run(self.run, self.settings))
-        write.write_one(result, _folder(self.out, self.run, "experiments"))
+        write.write_one(result, out)
         return FAILED if result.verdict == "failed" else 0
 
 
@@ -60,6 +63,7 @@ class Compare:
     settings: tyro.conf.OmitArgPrefixes[Settings] = field(default_factory=Settings)
 
     def __call__(self) -> int:
+        disk.check_folder(self.out)
         comparison = side_by_side.run(list(self.runs), self.settings, self.experiments)
         side_by_side.write(comparison, self.out)
         return FAILED if self.experiments and comparison.failed else 0
@@ -73,6 +77,7 @@ class Solvers:
     out: Path = Path("runs/solvers")  # folder to write to
 
     def __call__(self) -> None:
+        disk.check_folder(self.out)
         jax.config.update("jax_enable_x64", True)  # errors of good samplers are small differences
         table.write(table.run(self.settings), self.out)
 
@@ -85,6 +90,7 @@ class Recipe:
     out: Path = Path("recipe.json")  # file to write
 
     def __call__(self) -> None:
+        disk.check_file(self.out, ".json")
         recipe.write(recipe.make(self.settings), self.out)
 
 
@@ -97,7 +103,9 @@ class Accelerate:
     settings: tyro.conf.OmitArgPrefixes[accelerate.Settings] = field(default_factory=accelerate.Settings)
 
     def __call__(self) -> None:
-        accelerate.write(accelerate.run(self.run, self.settings), _folder(self.out, self.run, "accelerate"))
+        out = _folder(self.out, self.run, "accelerate")
+        disk.check_folder(out)
+        accelerate.write(accelerate.run(self.run, self.settings), out)
 
 
 def _folder(out: Path | None, run: Path, name: str = "") -> Path:

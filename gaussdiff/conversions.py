@@ -11,10 +11,23 @@ it) a ValueError says so; inside jit, where the level cannot be looked at, the r
 
 from jaxtyping import Array, Float
 
-from gaussdiff.numerics.arrays import safe_divide
-from gaussdiff.schedules import NoiseLevel, Schedule, check_level, check_nonzero, rates
+from gaussdiff.numerics.arrays import floating, safe_divide
+from gaussdiff.numerics.checks import check_number
+from gaussdiff.schedules import SIGNAL_CURE, NoiseLevel, Schedule, check_level, check_nonzero, check_schedule, rates
 
 Event = Float[Array, "*event"]
+ONE_TIME = "For several times use jax.vmap."
+
+
+def _alike(value, x, argument: str) -> tuple[Array, Array]:
+    """value and x as floating arrays; ValueError unless they have one shape."""
+    value, x = floating(value, argument), floating(x)
+    if value.shape != x.shape:
+        raise ValueError(
+            f"{argument}: expected the shape of x, {x.shape}, got {value.shape}. Both are of one sample: for a batch "
+            "use jax.vmap."
+        )
+    return value, x
 
 
 def noise_from_x0(x0: Event, x: Event, level: NoiseLevel) -> Event:
@@ -23,19 +36,22 @@ def noise_from_x0(x0: Event, x: Event, level: NoiseLevel) -> Event:
     ValueError for an array of levels.
     """
     check_level(level)
+    x0, x = _alike(x0, x, "x0")
     return safe_divide(x - level.alpha * x0, level.sigma).astype(x.dtype)
 
 
 def x0_from_noise(noise: Event, x: Event, level: NoiseLevel) -> Event:
     """x0 = (x - sigma noise) / alpha. ValueError at alpha = 0, where the noise says nothing of x0."""
     check_level(level)
-    check_nonzero("x0 from a noise prediction", level.alpha, "alpha", "Use a network that predicts v or x0 there.")
+    noise, x = _alike(noise, x, "noise")
+    check_nonzero("x0 from a noise prediction", level.alpha, "alpha", SIGNAL_CURE)
     return ((x - level.sigma * noise) / level.alpha).astype(x.dtype)
 
 
 def score_from_x0(x0: Event, x: Event, level: NoiseLevel) -> Event:
     """score = (alpha x0 - x) / sigma^2, in 1 / data units. ValueError at sigma = 0, where x0 does not determine it."""
     check_level(level)
+    x0, x = _alike(x0, x, "x0")
     check_nonzero("the score", level.sigma, "sigma", "A distribution knows its own: model.score(x, level).")
     return ((level.alpha * x0 - x) / level.sigma / level.sigma).astype(x.dtype)
 
@@ -43,12 +59,15 @@ def score_from_x0(x0: Event, x: Event, level: NoiseLevel) -> Event:
 def x0_from_score(score: Event, x: Event, level: NoiseLevel) -> Event:
     """x0 = (x + sigma^2 score) / alpha (Tweedie). ValueError at alpha = 0, where the score says nothing of x0."""
     check_level(level)
-    check_nonzero("x0 from a score", level.alpha, "alpha", "Use a network that predicts v or x0 there.")
+    score, x = _alike(score, x, "score")
+    check_nonzero("x0 from a score", level.alpha, "alpha", SIGNAL_CURE)
     return ((x + level.sigma**2 * score) / level.alpha).astype(x.dtype)
 
 
 def v_from_x0(x0: Event, x: Event, level: NoiseLevel) -> Event:
     """v = alpha noise - sigma x0, finite at every level. Salimans & Ho, arXiv 2202.00512, appendix D."""
+    check_level(level)
+    x0, x = _alike(x0, x, "x0")
     return (level.alpha * noise_from_x0(x0, x, level) - level.sigma * x0).astype(x.dtype)
 
 
@@ -58,6 +77,7 @@ def x0_from_v(v: Event, x: Event, level: NoiseLevel) -> Event:
     v as in v_from_x0. ValueError for an array of levels.
     """
     check_level(level)
+    v, x = _alike(v, x, "v")
     return ((level.alpha * x - level.sigma * v) / (level.alpha**2 + level.sigma**2)).astype(x.dtype)
 
 
@@ -66,14 +86,18 @@ def velocity_from_x0(x0: Event, x: Event, schedule: Schedule, t) -> Event:
 
     Song et al., arXiv 2011.13456, eq. 13.
     """
-    level, rate = rates(schedule, t)
+    check_schedule(schedule)
+    x0, x = _alike(x0, x, "x0")
+    level, rate = rates(schedule, check_number(t, "t", ONE_TIME))
     check_nonzero("the velocity", level.sigma, "sigma", "It is a limit there: ask at a small t > 0.")
     return (rate.alpha * x0 + rate.sigma * noise_from_x0(x0, x, level)).astype(x.dtype)
 
 
 def x0_from_velocity(velocity: Event, x: Event, schedule: Schedule, t) -> Event:
     """x0 = (sigma velocity - sigma' x) / (sigma alpha' - sigma' alpha). ValueError where sigma = 0."""
-    level, rate = rates(schedule, t)
+    check_schedule(schedule)
+    velocity, x = _alike(velocity, x, "velocity")
+    level, rate = rates(schedule, check_number(t, "t", ONE_TIME))
     check_nonzero("x0 from a velocity", level.sigma, "sigma", "There x0 = x / alpha.")
     x0 = (level.sigma * velocity - rate.sigma * x) / (level.sigma * rate.alpha - rate.sigma * level.alpha)
     return x0.astype(x.dtype)

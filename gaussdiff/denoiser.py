@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from gaussdiff import conversions
 from gaussdiff.numerics.arrays import floating
-from gaussdiff.numerics.checks import check_key
+from gaussdiff.numerics.checks import check_key, check_number, check_shape
+from gaussdiff.numerics.kinds import check_kind
 from gaussdiff.schedules import NoiseLevel, Schedule, check_level, check_nonzero, check_schedule
 
 Event = Float[Array, "*event"]
@@ -50,23 +51,37 @@ class Distribution(Denoiser):
         """One clean sample x0, (*event)."""
 
 
-def check_model(model) -> None:
+def check_model(model, argument: str = "model") -> None:
     """TypeError unless `model` is a Denoiser."""
-    if not isinstance(model, Denoiser):
-        raise TypeError(
-            f"model: expected a gd.Denoiser, got {type(model).__name__}. Wrap a network: gd.Preconditioned(network), "
-            "gd.FromNoisePrediction(network), gd.FromVPrediction(network) or gd.FromScore(network)."
-        )
+    check_kind(
+        model,
+        Denoiser,
+        argument,
+        "a gd.Denoiser",
+        "Wrap a network: gd.Preconditioned(network), gd.FromNoisePrediction(network), gd.FromVPrediction(network) or "
+        "gd.FromScore(network); and look whether arguments are swapped.",
+    )
+
+
+def check_distribution(model, argument: str = "model") -> None:
+    """TypeError unless `model` is a Distribution."""
+    cure = "Fit one to samples: gd.Gaussian.from_samples, gd.GaussianMixture.from_samples or gd.Empirical."
+    check_kind(model, Distribution, argument, "a gd.Distribution", cure)
 
 
 def check_sample(x, shape: tuple[int, ...] | None = None, argument: str = "x") -> Array:
     """x as a floating array; ValueError unless it has the given shape."""
-    x = floating(x)
+    x = floating(x, argument)
     if shape is not None and x.shape != shape:
         batched = x.shape[-len(shape) :] == shape if shape else x.ndim > 0
         cure = "For a batch use jax.vmap(..., in_axes=(0, None))." if batched else "Reshape it to one sample."
         raise ValueError(f"{argument}: expected one sample of shape {shape}, got {x.shape}. {cure}")
     return x
+
+
+def check_event(model: Denoiser, x) -> Array:
+    """x as a floating array; ValueError unless it is one sample of the model, where that is a Distribution."""
+    return check_sample(x, model.shape if isinstance(model, Distribution) else None)
 
 
 def noise(model: Denoiser, x, level: NoiseLevel) -> Event:
@@ -75,6 +90,7 @@ def noise(model: Denoiser, x, level: NoiseLevel) -> Event:
     TypeError unless model is a Denoiser, ValueError for an array of levels.
     """
     if isinstance(model, Distribution):
+        check_level(level)
         x = check_sample(x)
         return (-level.sigma * model.score(x, level)).astype(x.dtype)
     return _convert(conversions.noise_from_x0, model, x, level)
@@ -109,14 +125,14 @@ def velocity(model: Denoiser, schedule: Schedule, x, t) -> Event:
     """
     check_model(model)
     check_schedule(schedule)
-    x = check_sample(x)
+    x, t = check_event(model, x), check_number(t, "t", conversions.ONE_TIME)
     return conversions.velocity_from_x0(model.denoise(x, schedule(t)), x, schedule, t)
 
 
 def _convert(conversion, model: Denoiser, x, level: NoiseLevel) -> Event:
     check_model(model)
     check_level(level)
-    x = check_sample(x)
+    x = check_event(model, x)
     return conversion(model.denoise(x, level), x, level)
 
 
@@ -138,4 +154,4 @@ def sample_prior(key: PRNGKeyArray, shape: tuple[int, ...], level: NoiseLevel) -
     """
     check_level(level)
     check_key(key)
-    return level.sigma * jax.random.normal(key, shape, level.sigma.dtype)
+    return level.sigma * jax.random.normal(key, check_shape(shape), level.sigma.dtype)

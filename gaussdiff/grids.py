@@ -20,9 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from gaussdiff.numerics.arrays import concrete, floating
-from gaussdiff.numerics.checks import check_above_0, check_count
-from gaussdiff.schedules import DiscreteBetas, NoiseLevel, Schedule, check_schedule
+from gaussdiff.numerics.arrays import concrete
+from gaussdiff.numerics.checks import check_above_0, check_count, check_number
+from gaussdiff.numerics.kinds import check_kind, described
+from gaussdiff.schedules import DiscreteBetas, NoiseLevel, Schedule, check_schedule, check_sigma_range, check_times
 
 
 def karras(n: int, sigma_min=0.002, sigma_max=80.0, rho=7.0, final_zero: bool = True) -> NoiseLevel:
@@ -31,8 +32,10 @@ def karras(n: int, sigma_min=0.002, sigma_max=80.0, rho=7.0, final_zero: bool = 
     sigma in data units. ValueError unless n >= 1 and 0 < sigma_min < sigma_max and rho > 0. Karras et al., arXiv
     2206.00364, eq. 5.
     """
-    check_above_0(rho, "rho", "EDM uses 7; for rho -> infinity use uniform_log_snr.")
-    low, high = _bounds(n, sigma_min, sigma_max)
+    checked = check_above_0(rho, "rho", "EDM uses 7; for rho -> infinity use uniform_log_snr.")
+    rho = rho if concrete(rho) else checked  # 1 / rho of a Python number is rounded once, in its own precision
+    _check_steps(n)
+    low, high = check_sigma_range(sigma_min, sigma_max)
     return _spaced(n, low, high, final_zero, lambda _, s, rho: s ** (1 / rho), lambda _, u, rho: u**rho, rho)
 
 
@@ -41,7 +44,8 @@ def uniform_log_snr(n: int, sigma_min=0.002, sigma_max=80.0, final_zero: bool = 
 
     Lu et al., arXiv 2206.00927.
     """
-    low, high = _bounds(n, sigma_min, sigma_max)
+    _check_steps(n)
+    low, high = check_sigma_range(sigma_min, sigma_max)
     return _spaced(n, low, high, final_zero, lambda numpy, s: numpy.log(s), lambda numpy, u: numpy.exp(u))
 
 
@@ -53,7 +57,8 @@ def uniform_angles(n: int, variance, sigma_min=0.002, sigma_max=80.0, final_zero
     sigma_min. ValueError unless variance > 0, and as karras. Sabour et al., arXiv 2404.14507.
     """
     check_above_0(variance, "variance", "Use that of the data, per dimension.")
-    low, high = _bounds(n, sigma_min, sigma_max)
+    _check_steps(n)
+    low, high = check_sigma_range(sigma_min, sigma_max)
     low = jnp.zeros_like(low) if final_zero else low
     numpy, first, last, variance = _numbers(high, low, variance)
     std = numpy.sqrt(variance)
@@ -122,6 +127,7 @@ def reframe(levels: NoiseLevel, schedule: Schedule) -> NoiseLevel:
     and is NaN beyond a table of betas.
     """
     check_schedule(schedule)
+    check_kind(levels, NoiseLevel, "levels", "a NoiseLevel", "They come first, then the schedule.")
     return schedule(schedule.time_at(levels.log_snr))
 
 
@@ -151,25 +157,29 @@ def _pin(values: np.ndarray | Array, first: Array, last: Array) -> np.ndarray | 
 def _times(schedule: Schedule, n: int, start, end) -> tuple[Array, Array]:
     check_schedule(schedule)
     _check_steps(n)
-    start = schedule.end if start is None else start
-    if concrete(start, end) and not 0 <= float(end) < float(start):
-        raise ValueError(
-            f"start, end: expected start > end >= 0, got {float(start):g} and {float(end):g}. Noise comes first."
-        )
-    return floating(start), floating(end)
+    cure = "Noise comes first."
+    start = check_number(schedule.end if start is None else start, "start", cure)
+    end = check_number(end, "end", cure)
+    if concrete(start, end) and not 0 <= float(end) < float(start) < np.inf:
+        raise ValueError(f"start, end: expected start > end >= 0, got {float(start):g} and {float(end):g}. {cure}")
+    return check_times(schedule, start, "start"), check_times(schedule, end, "end")
 
 
 def _rows(schedule: DiscreteBetas, n: int, final_zero: bool) -> tuple[int, int]:
     """How many rows the table has, and how many are asked for."""
     if not isinstance(schedule, DiscreteBetas):
         raise TypeError(
-            f"schedule: expected a gd.DiscreteBetas, got {schedule!r}. Other schedules have no rows: use uniform_time."
+            f"schedule: expected a gd.DiscreteBetas, got {described(schedule)}. Other schedules have no rows: "
+            "use uniform_time."
         )
     _check_steps(n)
-    rows, count = len(schedule.times) - 1, n if final_zero else n + 1
-    if count > rows:
-        raise ValueError(f"n: expected at most the {rows} rows of the table, got {count}. Take fewer steps.")
-    return rows, count
+    rows = len(schedule.times) - 1
+    most = rows if final_zero else rows - 1
+    if n > most:
+        less = "" if final_zero else " less one, where the last level is a row too,"
+        cure = "Take fewer steps." if most else "Use final_zero=True, which adds the clean level."
+        raise ValueError(f"n: expected at most the {rows} rows of the table{less}, got {n}. {cure}")
+    return rows, n if final_zero else n + 1
 
 
 def _at_rows(schedule: DiscreteBetas, rows: np.ndarray, final_zero: bool) -> NoiseLevel:
@@ -179,14 +189,3 @@ def _at_rows(schedule: DiscreteBetas, rows: np.ndarray, final_zero: bool) -> Noi
 
 def _check_steps(n: int) -> None:
     check_count(n, "n", "It is the number of steps, which sets the shape of the grid.")
-
-
-def _bounds(n: int, sigma_min, sigma_max) -> tuple[Array, Array]:
-    _check_steps(n)
-    low, high = floating(sigma_min), floating(sigma_max)
-    if concrete(low, high) and not 0 < float(low) < float(high) < np.inf:
-        raise ValueError(
-            f"sigma_min, sigma_max: expected 0 < sigma_min < sigma_max, got {float(low):g} and {float(high):g}. "
-            "For a grid that ends at 0 use final_zero=True."
-        )
-    return low, high

@@ -21,7 +21,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gaussdiff.numerics.arrays import concrete, floating, host
-from gaussdiff.numerics.checks import check_above_0, check_at_least_0
+from gaussdiff.numerics.checks import check_above_0, check_at_least_0, check_number, or_nan
+from gaussdiff.numerics.kinds import check_kind
 
 
 class NoiseLevel(eqx.Module):
@@ -40,7 +41,8 @@ class NoiseLevel(eqx.Module):
 
     def __init__(self, alpha, sigma):
         # one dtype for both, so that NoiseLevel(1., sigma) is to jit what a computed level of that dtype is
-        pair = floating(alpha), floating(sigma)
+        pair = floating(alpha, "alpha"), floating(sigma, "sigma")
+        _check_broadcast(*pair)
         dtype = jnp.result_type(*pair)
         if concrete(*pair):  # on the host, since eager jax.numpy would compile the broadcast for every shape
             alphas, sigmas = np.broadcast_arrays(*(np.asarray(value, dtype) for value in pair))
@@ -66,12 +68,23 @@ class NoiseLevel(eqx.Module):
         return (self[i] for i in range(len(self)))
 
 
+def _check_broadcast(alpha: Array, sigma: Array) -> None:
+    if alpha.ndim and sigma.ndim and alpha.shape != sigma.shape:
+        raise ValueError(
+            f"alpha, sigma: expected one shape, or a single number for one, got {alpha.shape} and {sigma.shape}. Give "
+            "both at the same levels."
+        )
+
+
 def _check_pair(alpha: np.ndarray, sigma: np.ndarray) -> None:
     for name, value in (("alpha", alpha), ("sigma", sigma)):
         if not (np.isfinite(value) & (value >= 0)).all():
             raise ValueError(f"{name}: expected finite and >= 0, got {value}. x = alpha x0 + sigma noise needs both.")
     if ((alpha == 0) & (sigma == 0)).any():
         raise ValueError("alpha, sigma: expected at least one above 0, got a level with both 0. It holds nothing.")
+
+
+SIGNAL_CURE = "Use a network that predicts v or x0 there, or start at the level before it: levels[1:]."
 
 
 def check_nonzero(quantity: str, value, name: str, cure: str) -> None:
@@ -82,11 +95,14 @@ def check_nonzero(quantity: str, value, name: str, cure: str) -> None:
 
 def check_level(level, argument: str = "level") -> None:
     """TypeError unless `level` is a NoiseLevel, ValueError unless it is a single one."""
-    if not isinstance(level, NoiseLevel):
-        raise TypeError(
-            f"{argument}: expected a NoiseLevel, got {type(level).__name__}. Write gd.NoiseLevel(alpha, sigma), or "
-            "gd.NoiseLevel(1., sigma) for a plain noise scale."
-        )
+    check_kind(
+        level,
+        NoiseLevel,
+        argument,
+        "a NoiseLevel",
+        "Write gd.NoiseLevel(alpha, sigma), or gd.NoiseLevel(1., sigma) for a plain noise scale, schedule(t) for a "
+        "time; and look whether arguments are swapped.",
+    )
     if jnp.shape(level.sigma) != ():
         raise ValueError(
             f"{argument}: expected a single level, got an array of shape {jnp.shape(level.sigma)}. Use jax.vmap "
@@ -94,16 +110,37 @@ def check_level(level, argument: str = "level") -> None:
         )
 
 
-def check_levels(levels) -> None:
-    """TypeError unless `levels` is a NoiseLevel, ValueError unless it has two levels or more, in any order."""
-    if not isinstance(levels, NoiseLevel):
-        raise TypeError(
-            f"levels: expected a NoiseLevel of (n+1,) arrays, got {type(levels).__name__}. See gd.grids.karras(n)."
+def check_sigma_range(sigma_min, sigma_max) -> tuple[Array, Array]:
+    """Return both as arrays; ValueError unless 0 < sigma_min < sigma_max."""
+    cure = "A grid that ends at 0 has a sigma_min above 0 too, its last level before that, and final_zero=True."
+    low, high = check_number(sigma_min, "sigma_min", cure), check_number(sigma_max, "sigma_max", cure)
+    if not concrete(low, high):
+        return or_nan(low, (low > 0) & (low < high) & (high < jnp.inf)), high
+    if not 0 < float(low) < float(high) < np.inf:
+        raise ValueError(
+            f"sigma_min, sigma_max: expected 0 < sigma_min < sigma_max, got {float(low):g} and {float(high):g}. {cure}"
         )
+    return low, high
+
+
+def check_levels(levels, argument: str = "levels") -> None:
+    """TypeError unless `levels` is a NoiseLevel, ValueError unless it has two levels or more, in any order."""
+    check_kind(levels, NoiseLevel, argument, "a NoiseLevel of (n+1,) arrays", _cure_of_levels(levels))
     if jnp.ndim(levels.sigma) != 1 or len(levels) < 2:
         raise ValueError(
-            f"levels: expected shape (n+1,) with n >= 1 steps, got {jnp.shape(levels.sigma)}. See gd.grids.karras(n)."
+            f"{argument}: expected shape (n+1,) with n >= 1 steps, got {jnp.shape(levels.sigma)}. See "
+            "gd.grids.karras(n)."
         )
+
+
+def _cure_of_levels(levels) -> str:
+    if isinstance(levels, Schedule):
+        return "Take levels of the schedule: gd.grids.uniform_time(schedule, n)."
+    if isinstance(levels, int):
+        return f"For n steps write gd.grids.karras({levels})."
+    if isinstance(levels, list | tuple | Array | np.ndarray):
+        return "Of numbers sigma make gd.NoiseLevel(1., sigma), or see gd.grids.karras(n)."
+    return "See gd.grids.karras(n), and look whether arguments are swapped."
 
 
 def clean() -> NoiseLevel:
@@ -135,11 +172,15 @@ class Schedule(eqx.Module):
 
 def check_schedule(schedule) -> None:
     """TypeError unless `schedule` is a Schedule."""
-    if not isinstance(schedule, Schedule):
-        raise TypeError(
-            f"schedule: expected a gd.Schedule such as gd.VarianceExploding(), got {schedule!r}. "
-            "Call the class to make one, and look whether arguments are swapped."
-        )
+    check_kind(
+        schedule,
+        Schedule,
+        "schedule",
+        "a gd.Schedule such as gd.VarianceExploding()",
+        "Of levels alone there is no time: name the schedule, and look whether arguments are swapped."
+        if isinstance(schedule, NoiseLevel)
+        else "Make one, such as gd.Cosine(), and look whether arguments are swapped.",
+    )
 
 
 class UnitTimeSchedule(Schedule):
@@ -150,10 +191,16 @@ class UnitTimeSchedule(Schedule):
         return 1.0
 
 
-def _time(t, end: float = 1.0) -> Array:
-    t = floating(t)
-    if concrete(t) and not ((np.asarray(t) >= 0) & (np.asarray(t) <= end)).all():
-        raise ValueError(f"t: expected times in [0, {end:g}], 0 clean, got {np.asarray(t)}. Rescale your times.")
+def check_times(schedule: Schedule, times, argument: str) -> Array:
+    """times as an array; ValueError, which names the argument, for times that the schedule does not have."""
+    return _time(times, 1.0 if isinstance(schedule, UnitTimeSchedule) else np.inf, argument)
+
+
+def _time(t, end: float = 1.0, argument: str = "t") -> Array:
+    t = floating(t, argument)
+    if concrete(t) and not ((np.asarray(t) >= 0) & (np.asarray(t) <= end) & (np.asarray(t) < np.inf)).all():
+        bounds = f"[0, {end:g}" + (")" if end == np.inf else "]")
+        raise ValueError(f"{argument}: expected times in {bounds}, 0 clean, got {np.asarray(t)}. Rescale your times.")
     return t
 
 
@@ -179,15 +226,20 @@ def _check_reached(schedule: Schedule, reached: Array, log_snr: Array, last) -> 
 
 def _from_log_alpha(log_alpha) -> NoiseLevel:
     """The variance-preserving pair; expm1 keeps the digits of sigma where alpha is close to 1."""
-    return NoiseLevel(jnp.exp(log_alpha), jnp.sqrt(-jnp.expm1(2 * log_alpha)))
+    return NoiseLevel(jnp.exp(log_alpha), jnp.sqrt(0 - jnp.expm1(2 * log_alpha)))
 
 
-def _check_betas(beta_min: Array, beta_max: Array) -> None:
-    if concrete(beta_min, beta_max) and not 0 < float(beta_min) <= float(beta_max) < np.inf:
+def _betas(beta_min, beta_max) -> tuple[Array, Array]:
+    usual = "The usual pair is 0.1 and 20."
+    beta_min, beta_max = check_number(beta_min, "beta_min", usual), check_number(beta_max, "beta_max", usual)
+    if not concrete(beta_min, beta_max):
+        return or_nan(beta_min, (beta_min > 0) & (beta_min <= beta_max) & (beta_max < jnp.inf)), beta_max
+    if not 0 < float(beta_min) <= float(beta_max) < np.inf:
         raise ValueError(
             f"beta_min, beta_max: expected 0 < beta_min <= beta_max, got {float(beta_min):g} and {float(beta_max):g}. "
-            "The usual pair is 0.1 and 20."
+            f"{usual}"
         )
+    return beta_min, beta_max
 
 
 def _linear_beta_log_alpha(t: Array, beta_min: Array, beta_max: Array) -> Array:
@@ -212,14 +264,13 @@ class VariancePreserving(UnitTimeSchedule):
     beta_max: Float[Array, ""]
 
     def __init__(self, beta_min=0.1, beta_max=20.0):
-        self.beta_min, self.beta_max = floating(beta_min), floating(beta_max)
-        _check_betas(self.beta_min, self.beta_max)
+        self.beta_min, self.beta_max = _betas(beta_min, beta_max)
 
     def __call__(self, t) -> NoiseLevel:
         return _from_log_alpha(_linear_beta_log_alpha(_time(t), self.beta_min, self.beta_max))
 
     def time_at(self, log_snr) -> Float[Array, "..."]:
-        log_snr = floating(log_snr)
+        log_snr = floating(log_snr, "log_snr")
         t = _linear_beta_time(-jax.nn.softplus(-log_snr) / 2, self.beta_min, self.beta_max)
         return _until_end(self, log_snr, t)
 
@@ -235,15 +286,14 @@ class SubVariancePreserving(UnitTimeSchedule):
     beta_max: Float[Array, ""]
 
     def __init__(self, beta_min=0.1, beta_max=20.0):
-        self.beta_min, self.beta_max = floating(beta_min), floating(beta_max)
-        _check_betas(self.beta_min, self.beta_max)
+        self.beta_min, self.beta_max = _betas(beta_min, beta_max)
 
     def __call__(self, t) -> NoiseLevel:
         log_alpha = _linear_beta_log_alpha(_time(t), self.beta_min, self.beta_max)
         return NoiseLevel(jnp.exp(log_alpha), -jnp.expm1(2 * log_alpha))
 
     def time_at(self, log_snr) -> Float[Array, "..."]:
-        log_snr = floating(log_snr)
+        log_snr = floating(log_snr, "log_snr")
         noisy = log_snr < 0
         # asinh(e^h / 2) = h + log((1 + sqrt(1 + 4 e^-2h)) / 2), which does not overflow
         h = jnp.where(noisy, -log_snr / 2, 0)
@@ -276,7 +326,7 @@ class Cosine(UnitTimeSchedule):
         return NoiseLevel(alpha, sigma)
 
     def time_at(self, log_snr) -> Float[Array, "..."]:
-        log_snr = floating(log_snr)
+        log_snr = floating(log_snr, "log_snr")
         quarter = jnp.pi / 2 / (1 + self.offset)
         start = quarter * self.offset
         risen = jax.nn.sigmoid(-log_snr) * jnp.cos(start) ** 2  # sin^2 phi - sin^2 start
@@ -307,7 +357,7 @@ class VarianceExploding(Schedule):
         return NoiseLevel(1.0, _time(t, np.inf))
 
     def time_at(self, log_snr) -> Float[Array, "..."]:
-        log_snr = floating(log_snr)
+        log_snr = floating(log_snr, "log_snr")
         t = jnp.exp(-log_snr / 2)
         _check_reached(self, t < jnp.inf, log_snr, -2 * np.log(float(jnp.finfo(t.dtype).max)))
         return t
@@ -324,26 +374,31 @@ class RectifiedFlow(UnitTimeSchedule):
         return NoiseLevel(1 - t, t)
 
     def time_at(self, log_snr) -> Float[Array, "..."]:
-        return jax.nn.sigmoid(-floating(log_snr) / 2)
+        return jax.nn.sigmoid(-floating(log_snr, "log_snr") / 2)
 
 
 class DiscreteBetas(UnitTimeSchedule):
     """A trained network's own table: log alpha(i/N) = sum_{j<=i} log(1 - betas_j) / 2, sigma^2 = 1 - alpha^2.
 
-    betas: (N,) in (0, 1). t = i/N is the table's step i (counted from 1), t = 0 is clean; log alpha is linear in
-    between. The sum is taken in float64. ValueError for other shapes or values. Ho et al., arXiv 2006.11239, eq. 4.
+    betas: (N,) in (0, 1), the last of which may be 1. t = i/N is the table's step i (counted from 1), t = 0 is clean;
+    log alpha is linear in between. The sum is taken in float64. A last beta of 1 leaves no signal (zero terminal SNR):
+    alpha = 0 at t = 1, and alpha itself is linear in the last step, as log alpha cannot be. ValueError for other shapes
+    or values. Ho et al., arXiv 2006.11239, eq. 4; Lin et al., arXiv 2305.08891, section 3.1.
     """
 
     log_alphas: Float[Array, " points"]
 
     def __init__(self, betas):
         table = host(betas, "betas")
-        if table.ndim != 1 or not table.size or not ((table > 0) & (table < 1)).all():
+        inside = (table > 0) & (table < 1)
+        if table.ndim != 1 or not table.size or not inside[:-1].all() or not (inside[-1] or table[-1] == 1):
             raise ValueError(
-                f"betas: expected shape (N,), every value in (0, 1), got shape {table.shape}, {table.min(initial=1):g} "
-                f"to {table.max(initial=0):g}. A last beta of 1 removes all signal: cap it at 0.999."
+                f"betas: expected shape (N,), every value in (0, 1), the last at most 1, got shape {table.shape}, "
+                f"{table.min(initial=1):g} to {table.max(initial=0):g}. A beta is the fraction of the variance that a "
+                "step replaces by noise; of a table of alphas take 1 - alpha."
             )
-        self.log_alphas = jnp.asarray(np.concatenate([[0.0], np.cumsum(np.log1p(-table)) / 2]), float)
+        with np.errstate(divide="ignore"):  # log 0 = -inf is meant, at the end
+            self.log_alphas = jnp.asarray(np.concatenate([[0.0], np.cumsum(np.log1p(-table)) / 2]), float)
 
     @property
     def times(self) -> Float[Array, " points"]:
@@ -351,15 +406,38 @@ class DiscreteBetas(UnitTimeSchedule):
         return jnp.linspace(0.0, 1.0, len(self.log_alphas), dtype=self.log_alphas.dtype)
 
     def __call__(self, t) -> NoiseLevel:
-        return _from_log_alpha(jnp.interp(_time(t), self.times, self.log_alphas))
+        t = _time(t)
+        silent, before, log_alphas = self._with_signal()
+        # alpha = a (1 - s): a the table's, and s from 0 to 1 in the last step of a table that ends without signal
+        log_a = jnp.interp(t, self.times, log_alphas)
+        s = jnp.where(silent, jnp.maximum(t - before, 0) / (1 - before), 0)
+        usual, level = s == 0, _from_log_alpha(log_a)
+        # sigma^2 = 1 - alpha^2 as a sum of positive numbers, neither of them 0 where it is not asked for
+        rise = jnp.where(usual, 1, s * (2 - s))
+        sigma = jnp.sqrt(-jnp.expm1(2 * log_a) + jnp.exp(2 * log_a) * rise)
+        return NoiseLevel(level.alpha * (1 - s), jnp.where(usual, level.sigma, sigma))
 
     def time_at(self, log_snr) -> Float[Array, "..."]:
-        log_snr = floating(log_snr)
-        t = jnp.interp(jax.nn.softplus(-log_snr) / 2, -self.log_alphas, self.times, right=jnp.nan)
-        return _until_end(self, log_snr, t)
+        log_snr = floating(log_snr, "log_snr")
+        silent, before, log_alphas = self._with_signal()
+        lost = jax.nn.softplus(-log_snr) / 2  # -log alpha
+        last = silent & (lost > -log_alphas[-1])
+        # the row without signal stands beyond all that is looked up there
+        rows = jnp.where(silent, -log_alphas.at[-1].add(-1), -log_alphas)
+        t = jnp.interp(jnp.where(last, 0, lost), rows, self.times, right=jnp.nan)
+        remaining = jnp.exp(-log_alphas[-1] - jnp.where(last, lost, -log_alphas[-1]))  # 1 - s
+        return _until_end(self, log_snr, jnp.where(last, 1 - (1 - before) * remaining, t))
+
+    def _with_signal(self) -> tuple[Array, Array, Float[Array, " points"]]:
+        """Whether the table ends at alpha = 0, the time of the row before, and log alpha with its value there."""
+        silent = self.log_alphas[-1] == -jnp.inf
+        last = jnp.where(silent, self.log_alphas[-2], self.log_alphas[-1])
+        return silent, self.times[-2], self.log_alphas.at[-1].set(last)
 
 
 def rates(schedule: Schedule, t) -> tuple[NoiseLevel, NoiseLevel]:
     """The level at time t and its time derivatives (alpha', sigma') by forward differentiation, as two NoiseLevels."""
-    t = floating(t)
+    t = floating(t, "t")
+    if concrete(t):
+        schedule(t)  # jvp traces t, which is then not checked
     return jax.jvp(schedule, (t,), (jnp.ones_like(t),))

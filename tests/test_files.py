@@ -1,5 +1,11 @@
 """Distributions and recipes in files come back bit for bit; other files are refused."""
 
+import errno
+import functools
+import json
+import os
+import resource
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,6 +51,54 @@ def test_other_files_are_refused(tmp_path):
         gd.save(tmp_path / "law.txt", LAWS["gaussian"])
 
 
+def test_a_file_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    """A true failure of write(): files of this process may not grow past a size; and one of a read-only disk."""
+
+    def refuse(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    levels = gd.grids.karras(300)
+    calls = {
+        "law.npz": lambda path, law: gd.save(path, law),
+        "recipe.json": lambda path, law: gd.save_recipe(path, gd.Heun(), levels),
+    }
+    for name, write in calls.items():
+        path = tmp_path / name
+        path.write_bytes(b"before")
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, limit[1]))
+        try:
+            with pytest.raises(OSError, match=rf"File too large: '.*{name}'"):
+                write(path, gd.Empirical(np.zeros((99, 20))))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", refuse)
+            with pytest.raises(OSError, match=rf"Read-only file system: '.*{name}'"):
+                write(path, LAWS["gaussian"])
+        assert path.read_bytes() == b"before"
+        path.chmod(0o600)
+        write(path, LAWS["gaussian"])
+        assert path.stat().st_mode & 0o777 == 0o600, "what was private stays so"
+        assert {each.name for each in tmp_path.iterdir()} <= calls.keys(), "nothing half written stays"
+
+
+def test_a_file_that_was_changed_is_refused_and_what_cannot_be_changed_is_said(tmp_path):
+    """A recipe is text, and JSON has no checksum: another number in it is no damage that JSON could see."""
+    path = tmp_path / "recipe.json"
+    gd.save_recipe(path, gd.DEIS(2, gd.Cosine()), gd.grids.karras(4))
+    text = path.read_text()
+    for changed in (text.replace('"order": 2', '"order": 3'), text.replace("80.0", "70.0")):
+        assert changed != text
+        path.write_text(changed)
+        with pytest.raises(
+            ValueError, match=r"recipe\.json: its content does not have the checksum .* copy, save it again"
+        ):
+            gd.load_recipe(path)
+    path.write_text(json.dumps(json.loads(text)))  # the same content, laid out otherwise
+    assert len(gd.load_recipe(path)[1]) == 5
+
+
 RECIPES = zoo.SAMPLERS | {
     "given_rows": gd.LinearMultistep(np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)),
     "deis_cosine": gd.DEIS(2, gd.Cosine()),
@@ -60,6 +114,39 @@ def test_a_recipe_comes_back_bit_for_bit(sampler, tmp_path):
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves((sampler, levels)), strict=True):
         assert a.dtype == b.dtype
         assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("field", ["alpha", "sigma"])
+def test_a_recipe_of_the_first_layout_whose_levels_are_no_numbers_is_refused(field, tmp_path):
+    path = tmp_path / "recipe.json"
+    gd.save_recipe(path, gd.Heun(), gd.grids.karras(4))
+    head = json.loads(path.read_text()) | {"gaussdiff": 1}
+    del head["sha256"]
+    head["arrays"][f"levels.{field}"]["values"][2] = float("nan")
+    path.write_text(json.dumps(head))
+    with pytest.raises(ValueError, match=rf"recipe\.json: {field}: expected finite and >= 0, got .*nan"):
+        gd.load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "name", "value", "says"),
+    [
+        (gd.DDIM(0.5), "arrays/sampler.eta/values", -3.0, "eta"),
+        (gd.UniPC(2), "sampler/fields/order", 9, "order"),
+        (gd.DPMSolver2(), "arrays/sampler.r/values", 0.0, "r"),
+        (gd.AFS(gd.IPNDM(3)), "sampler/fields/sampler/fields/order", -1, "order"),
+    ],
+)
+def test_values_that_a_sampler_would_refuse_are_refused_in_a_file(sampler, name, value, says, tmp_path):
+    path = tmp_path / "recipe.json"
+    gd.save_recipe(path, sampler, gd.grids.karras(4))
+    head = json.loads(path.read_text()) | {"gaussdiff": 1}
+    del head["sha256"]
+    *way, last = name.split("/")
+    functools.reduce(lambda part, key: part[key], way, head)[last] = value
+    path.write_text(json.dumps(head))
+    with pytest.raises(ValueError, match=rf"recipe\.json: {says}: expected"):
+        gd.load_recipe(path)
 
 
 def test_a_recipe_of_other_things_is_refused(tmp_path):

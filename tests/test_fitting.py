@@ -206,3 +206,31 @@ def test_directions_that_the_samples_do_not_vary_in_have_no_variance(count, rank
 def test_a_randomised_fit_has_no_residual_where_nothing_is_left():
     x = np.random.default_rng(0).normal(size=(1100, 3)) @ np.random.default_rng(1).normal(size=(3, 1050))
     assert gd.Gaussian.from_samples(x, 3).residual == 0
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3, 1e8 / 3])
+@pytest.mark.parametrize("count", [7, 1000, 1100])
+def test_equal_samples_have_no_variance_though_their_mean_rounds(value, count):
+    """A fit would take the rounding of the mean for a variance, of a standard deviation of 1e-17."""
+    x = np.full((count, 2), value)
+    for fit in (
+        gd.Gaussian.from_samples,
+        lambda x: gd.Gaussian.from_samples(np.tile(x, (1, 700)), rank=1),  # through blocks of rows, if there are many
+        lambda x: gd.fitting.Moments.of(x).gaussian(),
+        lambda x: gd.fitting.choose_bandwidth(x, x[:3] + 1),
+    ):
+        with pytest.raises(ValueError, match="differ"):
+            fit(x)
+    assert (gd.Diagonal.from_samples(np.concatenate([x, x], 1)).variances == 0).all()
+
+
+def test_a_covariance_that_was_rounded_to_float32_has_no_variance_of_its_own_in_its_null_space():
+    """50 samples span 49 of 192 directions; in float32 the eigenvalues of the others are rounding of either sign."""
+    x = np.random.default_rng(0).normal(size=(50, 192))
+    law = gd.Gaussian.from_moments(x.mean(0), np.cov(x, rowvar=False, bias=True).astype(np.float32))
+    exact = gd.Gaussian.from_samples(x)
+    assert int((law.eigvals > 0).sum()) == 49
+    np.testing.assert_allclose(law.eigvals[:49], exact.eigvals[:49], rtol=1e-5)
+    # variances that no rounding hides stay, however small
+    small = gd.Gaussian.from_moments(np.zeros(3), np.diag(np.array([1, 1e-9, 1e-14], np.float32)))
+    np.testing.assert_allclose(small.eigvals, [1, 1e-9, 1e-14], rtol=1e-5)

@@ -80,7 +80,7 @@ def test_with_one_component_it_stays_at_the_maximum():
         (lambda: gd.fitting.shrink(gd.Gaussian.from_samples(X), 2.0), "shrinkage: expected in \\[0, 1\\]"),
         (lambda: gd.fitting.expectation_maximization(FULL, X), "mixture: expected Gaussians of rank 1 to D - 1"),
         (lambda: gd.fitting.expectation_maximization(LOW, X[0]), "x: expected samples"),
-        (lambda: gd.fitting.expectation_maximization(LOW, X[:1]), "x: expected samples"),
+        (lambda: gd.fitting.expectation_maximization(LOW, X[:1]), "x: expected at least 2 samples"),
         (lambda: gd.fitting.expectation_maximization(LOW, np.full((4, 2, 3), np.nan)), "x: expected finite"),
         (lambda: gd.fitting.expectation_maximization(LOW, np.ones((4, 2, 3))), "x: expected samples that differ"),
     ],

@@ -93,5 +93,5 @@ def test_what_goes_wrong_is_said(unchecked):
     ):
         with pytest.raises(ValueError, match=message):
             ask(X, **given)
-    with pytest.raises(ValueError, match="levels, width: expected all > 0"):
+    with pytest.raises(ValueError, match="size: expected an integer >= 1, got 0"):
         gd.bits_per_dim(1.0, 0)

@@ -122,7 +122,7 @@ def test_bad_calls_say_what_to_do(unchecked):
     starts = np.ones((2, 3))
     for given, message in (
         ({"key": KEY}, "count, shape: expected"),
-        ({"count": 0, "key": KEY}, "count, shape: expected"),
+        ({"count": 0, "key": KEY}, "count: expected an integer >= 1, got 0"),
         ({"count": 2}, "key: expected one"),
         ({"starts": starts}, "key: expected one"),
         ({"starts": starts, "count": 2}, "starts: expected .* and no count"),

@@ -11,6 +11,7 @@ import pytest
 import zoo
 
 import gaussdiff as gd
+from gaussdiff import losses
 from gaussdiff.schedules import rates
 
 PRESERVING = {name: zoo.SCHEDULES[name] for name in ("variance_preserving", "cosine", "discrete_betas")}
@@ -283,3 +284,81 @@ def test_add_noise_is_alpha_x0_plus_sigma_noise(at):
     errors = float(level.sigma) / np.sqrt(count)
     assert (np.abs(x.mean(0) - level.alpha * x0) <= 5 * errors + 1e-12).all()
     assert (np.abs(x.var(0) - level.sigma**2) <= 5 * np.sqrt(2 / count) * level.sigma**2 + 1e-12).all()
+
+
+SILENT_BETAS = {"three": [0.1, 0.3, 1.0], "one": [1.0], "thousand": [*np.linspace(1e-4, 0.02, 999), 1.0]}
+
+
+def silent_pair(betas, t):
+    """alpha from products of 1 - beta: log alpha linear in t between rows, and alpha itself before the last."""
+    rows = [mpmath.mpf(1)]
+    for beta in betas:
+        rows.append(rows[-1] * mpmath.sqrt(1 - mpmath.mpf(float(beta))))
+    row = min(int(t * len(betas)), len(betas) - 1)
+    s = t * len(betas) - row
+    last = row == len(betas) - 1
+    alpha = rows[row] * (1 - s) if last else rows[row] ** (1 - s) * rows[row + 1] ** s
+    return alpha, mpmath.sqrt((1 - alpha) * (1 + alpha))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("betas", SILENT_BETAS.values(), ids=SILENT_BETAS)
+def test_a_table_whose_last_beta_is_1_ends_without_signal(betas, dtype):
+    """Levels, inverses and slopes, at rows and between them, as the products in 40 digits have them."""
+    schedule, n, eps = zoo.cast(gd.DiscreteBetas(betas), dtype), len(betas), float(jnp.finfo(dtype).eps)
+    times = jnp.asarray([0.4 / n, (n - 1) / n + 0.3 / n, 1 - 0.1 / n, 1.0], dtype)
+    levels, slopes = rates(schedule, times)
+    again = schedule.time_at(levels.log_snr)
+    inside_jit = jax.jit(lambda schedule, log_snr: schedule.time_at(log_snr))(schedule, levels.log_snr)
+    for i, t in enumerate(times):
+        exact = mpmath.mpf(float(t))
+        alpha, sigma = silent_pair(betas, exact)
+        # near the end 1 - t, in units of a row, is what alpha has its digits from
+        rounding = 8 * eps * max(1.0, n * float(alpha) / max(float(alpha), 1e-30))
+        np.testing.assert_allclose(levels.alpha[i], float(alpha), rtol=rounding, atol=0)
+        np.testing.assert_allclose(levels.sigma[i], float(sigma), rtol=rounding)
+        if t < 1:
+            slope = mpmath.diff(lambda u: silent_pair(betas, u)[0], exact, h=mpmath.mpf(10) ** -12)
+            np.testing.assert_allclose(slopes.alpha[i], float(slope), rtol=100 * rounding)
+    np.testing.assert_allclose(again, times, rtol=20 * eps * n**0.5)
+    np.testing.assert_allclose(inside_jit, times, rtol=20 * eps * n**0.5)
+    assert (levels.alpha[-1], levels.sigma[-1], slopes.sigma[-1]) == (0, 1, 0)
+    assert float(slopes.alpha[-1]) == pytest.approx(-n * float(silent_pair(betas, mpmath.mpf(n - 1) / n)[0]), rel=1e-4)
+    assert schedule.time_at(-jnp.inf) == 1
+    assert schedule(0.0).sigma == 0
+
+
+def test_what_uses_a_table_without_signal_at_its_end_is_finite():
+    """Grids, the exact flow, the likelihood and its bound, the weights of losses, and the two samplers with a clock."""
+    schedule, model, x = gd.DiscreteBetas([0.05, 0.2, 0.5, 0.8, 1.0]), zoo.GAUSSIAN.model, jnp.ones(3)
+    grids = (
+        gd.grids.trailing(schedule, 4),
+        gd.grids.uniform_time(schedule, 4),
+        gd.reframe(gd.grids.uniform_time(gd.RectifiedFlow(), 4), schedule),
+    )
+    for levels in grids:
+        assert (levels[0].alpha, levels[0].sigma) == (0, 1)
+        assert levels[0].log_snr == -jnp.inf
+    for sampler in (gd.DEIS(2, schedule), gd.EulerMaruyama(schedule)):
+        path = gd.sample(sampler, model, x, grids[0], jax.random.key(0))
+        assert np.isfinite(jnp.concatenate([path.x, path.denoised])).all()
+    fine = gd.sample(gd.Heun(), model, x, gd.grids.uniform_time(schedule, 200)).x[-1]
+    np.testing.assert_allclose(fine, gd.gaussian_flow(model, x, schedule(1.0), schedule(0.0)), atol=2e-2)
+    bound = gd.integrate.elbo(model, x, grids[0][:-1], jax.random.key(0))
+    assert bound.prior == 0
+    assert np.isfinite(bound.value)
+    weights = (losses.noise_weight, losses.v_weight, losses.edm_weight, losses.min_snr_weight)
+    np.testing.assert_allclose([weight(schedule(1.0)) for weight in weights], [0, 1, 4, 0])
+
+
+def test_a_noise_prediction_is_refused_where_there_is_no_signal_and_works_before_it():
+    levels = gd.grids.trailing(gd.DiscreteBetas([0.1, 0.5, 1.0]), 3)
+    network, x = gd.FromNoisePrediction(lambda x, level: x / 2), jnp.ones(2)
+    cure = r"predicts v or x0 there, or start at the level before it: levels\[1:\]"
+    with pytest.raises(ValueError, match=cure):
+        network.denoise(x, levels[0])
+    with pytest.raises(RuntimeError, match=cure):
+        jax.block_until_ready(gd.sample(gd.Euler(), network, x, levels).x)
+    assert np.isfinite(gd.sample(gd.Euler(), network, x, levels[1:]).x).all()
+    v = gd.FromVPrediction(lambda x, level: x / 2)
+    assert np.isfinite(gd.sample(gd.Euler(), v, x, levels).x).all()

@@ -1,14 +1,26 @@
 """Folders of images, .npy and .npz files and distributions: the same picture is the same sample in each of them."""
 
+import contextlib
+import errno
+import io
+import os
+import shutil
+import warnings
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import odd_images
+import PIL
 import prepared_sets
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 import gaussdiff as gd
 from training.data import dataset as data
+from training.data import folder as folder_of_images
+from training.data import pictures, prepared
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 6, 4, 3), np.uint8)
 LABELS = np.arange(40) % 3
@@ -178,3 +190,267 @@ def test_a_bare_name_is_a_set_and_a_path_is_a_folder(tmp_path, monkeypatch):
     assert data.load("tiny", data_dir="sets").shape == (4, 4, 1)
     assert data.load("./tiny", data_dir="sets").shape == (6, 4, 3)
     assert data.load("tiny", data_dir="elsewhere").shape == (6, 4, 3)
+
+
+GREY, DEEP = PIXELS[0, ..., 0], np.random.default_rng(2).integers(0, 65536, (6, 4, 4)).astype(np.uint16)
+FRAMES = [Image.fromarray(each) for each in PIXELS[:3]]
+ROTATED = Image.Exif()
+ROTATED[0x0112] = 6
+
+
+def stored(image, name, **options):
+    return lambda folder: image.save(folder / name, **options)
+
+
+def palette(colors, name, **options):
+    image = Image.new("P", (4, 6))
+    image.putdata((GREY // 64).ravel().tolist())
+    image.putpalette(np.ravel(colors).tolist())
+    return stored(image, name, **options)
+
+
+def plain(name, head, x):
+    return lambda folder: (folder / name).write_bytes(head + x.tobytes())
+
+
+def lab(folder):
+    profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    ImageCms.profileToProfile(FRAMES[0], *profiles, outputMode="LAB").save(folder / "x.tif")
+
+
+GREYS = np.array([[v, v, v] for v in (0, 80, 160, 255)], np.uint8)
+COLORS = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0], [9, 8, 7]], np.uint8)
+# how the file is made, and the pixels (H, W, C) that it holds
+LOADED = {
+    "grey palette": (palette(GREYS, "x.png"), GREYS[GREY // 64][..., :1]),
+    "grey palette, bmp": (palette(GREYS, "x.bmp"), GREYS[GREY // 64][..., :1]),
+    "grey palette, tiff": (palette(GREYS, "x.tif"), GREYS[GREY // 64][..., :1]),
+    "grey palette, transparent": (palette(GREYS, "x.png", transparency=1), GREYS[GREY // 64][..., :1]),
+    "palette": (palette(COLORS, "x.png"), COLORS[GREY // 64]),
+    "palette, transparent": (palette(COLORS, "x.png", transparency=1), COLORS[GREY // 64]),
+    "one bit": (stored(Image.fromarray(GREY > 99), "x.png"), 255 * (GREY > 99)[..., None]),
+    "white is 0": (lambda folder: odd_images.tiff(folder / "x.tif", GREY, 0, 1), 255 - GREY[..., None]),
+    "grey and alpha": (stored(Image.fromarray(np.dstack([GREY, 255 - GREY])), "x.png"), GREY[..., None]),
+    "four bits, ppm": (plain("x.pgm", b"P5 4 6 15\n", GREY // 16), (GREY // 16 * 17)[..., None]),
+    "lossless webp": (stored(FRAMES[0], "x.webp", lossless=True), PIXELS[0]),
+    "rotated tiff": (stored(Image.fromarray(np.rot90(GREY).copy()), "x.tif", exif=ROTATED), GREY[..., None]),
+    "upper case": (stored(FRAMES[0], "X.PNG"), PIXELS[0]),
+}
+# how the file is made, what the error says of it, and the pixels after its line was followed, within 1 (None: any)
+REFUSED = {
+    "48-bit png": (lambda f: odd_images.png(f / "x.png", DEEP[..., :3], 2), "16 bits per", DEEP[..., :3] // 256),
+    "64-bit png": (lambda f: odd_images.png(f / "x.png", DEEP, 6), "16 bits per", DEEP[..., :3] // 256),
+    "deep grey, alpha": (lambda f: odd_images.png(f / "x.png", DEEP[..., :2], 4), "16 bits per", DEEP[..., :1] // 256),
+    "deep grey png": (lambda f: odd_images.png(f / "x.png", DEEP[..., 0], 0), "16 bits per", DEEP[..., :1] // 256),
+    "deep grey tiff": (lambda f: odd_images.tiff(f / "x.tif", DEEP[..., 0], 1, 1), "16 bits", DEEP[..., :1] // 256),
+    "deep tiff": (lambda f: odd_images.tiff(f / "x.tif", DEEP[..., :3], 2, 1), "16 bits per", DEEP[..., :3] // 256),
+    "deep ppm": (plain("x.ppm", b"P6 4 6 65535\n", DEEP[..., :3].astype(">u2")), "16 bits", DEEP[..., :3] // 256),
+    "10 bits": (plain("x.pgm", b"P5 4 6 1023\n", (DEEP[..., 0] >> 6).astype(">u2")), "10 bits", DEEP[..., :1] // 256),
+    "floats": (lambda f: odd_images.tiff(f / "x.tif", np.float32(GREY / 255), 1, 3), "floating-point", None),
+    "signed 32 bits": (lambda f: odd_images.tiff(f / "x.tif", np.int32(GREY) - 9, 1, 2), "signed or", None),
+    "cmyk jpeg": (stored(FRAMES[0].convert("CMYK"), "x.jpg"), "CMYK", None),
+    "cmyk tiff": (stored(FRAMES[0].convert("CMYK"), "x.tif"), "CMYK", PIXELS[0]),
+    "lab": (lab, "CIELAB", None),
+    "pages": (stored(FRAMES[0], "x.tif", save_all=True, append_images=FRAMES[1:]), "3 pages", PIXELS[0]),
+    "animated png": (stored(FRAMES[0], "x.png", save_all=True, append_images=FRAMES[1:]), "3 pages", PIXELS[0]),
+    "animated webp": (stored(FRAMES[0], "x.webp", save_all=True, append_images=FRAMES[1:]), "3 pages", None),
+}  # fmt: skip
+
+
+def pixels_in(folder):
+    return folder_of_images.read(folder, None)[0]["train"][0][0]
+
+
+@pytest.mark.parametrize("what", LOADED)
+def test_an_image_is_what_its_file_holds(what, tmp_path):
+    make, expected = LOADED[what]
+    make(tmp_path)
+    np.testing.assert_array_equal(pixels_in(tmp_path), expected)
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_an_image_that_bytes_do_not_hold_is_refused_with_a_line_that_converts_it(what, tmp_path):
+    make, says, expected = REFUSED[what]
+    make(tmp_path)
+    (path,) = tmp_path.iterdir()
+    with pytest.raises(ValueError, match=rf"^data: expected one image .* got .*{says}.* in .*{path.name}; ") as error:
+        pixels_in(tmp_path)
+    exec(str(error.value).split(": ")[-1], {"PIL": PIL, "np": np, "path": path})
+    found = pixels_in(tmp_path)
+    assert found.shape[:2] == (6, 4)
+    assert np.ptp(found) > 100
+    if expected is not None:
+        np.testing.assert_allclose(found.astype(int), expected.astype(int), atol=1)
+
+
+@pytest.mark.parametrize("x", [GREY.astype(np.int8), DEEP[..., 0].astype(np.uint32) << 16])
+def test_numbers_that_pillow_wraps_are_refused(x, tmp_path):
+    odd_images.tiff(tmp_path / "x.tif", x, 1, 2 if x.dtype == np.int8 else 1)
+    with pytest.raises(ValueError, match=r"signed numbers of (8|32) bits in .*; give an \.npy of floats"):
+        pixels_in(tmp_path)
+
+
+def test_a_photo_with_its_preview_is_the_photo(tmp_path):
+    FRAMES[0].save(tmp_path / "x.jpg", format="MPO", save_all=True, append_images=FRAMES[1:])
+    assert pixels_in(tmp_path).shape == (6, 4, 3)
+
+
+def test_colours_of_another_profile_are_said(tmp_path):
+    other = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes().replace(*(
+        name.encode("utf-16-be") for name in ("sRGB", "wide")
+    ))  # fmt: skip
+    for i, profile in enumerate((None, other, ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())):
+        FRAMES[i].save(tmp_path / f"{i}.png", icc_profile=profile)
+    with pytest.warns(UserWarning, match=r"1 of 3 images have a colour profile other than sRGB, .*1\.png") as caught:
+        np.testing.assert_array_equal(folder_of_images.read(tmp_path, None)[0]["train"][0], PIXELS[:3])
+    line = str(caught[0].message).split("such files: ")[1]
+    exec(line, {"PIL": PIL, "io": io, "path": tmp_path / "1.png"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = folder_of_images.read(tmp_path, None)[0]["train"][0]
+    assert np.abs(found.astype(int) - PIXELS[:3]).max() <= 2  # the numbers of that profile are those of sRGB
+
+
+def touch(*names, content=b"no image"):
+    def make(root):
+        for name in names:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes(content)
+
+    return make
+
+
+def link(name, to):
+    return lambda root: (root / name).symlink_to(to)
+
+
+def copied(name):
+    """Images as such programs put them beside a user's own."""
+    return lambda root: save_images(root / name, PIXELS[:2, ::-1])
+
+
+# what systems and programs put into a folder with the classes "cat" and "dog"
+ADDED = {
+    "hidden file": touch(".DS_Store", ".hidden.png", "cat/.hidden.png"),
+    "hidden folder": copied(".ipynb_checkpoints"),
+    "hidden folder in a class": copied("cat/.ipynb_checkpoints"),
+    "git": copied(".git/objects"),
+    "thumbnails": copied("cat/@eaDir/0.png"),
+    "thumbnails of a class": copied("@eaDir"),
+    "zip of macOS": touch("__MACOSX/cat/._0.png", "cat/._0.png"),
+    "Windows": touch("Thumbs.db", "cat/Thumbs.db", "desktop.ini"),
+    "text": touch("README.md", "cat/labels.txt"),
+    "recycle bin": copied("$RECYCLE.BIN"),
+    "circle": link("again", "."),
+    "circle in a class": link("cat/again", ".."),
+    "circle above": link("above", "../.."),
+    "link to a class": link("another", "cat"),
+    "link to a class, last": link("zoo", "cat"),
+}
+
+
+@pytest.mark.parametrize("what", ADDED)
+@pytest.mark.parametrize("inside", ["", ".data"])
+def test_what_a_system_adds_to_a_folder_is_no_image_and_no_class(what, inside, tmp_path):
+    root = save_images(
+        tmp_path / inside / "set", PIXELS[:6], [f"{'cat' if i < 4 else 'dog'}/{i}.png" for i in range(6)]
+    )
+    ADDED[what](root)
+    splits, classes = folder_of_images.read(root, None)
+    np.testing.assert_array_equal(splits["train"][0], PIXELS[:6])
+    assert (splits["train"][1].tolist(), classes) == ([0, 0, 0, 0, 1, 1], 2)
+
+
+# what is damaged in a folder with the classes "cat" and "dog", and what the error says
+DAMAGED = {
+    "empty file": (
+        touch("dog/9.png", content=b""),
+        r"got 1 files without one: .*9\.png \(0 bytes\); replace or remove",
+    ),
+    "broken link": (link("dog/9.png", "nowhere.png"), r"9\.png \(a link to nothing\); replace or remove"),
+    "broken class": (link("eel", "nowhere"), r"eel \(a link to nothing\)"),
+    "link to itself": (link("dog/9.png", "9.png"), r"9\.png \(a link to nothing\)"),
+    "empty class": (lambda root: (root / "eel").mkdir(), r"each subfolder .* got none in eel; remove such folders"),
+    "class of hidden images": (touch("eel/.9.png"), "got none in eel"),
+    "pipe": (lambda root: os.mkfifo(root / "dog" / "9.png"), r"9\.png \(no file\); replace or remove"),
+    "bytes that are no UTF-8": (
+        lambda root: (root / os.fsdecode(b"dog/\xff.png")).write_bytes(b"no image"),
+        r"got .*dog/\\xff\.png, which cannot be read",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_what_is_damaged_in_a_folder_is_named_and_mended_by_removing_it(what, tmp_path):
+    root = save_images(tmp_path / "set", PIXELS[:6], [f"{'cat' if i < 4 else 'dog'}/{i}.png" for i in range(6)])
+    make, says = DAMAGED[what]
+    make(root)
+    with pytest.raises(ValueError, match=f"^data: expected .*{says}") as error:
+        folder_of_images.read(root, None)
+    str(error.value).encode()
+    for path in (root / "eel", root / "dog" / "9.png", root / os.fsdecode(b"dog/\xff.png")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    assert folder_of_images.read(root, None)[1] == 2
+
+
+def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch):
+    root, listed = save_images(tmp_path / "set", PIXELS[:6], [f"cat/{i}.png" for i in range(6)]), os.listdir
+
+    def refused(path):
+        if Path(path).name == "cat":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "listdir", refused)
+    with pytest.raises(ValueError, match=r"expected folders that can be read, got .*cat \(Permission denied\); make"):
+        folder_of_images.read(root, None)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path, monkeypatch):
+    root = save_images(tmp_path / "set", PIXELS[:2])
+
+    @contextlib.contextmanager
+    def refused(path):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+        yield
+
+    monkeypatch.setattr(pictures.archives, "opened", refused)
+    with pytest.raises(ValueError, match=r"got .*000\.png, which cannot be read \(.*Permission denied.*\); replace"):
+        folder_of_images.read(root, None)
+
+
+def test_class_folders_may_be_links_and_have_names_of_any_bytes(tmp_path):
+    elsewhere = save_images(tmp_path / "elsewhere", PIXELS[:3])
+    root = save_images(tmp_path / "set", PIXELS[3:6], [os.fsdecode(b"\xff/%d.png" % i) for i in range(3)])
+    (root / "cat").symlink_to(elsewhere)
+    splits, classes = folder_of_images.read(root, None)
+    np.testing.assert_array_equal(splits["train"][0], PIXELS[:6])
+    assert (splits["train"][1].tolist(), classes) == ([0, 0, 0, 1, 1, 1], 2)
+
+
+@pytest.mark.parametrize("ending", ["JPG", "Png", "TIFF"])
+def test_endings_may_be_in_upper_case(ending, tmp_path):
+    save_images(tmp_path, PIXELS[:1, ..., 0], [f"x.{ending}"])
+    assert pixels_in(tmp_path).shape == (6, 4, 1)
+
+
+def classes_of(declared, labels):
+    """What a prepared set gives whose training labels are `labels` and whose test labels end in the last of them."""
+    x = PIXELS[: len(labels)]
+    splits = {"train": (x, np.array(labels, np.int32)), "test": (x[:1], np.array(labels[-1:], np.int32))}
+    return lambda begun=None: prepared._numbered("tiny", splits, declared, begun)
+
+
+def test_classes_that_a_prepared_set_does_not_hold_are_left_out():
+    whole, gaps = classes_of(3, [0, 1, 2]), classes_of(37, [1, 2, 26])
+    assert whole()[1] == 3
+    with pytest.warns(UserWarning, match=r"3 of the 37 classes of 'tiny' occur; .* label \[1, 2, 26\]\[i\]"):
+        splits, classes = gaps()
+    assert (classes, splits["train"][1].tolist(), splits["test"][1].tolist()) == (3, [0, 1, 2], [2])
+    splits, classes = gaps(37)  # as a run of an earlier version began
+    assert (classes, splits["train"][1].tolist()) == (37, [1, 2, 26])
+    splits, classes = classes_of(3, [0, 1, -1])()
+    assert (classes, splits["train"][1], splits["test"][1]) == (None, None, None)

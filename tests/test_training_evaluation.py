@@ -262,6 +262,29 @@ def test_samples_are_recognised_where_they_are_what_was_asked_for():
         assert found["error"] == pytest.approx(0.0230, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("train", "held_out", "judged"), [([1, 2, 3], [1, 2, 3], [1, 2, 3]), ([0, 1, 2], [0, 2, 3], [0, 2])]
+)
+def test_labels_that_the_data_lack_are_not_judged(train, held_out, judged):
+    """Four classes, as a run of an earlier version had of labels 1 to 3, or as a split leaves them."""
+    means = np.array([[1.0, 0.0], [-1.0, 1.0], [0.0, -1.0], [2.0, 2.0]])
+    labels = [np.array(each, np.int32)[np.arange(60) % 3] for each in (train, held_out)]
+    clusters = dataset.Dataset(*(dataset.Rows(means[each]) for each in labels), *labels, 4)
+    nearest = features.Classifier(
+        lambda x: np.linalg.norm(x[:, None] - means, axis=-1).argmin(1), features.Features("unused", lambda x: x)
+    )
+    model = Known(jnp.asarray(means, jnp.float32), jnp.asarray(0), classes=4)
+    config = dataclasses.replace(TINY, labels=True)
+    measured = assess.recognised(model, clusters, config, nearest, assess.Questions(samples=12))
+    assert list(measured["by_class"]) == judged
+    assert measured["left_out"] == sorted({0, 1, 2, 3} - set(judged))
+    assert (measured["share"], measured["accuracy"], measured["n"]) == (1, 1, 12)
+    assert measured["held_out"] == np.isin(labels[1], judged).sum()
+    assert f"without {4 - len(judged)} labels that training or held-out samples lack: " in assess.page(
+        {"recognised": measured}
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("labels", [True, False])
 def test_only_a_run_that_was_told_labels_is_asked_for_them(labels):

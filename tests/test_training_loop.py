@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -183,6 +184,51 @@ def test_a_folder_is_held_by_one_until_the_end_of_its_block(tmp_path):
         raise KeyError
     with lock.exclusive(run):
         assert (run / "checkpoints").exists()
+
+
+def test_a_lock_file_that_was_deleted_is_made_again_without_a_word(tmp_path):
+    with lock.exclusive(tmp_path) as locked, warnings.catch_warnings(action="error"):
+        assert locked is not None
+        locked.follow(1)
+        (tmp_path / lock.NAME).unlink()
+        locked.follow(1)
+        with pytest.raises(ValueError, match="locked by process"), lock.exclusive(tmp_path):
+            pass
+
+
+def test_a_run_that_is_renamed_while_it_trains_says_so_and_loses_no_state(tmp_path, monkeypatch):
+    """And a clock that goes back, which nothing in a run relies on."""
+    run, aside, save = tmp_path / "run", tmp_path / "aside", checkpoint.save
+    backwards = itertools.count(10**9, -1000)
+    monkeypatch.setattr(time, "time", lambda: float(next(backwards)))
+
+    def then_rename(out, step, *arguments):
+        path = save(out, step, *arguments)
+        os.utime(path, (10**9 - 1000 * step,) * 2)
+        if step == 12:
+            run.rename(aside)
+        return path
+
+    monkeypatch.setattr(loop.checkpoint, "save", then_rename)
+    with pytest.warns(UserWarning, match=r"run was moved, renamed or deleted while it trains; from step 18 on"):
+        training.train(TINY, run)
+    monkeypatch.undo()
+    assert (saved_steps(aside), saved_steps(run)) == ([6, 12], [18, 20])
+    times = [json.loads(line)["time"] for line in (aside / "train.jsonl").read_text().splitlines()]
+    assert times == sorted(times, reverse=True)
+    training.train(TINY, aside)  # goes on from what it had, to the same bits
+    assert_same_bits(run, aside)
+    with lock.exclusive(run), lock.exclusive(aside):
+        pass
+
+
+def test_another_training_in_the_place_of_a_moved_folder_is_not_written_over(tmp_path):
+    run = tmp_path / "run"
+    with lock.exclusive(run) as locked:
+        assert locked is not None
+        run.rename(tmp_path / "aside")
+        with lock.exclusive(run), pytest.raises(ValueError, match=r"got .*run, locked by process"):
+            locked.follow(1)
 
 
 def test_a_disk_that_knows_no_locks_or_cannot_be_written_is_trained_on_all_the_same(tmp_path, monkeypatch):
@@ -545,9 +591,7 @@ def test_help_is_for_people(word, capsys):
 def test_data_on_a_scale_that_no_noise_level_is_made_for_are_refused(tmp_path):
     far = dataset.from_arrays(50 * np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32))
     measured = dataclasses.replace(TINY, sigma_data=None)
-    with pytest.raises(
-        ValueError, match=r"data: expected a standard deviation between 0\.1 and 5\.0, .* divide the data"
-    ):
+    with pytest.raises(ValueError, match=r"data: expected a standard deviation between 0\.1 and 5\.0, .*standardise"):
         training.train(measured, tmp_path / "far", far)
     assert not (tmp_path / "far").exists()
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -372,3 +373,9 @@ def test_a_run_in_two_parts_is_watched_as_the_whole(tmp_path):
     assert [path.read_bytes() for path in shots[0].values()] == [path.read_bytes() for path in shots[1].values()]
     explained = [record for record in journal.records(tmp_path / "whole" / "train.jsonl") if "explained" in record]
     assert [record["step"] for record in explained] == [4, 8, 12, 16, 20]
+
+
+def test_a_page_names_data_of_any_bytes(tmp_path):
+    config = dataclasses.replace(TINY, data=os.fsdecode(b"set\xff"))
+    view.write(tmp_path, config, (2,), view.Status("running", 0, 1))
+    assert "set\\udcff" in (tmp_path / "index.html").read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """Checkpoints: whole or passed over, never half; equal bits back; errors that name what is wrong."""
 
+import itertools
 import json
 import resource
 import shutil
@@ -182,6 +183,24 @@ def test_a_file_in_the_place_of_the_folder_is_explained(tmp_path):
     (tmp_path / "run").write_text("not a folder")
     with pytest.raises(OSError, match=r"Not a directory .*begins the run again"):
         checkpoint.save(tmp_path / "run", 1, some_state(), {})
+
+
+def test_a_reader_of_a_run_that_trains_takes_a_newer_state_where_its_own_is_gone(tmp_path, monkeypatch):
+    read, steps = checkpoint.read, iter((3, 5))
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, some_state(step), {})
+
+    def slowly(path):
+        for step in itertools.islice(steps, 1):  # before the files are read, two more are saved and the old ones go
+            for each in (step, step + 1):
+                checkpoint.save(tmp_path, each, some_state(each), {})
+        return read(path)
+
+    monkeypatch.setattr(checkpoint, "read", slowly)
+    with warnings.catch_warnings(action="error"):
+        saved = checkpoint.latest(tmp_path)
+    assert saved is not None
+    assert saved.step == 6
 
 
 def test_all_damaged_is_an_error(tmp_path):

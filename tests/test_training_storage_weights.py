@@ -1,10 +1,12 @@
 """The weights as one file: the same bits, in the format that others read, and errors for files that are none."""
 
+import hashlib
 import json
 import os
 import struct
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -12,7 +14,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import training
-from training import runs
+from gaussdiff import archives
+from training import commands, runs
 from training.commands import main
 from training.config import Config
 from training.data.fingerprint import Contents
@@ -74,7 +77,12 @@ def test_the_file_holds_what_the_format_says(run, file):
     found = checkpoint.latest(run)
     assert found is not None
     arrays, facts = parsed(file.read_bytes())
+    written = facts.pop("sha256")
     assert facts == {"format": weights.FORMAT, "step": 7, "settings": found.settings | {"weights": "ema"}}
+    parts = [json.dumps(facts, sort_keys=True).encode()]
+    for name in sorted(arrays):
+        parts += [json.dumps([name, "<f4", list(arrays[name].shape)]).encode(), arrays[name].tobytes()]
+    assert written == hashlib.sha256(b"".join(parts)).hexdigest()
     assert arrays["layers.0.hidden.kernel"].shape == (8, 16)
     averaged = {name: value for name, value in found.arrays.items() if name.startswith(".ema[0]")}
     assert len(arrays) == len(averaged)
@@ -107,8 +115,42 @@ def test_a_file_cut_anywhere_is_an_error(file, tmp_path):
             training.load(cut)
 
 
+def test_a_bit_that_flips_anywhere_is_refused(file, tmp_path):
+    """The format has no checksum: without ours, a bit in a weight or in the settings goes by unseen."""
+    content, harmed = file.read_bytes(), tmp_path / "harmed.safetensors"
+    draw = np.random.default_rng(0)
+    for place in draw.choice(len(content), 300, replace=False):
+        harmed.write_bytes(content[:place] + bytes([content[place] ^ 1 << draw.integers(8)]) + content[place + 1 :])
+        with pytest.raises(ValueError, match=r"harmed\.safetensors"):
+            weights.read(harmed)
+
+
+def test_weights_of_format_1_have_no_checksum_and_still_open(file, tmp_path):
+    facts = parsed(file.read_bytes())[1] | {"format": 1}
+    del facts["sha256"]
+    save_file(load_file(file), tmp_path / "old.safetensors", {"gaussdiff": json.dumps(facts)})
+    assert same(training.load(tmp_path / "old.safetensors"), training.load(file))
+
+
+def test_two_evaluations_of_one_run_do_not_take_each_others_place(run, tmp_path, monkeypatch):
+    out = tmp_path / "evaluation.json"
+
+    def assess(*arguments):
+        arguments[-1]({})
+        (tmp_path / "evaluation.json.partial").unlink()  # as the other one does at its end
+        return {"levels": 1}
+
+    monkeypatch.setattr(commands.evaluate, "assess", assess)
+    monkeypatch.setattr(commands.evaluate, "page", str)
+    monkeypatch.setattr(commands.runs, "load_data", lambda run: None)
+    commands.Evaluate(run, out)()
+    assert json.loads(out.read_text())["levels"] == 1
+
+
 def altered(file: Path, out: Path, **facts) -> Path:
-    save_file(load_file(file), out, {"gaussdiff": json.dumps(parsed(file.read_bytes())[1] | facts)})
+    arrays, changed = load_file(file), parsed(file.read_bytes())[1] | facts
+    changed["sha256"] = archives.digest({name: changed[name] for name in ("format", "step", "settings")}, arrays)
+    save_file(arrays, out, {"gaussdiff": json.dumps(changed)})
     return out
 
 
@@ -125,8 +167,8 @@ def test_other_files_are_errors(run, file, tmp_path):
     save_file({"a": np.zeros(3, np.float32)}, foreign)
     with pytest.raises(ValueError, match=r"foreign\.safetensors, whose header says none"):
         training.load(foreign)
-    with pytest.raises(ValueError, match=r"expected weights of format 1 .* says 2; export them again"):
-        training.load(altered(file, foreign, format=2))
+    with pytest.raises(ValueError, match=r"expected weights of format 2 .* says 3; export them again"):
+        training.load(altered(file, foreign, format=3))
     held = parsed(file.read_bytes())[1]["settings"]
     held["config"]["channels"] = 16
     with pytest.raises(ValueError, match=r"expected float32 of shape \(.*\) at embedding.*, got float32 of shape"):
@@ -162,6 +204,27 @@ def test_samples_that_cannot_be_written_leave_the_file_before(run, tmp_path, mon
     assert "choose another --out" in said
     assert [path.name for path in tmp_path.iterdir()] == ["samples.npz"]
     assert out.read_bytes() == b"before"
+
+
+def test_a_picture_of_samples_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    replace = os.replace
+
+    def full(source, target):
+        if target.suffix == ".png":
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    model = SimpleNamespace(shape=(4, 4, 1), given=lambda *_: None)
+    monkeypatch.setattr(commands.runs, "load", lambda *_: model)
+    monkeypatch.setattr(commands.runs, "load_config", lambda _: Config())
+    monkeypatch.setattr(commands.sampling, "samples", lambda *_, **__: np.zeros((4, 4, 4, 1), np.float32))
+    monkeypatch.setattr(os, "replace", full)
+    (tmp_path / "samples.png").write_bytes(b"before")
+    with pytest.raises(OSError, match=r"could not write .*samples\.png: No space left on device .* another --out"):
+        commands.Sample(tmp_path, tmp_path / "samples.npz")()
+    assert (tmp_path / "samples.png").read_bytes() == b"before"
+    with np.load(tmp_path / "samples.npz") as file:
+        assert file["samples"].shape == (4, 4, 4, 1)
 
 
 def test_data_that_are_not_those_of_the_run_are_told(tmp_path):

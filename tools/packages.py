@@ -19,6 +19,7 @@ PACKAGES = (
     "gaussdiff.integrate",
     "gaussdiff.design",
     "gaussdiff.metrics",
+    "gaussdiff.archives",
     "gaussdiff.files",
     "gaussdiff",
     "training.config",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,6 +40,7 @@ class Train:
 
     def __call__(self) -> None:
         config = Config(**vars(self.settings))
+        disk.check_folder(self.out)
         if self.distributed:
             devices.join_hosts()
         train(config, self.out)
@@ -65,32 +67,40 @@ class Sample:
         if self.n < 1 or self.steps < 1:
             raise ValueError(f"n, steps: expected at least 1, got {self.n} and {self.steps}; raise --n or --steps")
         check("seed", self.seed)
-        if self.out.suffix != ".npz":
-            cure = self.out.with_suffix(".npz")
-            raise ValueError(f"out: expected a name that ends in .npz, got {self.out}; set --out to {cure}")
+        disk.check_file(self.out, ".npz")
         model, config = runs.load(self.run, self.weights), runs.load_config(self.run)
         config.check_condition(self.label is not None, self.sharpen is not None)
         if self.guidance != 1:
             self._check_guided(config)
         default = gd.Heun(), gd.grids.karras(self.steps, config.sigma_min, config.sigma_max)
-        sampler, levels = default if self.recipe is None else gd.load_recipe(self.recipe)
+        sampler, levels = default if self.recipe is None else self._recipe(self.recipe)
         if self.sharpen is None:
             x = sampling.samples(model, self.n, sampler, levels, self.seed, conditioned=self._conditioned(model))
         else:
             images = read_images(self.sharpen)
             x = sampling.sharpened(model, images, sampler, levels, self.seed, partial(self._conditioned, model))
-        self._write({"samples": x, "seed": self.seed, "steps": len(levels) - 1})
+        content = io.BytesIO()
+        np.savez(content, samples=x, seed=self.seed, steps=len(levels) - 1)
+        self._write(self.out, content.getvalue())
         print(f"{len(x)} samples of shape {model.shape} ({self.weights} weights): {self.out}")
         if x.ndim == 4 and find_spec("matplotlib"):
-            save_grid(x, self.out.with_suffix(".png"))
+            picture = io.BytesIO()
+            save_grid(x, picture)
+            self._write(self.out.with_suffix(".png"), picture.getvalue())
             print(f"picture: {self.out.with_suffix('.png')}")
 
-    def _write(self, arrays: dict[str, Any]) -> None:
-        content = io.BytesIO()
-        np.savez(content, **arrays)
-        with disk.explained(self.out, lambda: "make room, make the folder writable, or choose another --out"):
-            disk.make(self.out.parent)
-            disk.write(self.out, content.getvalue())
+    def _recipe(self, path: Path) -> tuple[gd.Sampler, gd.NoiseLevel]:
+        if not path.is_file():
+            raise ValueError(
+                f"recipe: expected a file, got {path}, which is none; make one with: python -m analysis recipe "
+                f"--out {path}"
+            )
+        return gd.load_recipe(path)
+
+    def _write(self, path: Path, content: bytes) -> None:
+        with disk.explained(path, lambda: "make room, make the folder writable, or choose another --out"):
+            disk.make(path.parent)
+            disk.write(path, content)
 
     def _conditioned(self, model: LearnedDenoiser, image: Array | None = None) -> gd.Denoiser:
         """The model conditioned on the label and image, and guided towards them."""
@@ -119,11 +129,13 @@ class Evaluate:
         config, model = runs.load_config(self.run), runs.load(self.run, self.weights)
         dataset = runs.load_data(self.run)
         out = self.out or (self.run if self.run.is_dir() else self.run.parent) / "evaluation.json"
+        disk.check_file(out, out.suffix)
         # An earlier evaluation stays until this one is whole.
         partial = out.with_name(f"{out.name}.partial")
         results = evaluate.assess(model, dataset, config, self.questions, lambda some: self._write(partial, some))
         print(f"{self.run} ({self.weights} weights)\n\n{evaluate.page(results)}\n")
-        partial.replace(out)
+        self._write(out, results)
+        partial.unlink(missing_ok=True)  # which another evaluation of the run may have removed
         print(f"written: {out}")
         if "failed" in results:
             reasons = "\n".join(f"{table}: {reason}" for table, reason in results["failed"].items())
@@ -150,6 +162,7 @@ class Export:
     weights: str = "ema"  # "ema", "ema-2" .. for further half-lives, or "params"
 
     def __call__(self) -> None:
+        disk.check_file(self.out, ".safetensors")
         out = runs.export(self.run, self.out, self.weights)
         print(f"{self.weights} weights, {out.stat().st_size:,} bytes: {out}")
 
@@ -161,7 +174,7 @@ def defaults(arguments: list[str]) -> Config:
 
 def named(option: str, arguments: list[str]) -> str | None:
     """The value of an option on the command line, before it is parsed."""
-    for name, value in zip(arguments, [*arguments[1:], ""], strict=True):
+    for name, value in zip_longest(arguments, arguments[1:], fillvalue=""):
         if name == option and value:
             return value
         if name.startswith(f"{option}="):

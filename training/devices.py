@@ -132,7 +132,7 @@ def _reports(report: str) -> list[str]:
     """The reports of all hosts, in their order."""
     if one_host():
         return [report]
-    text = report.encode()[:REPORT_BYTES]
+    text = report.encode(errors="backslashreplace")[:REPORT_BYTES]
     letters = np.frombuffer(text.ljust(REPORT_BYTES, b"\0"), np.uint8)
     return [bytes(row).rstrip(b"\0").decode(errors="replace") for row in multihost_utils.process_allgather(letters)]
 

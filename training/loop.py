@@ -39,20 +39,20 @@ def train(config: Config, out: str | Path, dataset: Data = None) -> LearnedDenoi
     check_hosts(config)
     if is_trained(config, out, newest(config, out), dataset):  # to be used, not written to: by as many as like
         return runs.load(out)
-    with lock.exclusive(out):
-        return _train(config, out, dataset)
+    with lock.exclusive(out) as locked:
+        return _train(config, out, dataset, locked)
 
 
-def _train(config: Config, out: Path, data: Data) -> LearnedDenoiser:
+def _train(config: Config, out: Path, data: Data, locked: lock.Lock | None) -> LearnedDenoiser:
     start = newest(config, out)
     if is_trained(config, out, start, data):
         return runs.load(out)
-    dataset = devices.together(lambda: dataset_of(config, data), "read the data")
+    dataset = devices.together(lambda: dataset_of(config, start, data), "read the data")
     if config.sigma_data is None:
         measured = devices.together(lambda: sigma_data(start, dataset), "measure the data")
         config = dataclasses.replace(config, sigma_data=measured)
     trainer = devices.together(lambda: Trainer.create(config, dataset.shape, dataset.classes), "build the network")
-    save = partial(_save, trainer, fingerprint(config, start, dataset), out)
+    save = partial(_save, trainer, fingerprint(config, start, dataset), out, locked)
     if config.steps == 0:
         begin(trainer, out, start, save)
         return runs.load(out)
@@ -65,15 +65,29 @@ def _train(config: Config, out: Path, data: Data) -> LearnedDenoiser:
     return runs.load(out)
 
 
-def _save(trainer: Trainer, contents: Contents, out: Path, state: TrainState, step: int) -> None:
+def _save(
+    trainer: Trainer, contents: Contents, out: Path, locked: lock.Lock | None, state: TrainState, step: int
+) -> None:
     """Save the state; of several hosts each writes its own shards, or the first one all where they have copies."""
+
+    def follow() -> None:
+        if locked is not None:
+            locked.follow(step)
+
     config, settings = trainer.config, runs.settings(trainer, contents)
     keep = checkpoint.Keep(config.keep_last, config.keep_every, config.keep_powers)
     if config.sharding == "full" and not devices.one_host():
+        jax.block_until_ready(state)  # as in _stopping
+        devices.on_first_host(follow, "lock the folder of the run")
         checkpoint.save_shards(out, step, state, settings, keep)
         return
     arrays = devices.fetch(state)
-    devices.on_first_host(lambda: checkpoint.save(out, step, arrays, settings, keep), "save the state")
+
+    def write() -> None:
+        follow()
+        checkpoint.save(out, step, arrays, settings, keep)
+
+    devices.on_first_host(write, "save the state")
 
 
 def _saving(config: Config, done: int) -> bool:

@@ -7,6 +7,7 @@ exit code 0: done        1: done, but for what the command says has failed
 import sys
 import warnings
 from collections.abc import Callable
+from io import TextIOWrapper
 
 import jax
 
@@ -27,6 +28,8 @@ def run(
 
     interrupted: what to say of a Ctrl-C without a message of its own. memory_cure: what makes a command need less.
     """
+    if isinstance(sys.stdout, TextIOWrapper):  # names of files may be any bytes; stderr prints them already
+        sys.stdout.reconfigure(errors="backslashreplace")
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:
         command = parse([argument for argument in arguments if argument != NO_CACHE])
@@ -34,6 +37,9 @@ def run(
         code = command()
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except MemoryError as error:
+        print(f"error: the host has too little memory ({error}); {memory_cure}", file=sys.stderr)
         return 2
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):

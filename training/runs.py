@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr
 
+from gaussdiff import archives
 from training.config import Config
 from training.data.dataset import Dataset, load_for
 from training.data.fingerprint import Contents
@@ -25,21 +26,36 @@ def open_run(path: str | Path) -> checkpoint.Checkpoint:
     """
     where = Path(path).expanduser().resolve()
     if where.is_file():
-        return weights_file.read(where)
-    saved = _read(where) if (where / "manifest.json").exists() else checkpoint.latest(where)
+        saved = weights_file.read(where)
+    else:
+        saved = _read(where) if (where / "manifest.json").exists() else checkpoint.latest(where)
     if saved is None:
         raise FileNotFoundError(
             f"path (--run): expected the folder of a run or a file of weights, got {where}, which has no checkpoint; "
             f"make one with: python -m training train --out {path}"
         )
+    check_settings(saved)
     return saved
 
 
 def _read(where: Path) -> checkpoint.Checkpoint:
     try:
         return checkpoint.read(where)
-    except (KeyError, TypeError) as error:
+    except ValueError as error:
         raise ValueError(f"path (--run): {where} is damaged ({error}); take another checkpoint of the run") from error
+
+
+def check_settings(saved: checkpoint.Checkpoint) -> None:
+    """ValueError, naming the file, where the settings in it are not those of a run, or of more layers than arrays."""
+    with archives.parsing(saved.path):
+        config = Config.from_json(saved.settings["config"])
+        shape, classes = facts(saved)
+        str(Contents.of_run(saved))  # which reads its fields
+        counts = [*shape] if classes is None else [*shape, classes]
+        if not counts or not all(isinstance(count, int) and count > 0 for count in counts):
+            raise ValueError(f"its data have shape {shape} and classes {classes}")
+        if max(config.blocks, len(config.channel_mult)) > len(saved.arrays):  # building so many may never end
+            raise ValueError(f"its settings ask for more layers than its {len(saved.arrays)} arrays can fill")
 
 
 def load_config(path: str | Path) -> Config:
@@ -66,7 +82,7 @@ def load_data(path: str | Path) -> Dataset:
     """
     saved = open_run(path)
     config = Config.from_json(saved.settings["config"])
-    dataset = load_for(config)
+    dataset = load_for(config, facts(saved)[1])
     check_kind(
         saved, dataset, "judge it on its own data, in the program that has them: training.evaluation.evaluate.assess"
     )
@@ -75,9 +91,13 @@ def load_data(path: str | Path) -> Dataset:
 
 
 def check_kind(saved: checkpoint.Checkpoint, dataset: Dataset, cure: str) -> None:
-    """ValueError where the data are of another shape or other classes than those that the run was started on."""
+    """ValueError where the data are of another shape than those that the run was started on.
+
+    Or of other classes, where the run is conditioned on them.
+    """
     shape, classes = facts(saved)
-    if (shape, classes) != (dataset.shape, dataset.classes):
+    conditioned = Config.from_json(saved.settings["config"]).labels
+    if shape != dataset.shape or (conditioned and classes != dataset.classes):
         raise ValueError(
             f"data: this run was started on samples of shape {shape} and classes {classes}, got {dataset.shape} and "
             f"{dataset.classes}; {cure}"
@@ -115,9 +135,10 @@ def _open(path: str | Path, weights: str) -> tuple[checkpoint.Checkpoint, Traine
         )
     # Rounded products would cost adaptive solvers many steps: what was trained in bfloat16 is asked in float32.
     config = dataclasses.replace(config, dtype="float32")
-    graphdef, params = skeleton(config, shape, classes)
     name = weights_file.name if saved.path.is_file() else lambda path: places[weights] + keystr(path)
-    restored = checkpoint.restore(params, saved.arrays, name)
+    with archives.parsing(saved.path):
+        graphdef, params = skeleton(config, shape, classes)
+        restored = checkpoint.restore(params, saved.arrays, name)
     return saved, Trainer(config, graphdef, shape, classes), jax.tree.map(jnp.asarray, restored)
 
 

@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 
 import gaussdiff as gd
+from gaussdiff import archives
 from training import devices, runs
 from training.config import Config, differences
-from training.data.dataset import Dataset, from_distribution, load_for
+from training.data.dataset import Dataset, check_classes, from_distribution, load_for
 from training.data.fingerprint import Contents
 from training.page import journal
 from training.step import Trainer, TrainState
@@ -35,6 +36,7 @@ def newest(config: Config, out: Path) -> Checkpoint | None:
             "--out to a folder on a disk that all of them mount"
         )
     if start is not None:
+        devices.together(partial(runs.check_settings, start), "read the settings of the run")
         saved = Config.from_json(start.settings["config"])
         devices.together(lambda: _check_settings(saved, config, out), "continue the run")
     return start
@@ -73,27 +75,34 @@ def _check_reused(config: Config, start: Checkpoint, data: Data) -> None:
     """Check the data of a finished run where they are at hand: those given, and a file of arrays, which may be new."""
     file = Path(config.data).expanduser()
     if data is not None or (file.suffix in (".npy", ".npz") and file.is_file()):
-        dataset = dataset_of(config, data)
+        dataset = dataset_of(config, start, data)
         check_data(config, start, dataset, Contents.of(dataset, config.labels))
 
 
-def dataset_of(config: Config, data: Data) -> Dataset:
-    """The data set to train on; of a distribution, samples."""
+def dataset_of(config: Config, start: Checkpoint | None, data: Data) -> Dataset:
+    """The data set to train on; of a distribution, samples.
+
+    ValueError where a new run is to be conditioned on a class without training samples.
+    """
     if isinstance(data, gd.Distribution):
         return from_distribution(data, held_out=config.held_out)
-    return load_for(config) if data is None else data
+    begun = None if start is None else runs.facts(start)[1]
+    dataset = load_for(config, begun) if data is None else data
+    if start is None and config.labels:
+        check_classes(dataset)
+    return dataset
 
 
 def sigma_data(start: Checkpoint | None, dataset: Dataset) -> float:
     """The standard deviation of the data about its overall mean, as measured when the run began."""
     if start is not None:
-        return start.settings["config"]["sigma_data"]
+        return Config.from_json(start.settings["config"]).data_scale
     deviation = dataset.train_rows.std()
     if not DEVIATIONS[0] <= deviation <= DEVIATIONS[1]:
         raise ValueError(
             f"data: expected a standard deviation between {DEVIATIONS[0]} and {DEVIATIONS[1]}, as noise levels are "
-            f"absolute, got {deviation:.4g}; divide the data by it, or set --sigma-data, --level-mean, --sigma-min, "
-            "--sigma-max"
+            f"absolute, got {deviation:.4g}; standardise them, x = (x - x.mean()) / x.std(), or set --sigma-data, "
+            "--level-mean, --sigma-min, --sigma-max"
         )
     return deviation
 
@@ -124,7 +133,9 @@ def begin(trainer: Trainer, out: Path, start: Checkpoint | None, save: Save) -> 
     devices.on_first_host(tidy, "tidy the folder of the run")
     if start is not None:
         journal.say(f"continuing {out} from step {start.step}")
-        return devices.place(checkpoint.restore(trainer.abstract(), start.arrays), trainer.placement())
+        with archives.parsing(start.path):
+            restored = checkpoint.restore(trainer.abstract(), start.arrays)
+        return devices.place(restored, trainer.placement())
     state = trainer.initial()
     save(state, 0)
     return state

@@ -230,5 +230,5 @@ def write(comparison: Comparison, out: Path) -> None:
     disk.write(out / "compare.pdf", drawn(drawing, "pdf"))
     for name, picture in pictures.items():
         disk.write(out / f"{name}.png", picture)
-    disk.write(out / "compare.html", text.encode())
+    disk.write(out / "compare.html", text.encode(errors="backslashreplace"))
     print(f"written: {out / 'compare.html'}, compare.json, compare.png, compare.pdf, compare_samples.png")

@@ -1,17 +1,17 @@
 """The experiments of several runs side by side: from each run's own report, or measured here with the same noise."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from analysis.experiments import STANDARD, named
-from analysis.harness import experiment
+from analysis.harness import experiment, finding
 from analysis.harness.finding import Entry
 from analysis.harness.table import Table
 from analysis.reporting.study import Settings, open_run
+from gaussdiff import archives
 from training import runs
 from training.config import CADENCE
 
@@ -36,17 +36,33 @@ def read(place: Path) -> Judgements:
     if not file.is_file():
         return Judgements({}, UNKNOWN)
     try:
-        metrics = json.loads(file.read_text())
-        settings, entries = metrics["settings"], metrics["experiments"]
-        step, version = metrics.get("step"), metrics["versions"]["gaussdiff"]
-        made = f"its report: {metrics['quality']['samples']} starts, {settings['steps']} steps, seed {settings['seed']}"
-        made += f"{', with more samples' if settings['full'] else ''}; gaussdiff {version}"
-        doubts = _of_another(place, step, metrics["training"]), _by_another_rule(entries)
-        return Judgements(entries, f"{made}; {_at(step)}", "; ".join(filter(None, doubts)))
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        with archives.parsing(file):
+            metrics = archives.read_json(file)
+            settings, entries = metrics["settings"], dict(metrics["experiments"])
+            step, version = metrics.get("step"), metrics["versions"]["gaussdiff"]
+            made = f"{metrics['quality']['samples']} starts, {settings['steps']} steps, seed {settings['seed']}"
+            made += f"{', with more samples' if settings['full'] else ''}; gaussdiff {version}; {_at(step)}"
+            trained = dict(metrics["training"])
+            _check_entries(entries)
+    except archives.UnreadableError as error:
         raise ValueError(
-            f"runs: expected a report's metrics.json, got {file} ({error!r}). Make the report anew."
+            f"runs: expected a report's metrics.json, got {file} ({error.reason}). Make the report anew."
         ) from None
+    doubts = _of_another(place, step, trained), _by_another_rule(entries)
+    return Judgements(entries, f"its report: {made}", "; ".join(filter(None, doubts)))
+
+
+def _check_entries(entries: Mapping[str, Entry]) -> None:
+    """Put every entry into words, which fails here, not halfway down a page, where one is damaged."""
+    for name, entry in entries.items():
+        if name in {one.name for one in STANDARD}:
+            cell(entry, name)
+        for wording in (finding.details, finding.without_learning):
+            wording(entry)
+        finding.counted([entry])
+        finding.table({"": entry})
+        if entry["verdict"] not in finding.COUNTED or not isinstance(entry["criterion"], str):
+            raise ValueError(f"{name} has the verdict {entry['verdict']}")
 
 
 def _at(step: int | None) -> str:

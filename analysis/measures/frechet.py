@@ -1,6 +1,6 @@
 """Frechet distances of resampled sets of features to one target: its root is taken once, all draws at the same time.
 
-    |mean_a - mean_b|^2 + tr(A + B - 2 (B^1/2 A B^1/2)^1/2)        gd.metrics.frechet_distance, in the other order
+    |mean_a - mean_b|^2 + min_R |A^1/2 - R B^1/2|^2,   R^T R = I        gd.metrics.frechet_distance, of covariances
 
 A set drawn with counts n_i of its N rows has the mean sum n_i a_i / N and the second moment sum n_i a_i a_i^T / N.
 """
@@ -16,8 +16,12 @@ def resampled_frechet(features: np.ndarray, picks: np.ndarray, target: np.ndarra
     means, products = (counts @ part / picks.shape[1] for part in (a, (a[:, :, None] * a[:, None]).reshape(len(a), -1)))
     covariances = products.reshape(len(picks), *(a.shape[1],) * 2) - means[:, :, None] * means[:, None]
     covariance = b.T @ b / len(b)
-    values, axes = np.linalg.eigh(covariance)
-    root = (axes * np.sqrt(np.maximum(values, 0))) @ axes.T
-    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ covariances @ root), 0)).sum(1)
-    traces = np.trace(covariances, axis1=1, axis2=2) + np.trace(covariance)
-    return (means**2).sum(1) + traces - 2 * cross
+    roots, root = _root(covariances), _root(covariance)
+    u, _, vt = np.linalg.svd(roots @ root)
+    return (means**2).sum(1) + ((roots - u @ vt @ root) ** 2).sum((1, 2))
+
+
+def _root(covariances: np.ndarray) -> np.ndarray:
+    """The symmetric roots of covariances (..., F, F)."""
+    values, axes = np.linalg.eigh(covariances)
+    return (axes * np.sqrt(np.maximum(values, 0))[..., None, :]) @ np.swapaxes(axes, -1, -2)

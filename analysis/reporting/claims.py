@@ -28,7 +28,7 @@ def section(name: str, entries: Entries, figure: str = "") -> str:
 
 def chip(verdict: str) -> str:
     """A verdict as a coloured mark."""
-    return f'<span class="verdict {verdict.replace(" ", "-")}">{verdict}</span>'
+    return f'<span class="verdict {html.escape(verdict.replace(" ", "-"))}">{html.escape(verdict)}</span>'
 
 
 def picture(title: str, caption: str, png: bytes | None) -> str:

@@ -1,6 +1,7 @@
 """The standard study of one training run: every experiment and what they share, measured once."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,7 @@ from analysis.measures import paths as compare
 from analysis.measures import quality
 from analysis.reporting.clock import Clock
 from training import runs
+from training.config import check
 from training.data.dataset import Dataset
 from training.storage.checkpoint import versions
 
@@ -49,6 +51,12 @@ class Settings:
         for name in ("starts", "steps", "components"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name}: expected at least 2, got {getattr(self, name)}. Raise --{name}.")
+        check("seed", self.seed)
+        if not 0 < self.sigma_min < self.sigma_max < math.inf:
+            raise ValueError(
+                f"sigma_min, sigma_max: expected 0 < sigma_min < sigma_max, got {self.sigma_min:g} and "
+                f"{self.sigma_max:g}. The defaults, 0.01 and 80, suit data of standard deviation about 1."
+            )
 
     @property
     def paths(self) -> int:

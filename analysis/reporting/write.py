@@ -23,6 +23,7 @@ from analysis.reporting.drawing import Drawer, Drawing, DrawingError, files
 from analysis.reporting.page import page
 from analysis.reporting.study import Study
 from analysis.reporting.tables import metrics, tables
+from gaussdiff import archives
 from training.storage import disk
 
 STORED_PATHS, STORED_BYTES = 32, 50e6  # starts whose whole paths go to arrays.npz, at the most
@@ -99,7 +100,7 @@ def _drawn(study: Study, drawer: Drawer) -> tuple[Study, dict[str, Drawing]]:
 
 def _write_page(study: Study, drawings: Mapping[str, Drawing], out: Path, interrupted: bool = False) -> None:
     disk.make(out)
-    disk.write(out / "report.html", page(study, drawings, interrupted).encode())
+    disk.write(out / "report.html", page(study, drawings, interrupted).encode(errors="backslashreplace"))
 
 
 def _write_all(study: Study, drawings: Mapping[str, Drawing], out: Path) -> None:
@@ -123,9 +124,10 @@ def _interrupted(study: Study, out: Path) -> str:
 def earlier(out: Path) -> dict[str, float]:
     """The seconds of each part in the report that the folder has; none where it has none."""
     try:
-        return dict(json.loads((out / "metrics.json").read_text())["seconds"])
+        seconds = dict(archives.read_json(out / "metrics.json")["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+    return {name: each for name, each in seconds.items() if isinstance(each, int | float)}
 
 
 def write_one(result: Result, out: Path) -> None:

@@ -26,6 +26,7 @@ from analysis.measures.bootstrap import Interval, interval
 from analysis.reporting.drawing import drawn
 from analysis.solvers import recipe
 from analysis.solvers.candidates import KNOWN, PLAIN, SIGMA_MAX, Choice, candidates, from_file, known, screen
+from training.config import check
 from training.data.dataset import Dataset
 from training.evaluation.features import Features, learn_components, unseen
 from training.evaluation.samples import draws
@@ -65,6 +66,11 @@ class Settings:
             raise ValueError(f"calls: expected numbers of at least 3, got {self.calls}. Raise --calls.")
         if self.budget is not None and not self.budget > 0:
             raise ValueError(f"budget: expected a number above 0, got {self.budget}. Leave it out for a usual one.")
+        check("seed", self.seed)
+        for path in self.recipes:
+            if not path.is_file():
+                raise ValueError(f"recipes: expected files of recipes, got {path}, which is none. Correct --recipes.")
+            gd.load_recipe(path)  # before the search, which takes minutes
         for name, least in (("starts", 2), ("tried", 1), ("points", 2)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}. Raise --{name}.")

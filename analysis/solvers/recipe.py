@@ -14,6 +14,7 @@ import jax
 import gaussdiff as gd
 import training
 from analysis.harness.twins import stand_in
+from training.config import check
 from training.data.dataset import Dataset, load
 from training.runs import load_data
 
@@ -40,6 +41,9 @@ class Settings:
         for name, least in (("calls", 2), ("points", 2), ("descent", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}. Raise --{name}.")
+        check("seed", self.seed)
+        if self.data is not None:
+            check("data", self.data)
         if (self.data is None) == (self.run is None):
             given = "neither" if self.data is None else "both"
             raise ValueError(

@@ -17,6 +17,8 @@ from analysis.harness.table import Table
 from analysis.reporting.drawing import drawn
 from analysis.reporting.write import show
 from analysis.solvers.figure import draw
+from gaussdiff import archives
+from training.config import check
 from training.data.dataset import load
 from training.storage import disk
 
@@ -107,21 +109,36 @@ def _law(settings: Settings) -> tuple[str, gd.Gaussian | gd.Diagonal]:
     if (settings.data is None) == (settings.spectrum is None):
         given = "neither" if settings.data is None else "both"
         raise ValueError(f"data, spectrum: expected one of the two, got {given}. Write --data digits, for example.")
+    if settings.data is not None:
+        check("data", settings.data)
     if settings.spectrum is not None:
-        variances = _read(settings.spectrum)
+        variances = read_spectrum(settings.spectrum)
         return settings.spectrum.name, gd.Diagonal(jnp.zeros(len(variances)), jnp.asarray(variances))
     assert settings.data is not None
     samples = load(settings.data, data_dir=settings.data_dir, image_size=settings.image_size).train
     return settings.data, gd.Gaussian.from_samples(samples.astype(np.float64), settings.rank)
 
 
-def _read(path: Path) -> np.ndarray:
+def read_spectrum(path: Path) -> np.ndarray:
+    """The variances (K,) in an .npy file; ValueError where they are none."""
+    if not path.is_file():
+        raise ValueError(f"spectrum: expected a .npy file of numbers, got {path}, which is none. Correct --spectrum.")
     try:
-        variances = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"spectrum: expected a .npy file of numbers, got {path}. Write it with np.save.") from error
-    if not isinstance(variances, np.ndarray) or variances.ndim != 1 or not variances.size:
-        raise ValueError(f"spectrum: expected variances of shape (K,), got {getattr(variances, 'shape', path)}.")
+        variances = archives.map_npy(path)
+    except archives.UnreadableError as error:
+        raise ValueError(
+            f"spectrum: expected a .npy file of numbers, got {path} ({error.reason}). Write it with np.save."
+        ) from error
+    if variances.ndim != 1 or not variances.size:
+        raise ValueError(
+            f"spectrum: expected variances of shape (K,) in {path}, got {variances.shape}. Of a covariance take "
+            "np.linalg.eigvalsh."
+        )
+    if variances.dtype.kind not in "iuf":
+        raise ValueError(f"spectrum: expected real numbers, got {variances.dtype}. Write variances with np.save.")
+    bad = variances[~((variances >= 0) & (variances < np.inf))]
+    if bad.size:
+        raise ValueError(f"spectrum: expected variances >= 0 and finite, got {bad[0]:g}. Leave such entries out.")
     return variances.astype(np.float64)
 
 

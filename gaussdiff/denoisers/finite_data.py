@@ -10,12 +10,12 @@ so small data shrink every mode further. In any frame the same holds with alpha^
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event, check_sample
-from gaussdiff.distributions.gaussian import Gaussian
+from gaussdiff.distributions.gaussian import Gaussian, check_gaussian
 from gaussdiff.numerics.arrays import concrete, floating, safe_divide
+from gaussdiff.numerics.checks import check_each_at_least_0
 from gaussdiff.schedules import NoiseLevel, check_level
 
 
@@ -55,6 +55,7 @@ class FiniteDataDenoiser(Denoiser):
     count: Float[Array, ""]
 
     def __init__(self, gaussian: Gaussian, count):
+        check_gaussian(gaussian)
         self.gaussian, (_, self.count) = gaussian, _checked(gaussian.variances, count)
 
     def denoise(self, x: Event, level: NoiseLevel) -> Event:
@@ -70,15 +71,13 @@ class FiniteDataDenoiser(Denoiser):
 
 
 def _checked(variances, count) -> tuple[Array, Array]:
-    variances, count = floating(variances), floating(count)
+    variances, count = check_each_at_least_0(variances, "variances", "Square deviations."), floating(count, "count")
     if variances.ndim != 1 or count.ndim:
         raise ValueError(
             f"variances, count: expected shapes (D,) and (), got {variances.shape} and {count.shape}. Use jax.vmap."
         )
-    if concrete(variances) and not (np.asarray(variances) >= 0).all():
-        raise ValueError(f"variances: expected >= 0, got {np.min(np.asarray(variances)):g}. Square deviations.")
     if concrete(count) and not float(count) > 0:
-        raise ValueError(f"count: expected a number of samples above 0, got {float(count):g}.")
+        raise ValueError(f"count: expected a number of samples above 0, got {float(count):g}. inf is the law itself.")
     return variances, count
 
 

@@ -8,8 +8,8 @@ levels together, so samples of it are not samples of such a product.
 
 from jaxtyping import Array, Float
 
-from gaussdiff.denoiser import Denoiser, Event, check_model
-from gaussdiff.numerics.arrays import concrete, floating
+from gaussdiff.denoiser import Denoiser, Event, check_model, check_sample
+from gaussdiff.numerics.checks import check_finite_number
 from gaussdiff.schedules import NoiseLevel
 
 
@@ -27,11 +27,11 @@ class Guided(Denoiser):
 
     def __init__(self, model: Denoiser, base: Denoiser, weight):
         check_model(model)
-        check_model(base)
-        self.model, self.base, self.weight = model, base, floating(weight)
-        if concrete(self.weight) and not abs(float(self.weight)) < float("inf"):
-            raise ValueError(f"weight: expected a finite number, got {float(self.weight)}. 1 is the model alone.")
+        check_model(base, "base")
+        self.model, self.base = model, base
+        self.weight = check_finite_number(weight, "weight", "1 is the model alone.")
 
     def denoise(self, x: Event, level: NoiseLevel) -> Event:
+        x = check_sample(x)
         base = self.base.denoise(x, level)
         return (base + self.weight * (self.model.denoise(x, level) - base)).astype(x.dtype)

@@ -26,7 +26,7 @@ from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event, check_sample
 from gaussdiff.numerics.arrays import concrete, dot, floating, host
-from gaussdiff.numerics.checks import check_chunk
+from gaussdiff.numerics.checks import check_chunk, check_number
 from gaussdiff.schedules import NoiseLevel, check_level
 
 
@@ -47,18 +47,21 @@ class LocalScore(Denoiser):
     chunk: int = eqx.field(static=True)
 
     def __init__(self, images, size, equivariant: bool = False, borders: str = "clip", chunk: int = 100):
-        images = floating(images)
+        images = floating(images, "images")
         if images.ndim != 4 or not len(images):
             raise ValueError(f"images: expected shape (N, H, W, C) with N >= 1, got {images.shape}. Add missing axes.")
         if borders not in ("clip", "wrap"):
             raise ValueError(f'borders: expected "clip" or "wrap", got {borders!r}. Networks with zero padding clip.')
-        check_chunk(chunk, usual=100)
+        chunk = check_chunk(chunk, usual=100)
         if concrete(images):
             host(images, "images")
         self.chunk, self.equivariant, self.borders = min(chunk, len(images)), equivariant, borders
+        cure = "A patch has a centre."
+        if not callable(size) or isinstance(size, type):
+            check_number(size, "size", cure)
         self.size = size if callable(size) else jnp.asarray(size)
         if not callable(size) and concrete(self.size) and (float(size) < 1 or float(size) % 2 != 1):
-            raise ValueError(f"size: expected an odd number of pixels >= 1, got {size}. A patch has a centre.")
+            raise ValueError(f"size: expected an odd number of pixels >= 1, got {size}. {cure}")
         padding = -len(images) % self.chunk
         self.images = jnp.pad(images, ((0, padding), (0, 0), (0, 0), (0, 0)))
         self.valid = jnp.pad(jnp.ones(len(images), images.dtype), (0, padding))

@@ -30,7 +30,8 @@ from jaxtyping import Array, ArrayLike, Float
 from gaussdiff.denoiser import Denoiser, Event, check_sample
 from gaussdiff.numerics.arrays import concrete
 from gaussdiff.numerics.checks import check_above_0
-from gaussdiff.schedules import NoiseLevel, Schedule, check_level, check_nonzero, rates
+from gaussdiff.numerics.kinds import described
+from gaussdiff.schedules import SIGNAL_CURE, NoiseLevel, Schedule, check_level, check_nonzero, check_schedule, rates
 
 Network = Callable[[Array, Array], Array]
 LevelNetwork = Callable[[Array, NoiseLevel], Array]
@@ -107,9 +108,9 @@ class NetworkDenoiser(Denoiser):
     network: eqx.AbstractVar[Callable]
 
     def __check_init__(self):
-        if not callable(self.network):
+        if not callable(self.network) or isinstance(self.network, type):
             raise TypeError(
-                f"network: expected a callable that gives an array of x's shape, got {type(self.network).__name__}. "
+                f"network: expected a callable that gives an array of x's shape, got {described(self.network)}. "
                 "A flax module goes in as a pytree that merges and calls it."
             )
 
@@ -152,7 +153,8 @@ class Preconditioned(NetworkDenoiser):
 class FromNoisePrediction(NetworkDenoiser):
     """A network(x, level) that predicts the noise, as a denoiser: x0 = (x - sigma noise) / alpha.
 
-    At alpha = 0 the noise says nothing of x0 and denoise raises ValueError: predict v or x0 there.
+    At alpha = 0 the noise says nothing of x0 and denoise raises ValueError, inside jit a failure at run time: predict v
+    or x0 there, or start at the level before it.
     Ho et al., arXiv 2006.11239, eq. 4 solved for x0. TypeError where the network is not callable.
     """
 
@@ -198,6 +200,9 @@ class FromVelocity(NetworkDenoiser):
     network: Network
     schedule: Schedule
 
+    def __check_init__(self):
+        check_schedule(self.schedule)
+
     def _predict(self, x: Event, level: NoiseLevel) -> tuple[ArrayLike, ArrayLike, Event]:
         t = self.schedule.time_at(level.log_snr)
         own, rate = rates(self.schedule, t)
@@ -210,11 +215,10 @@ class FromVelocity(NetworkDenoiser):
 
 def _with_signal(level: NoiseLevel, prediction: str) -> NoiseLevel:
     """The level; ValueError, inside jit a failure at run time, where alpha = 0."""
-    cure = "Use a network that predicts v or x0 there."
     if concrete(level.alpha):
-        check_nonzero(f"x0 from a {prediction} prediction", level.alpha, "alpha", cure)
+        check_nonzero(f"x0 from a {prediction} prediction", level.alpha, "alpha", SIGNAL_CURE)
         return level
-    message = f"level: a {prediction} prediction needs alpha > 0, got alpha = 0. {cure}"
+    message = f"level: a {prediction} prediction needs alpha > 0, got alpha = 0. {SIGNAL_CURE}"
     return eqx.tree_at(lambda lv: lv.alpha, level, eqx.error_if(level.alpha, level.alpha == 0, message))
 
 

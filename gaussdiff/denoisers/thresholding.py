@@ -9,9 +9,9 @@ Samplers take the noise from x and x0, so that clipping x0 changes the noise to 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gaussdiff.denoiser import Denoiser, Event, check_model
-from gaussdiff.numerics.arrays import concrete, floating
-from gaussdiff.numerics.checks import check_fraction
+from gaussdiff.denoiser import Denoiser, Event, check_model, check_sample
+from gaussdiff.numerics.arrays import concrete
+from gaussdiff.numerics.checks import check_fraction, check_number, or_nan
 from gaussdiff.schedules import NoiseLevel
 
 
@@ -32,6 +32,7 @@ class Clipped(Denoiser):
         self.model, (self.low, self.high) = model, _check_range(low, high)
 
     def denoise(self, x: Event, level: NoiseLevel) -> Event:
+        x = check_sample(x)
         return jnp.clip(self.model.denoise(x, level), self.low, self.high).astype(x.dtype)
 
 
@@ -54,6 +55,7 @@ class Thresholded(Denoiser):
         self.quantile = check_fraction(quantile, "quantile", "0.995 is the usual one.")
 
     def denoise(self, x: Event, level: NoiseLevel) -> Event:
+        x = check_sample(x)
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
         u = (self.model.denoise(x, level) - middle) / half
         s = jnp.maximum(jnp.quantile(jnp.abs(u), self.quantile.astype(u.dtype)), 1)
@@ -61,9 +63,10 @@ class Thresholded(Denoiser):
 
 
 def _check_range(low, high) -> tuple[Array, Array]:
-    low, high = floating(low), floating(high)
-    if concrete(low, high) and not float(low) < float(high):
-        raise ValueError(
-            f"low, high: expected low < high, got {float(low):g} and {float(high):g}. Give the range of the data."
-        )
+    cure = "Give the range of the data."
+    low, high = check_number(low, "low", cure), check_number(high, "high", cure)
+    if not concrete(low, high):
+        return or_nan(low, low < high), high
+    if not float(low) < float(high):
+        raise ValueError(f"low, high: expected low < high, got {float(low):g} and {float(high):g}. {cure}")
     return low, high

@@ -23,12 +23,13 @@ from jaxtyping import Array, Float
 
 from gaussdiff.distributions.diagonal import Diagonal
 from gaussdiff.distributions.gaussian import Gaussian
-from gaussdiff.exact.modes import marginal_std
-from gaussdiff.numerics.arrays import device, dot, floating, safe_divide, safe_sqrt
+from gaussdiff.exact.modes import check_variances, marginal_std
+from gaussdiff.numerics.arrays import device, dot, safe_divide, safe_sqrt
+from gaussdiff.numerics.kinds import check_kind
 from gaussdiff.samplers import GaussianExact, Sampler
 from gaussdiff.samplers.base import check_grid, check_sampler
 from gaussdiff.samplers.sample import follow, quiet
-from gaussdiff.schedules import NoiseLevel, clean
+from gaussdiff.schedules import NoiseLevel, check_level, clean
 
 
 class SolverError(eqx.Module):
@@ -107,6 +108,7 @@ def wasserstein2(
     this level, the clean law by default. Errors as `generated`.
     """
     data, counts = spectrum(gaussian)
+    _check_path(sampler, levels, level)
     return _distance(generated_modes(sampler, levels, data), _at(data, level), counts)
 
 
@@ -119,6 +121,7 @@ def kl_divergence(
     `wasserstein2`.
     """
     data, counts = spectrum(gaussian)
+    _check_path(sampler, levels, level)
     return _divergence(_at(data, level), generated_modes(sampler, levels, data), counts, levels.sigma[0])
 
 
@@ -128,6 +131,7 @@ def relative_error(sampler: Sampler, levels: NoiseLevel, gaussian: Law) -> Float
     Means do not count. Errors as `generated`.
     """
     data, counts = spectrum(gaussian)
+    _check_path(sampler, levels)
     ratio = safe_divide(generated_modes(sampler, levels, data).variance, data.variance)
     counts = jnp.where(data.variance > 0, counts, 0)
     return safe_sqrt(jnp.sum(counts * (safe_sqrt(ratio) - 1) ** 2) / jnp.maximum(jnp.sum(counts), 1))
@@ -136,6 +140,7 @@ def relative_error(sampler: Sampler, levels: NoiseLevel, gaussian: Law) -> Float
 def solver_error(sampler: Sampler, levels: NoiseLevel, gaussian: Law) -> SolverError:
     """The error of a sampler on a Gaussian by cause: start, truncation, discretisation. Errors as `generated`."""
     law = spectrum(gaussian)
+    _check_path(sampler, levels)
     return compare(generated_modes(sampler, levels, law.data), levels[0], levels[-1], law)[0]
 
 
@@ -158,10 +163,8 @@ def spectrum(gaussian: Law) -> Spectrum:
     """
     if isinstance(gaussian, Spectrum):
         return gaussian
-    if not isinstance(gaussian, Gaussian | Diagonal):
-        raise TypeError(
-            f"gaussian: expected a gd.Gaussian, got {type(gaussian).__name__}. Fit one with gd.Gaussian.from_samples."
-        )
+    cure = "Fit one: gd.Gaussian.from_samples(points)."
+    check_kind(gaussian, Gaussian | Diagonal, "gaussian", "a gd.Gaussian or gd.Diagonal", cure)
     residual = _mean_residual(gaussian)
     mean = jnp.append(gaussian.coefficients(gaussian.mean.reshape(-1)), safe_sqrt(dot(residual, residual)))
     counts = jnp.append(jnp.ones_like(gaussian.eigvals), gaussian.mean.size - gaussian.rank)
@@ -206,11 +209,17 @@ def _divergence(target: Modes, made: Modes, counts: Array, start: Array) -> Floa
     return jnp.where(jnp.any(infinite & (counts > 0)), jnp.inf, total)
 
 
-def _linear(sampler: Sampler, levels: NoiseLevel, law: Diagonal) -> tuple[Modes, Float[Array, " K"]]:
-    """Where the origin ends, with the variance that the noise adds to it, and the gain."""
+def _check_path(sampler, levels, level: NoiseLevel | None = None) -> None:
     check_sampler(sampler)
     check_grid(levels)
     sampler.check_steps(len(levels) - 1)
+    if level is not None:
+        check_level(level)
+
+
+def _linear(sampler: Sampler, levels: NoiseLevel, law: Diagonal) -> tuple[Modes, Float[Array, " K"]]:
+    """Where the origin ends, with the variance that the noise adds to it, and the gain."""
+    _check_path(sampler, levels)
     sampler = _on_modes(sampler, law)
     origin = jnp.zeros_like(law.mean)
     silence = quiet(sampler, origin, levels)
@@ -257,7 +266,7 @@ def _mean_residual(basis: Gaussian | Diagonal) -> Float[Array, " D"]:
 
 
 def _centered(variances) -> Diagonal:
-    variances = floating(variances)
+    variances = check_variances(variances)
     if variances.ndim != 1:
         raise ValueError(f"variances: expected shape (K,), got {variances.shape}. Use jax.vmap for a stack.")
     return Diagonal(jnp.zeros_like(variances), variances)

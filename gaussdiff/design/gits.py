@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from gaussdiff import grids
 from gaussdiff.denoiser import Denoiser, check_key, check_model
 from gaussdiff.design.objective import event_shape
-from gaussdiff.numerics.checks import check_count
+from gaussdiff.numerics.checks import check_above_0, check_count
 from gaussdiff.samplers import IPNDM
 from gaussdiff.samplers.sample import follow, quiet
 from gaussdiff.schedules import NoiseLevel
@@ -58,9 +58,12 @@ def gits_grid(
     """
     check_model(model)
     check_key(key)
-    steps = n - 1 if final_zero else n
-    if not (isinstance(n, int) and 1 <= steps < points):
-        raise ValueError(f"n: expected {n - steps + 1} to {points - 1 + n - steps} steps, got {n}. Raise points.")
+    paths = check_count(paths, "paths", "Some hundreds give a steady mean.")
+    points = check_count(points, "points", "It counts the levels to choose from; 61 is the default.", least=2)
+    check_above_0(gamma, "gamma", "The published value is 1.15.")
+    last = 1 if final_zero else 0  # the step to 0, which is not chosen
+    cure = "Raise points for more steps." if last else "Raise points for more steps, or final_zero=True for one more."
+    steps = check_count(n, "n", cure, least=1 + last, most=points - 1 + last) - last
     fine = grids.karras(points - 1, sigma_min, sigma_max, final_zero=False)
     starts = fine.sigma[0] * jax.random.normal(key, (paths, *event_shape(model, shape)), fine.sigma.dtype)
     levels = _chosen(fine, _costs(model, starts, fine), steps, gamma)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from gaussdiff import grids
 from gaussdiff.denoiser import Denoiser, Distribution, check_key, check_model
 from gaussdiff.numerics.arrays import safe_sqrt
-from gaussdiff.numerics.checks import check_count
+from gaussdiff.numerics.checks import check_count, check_shape
 from gaussdiff.samplers import DPMSolverPP3M, Sampler
 from gaussdiff.samplers.sample import follow, quiet
 from gaussdiff.schedules import NoiseLevel
@@ -17,7 +17,7 @@ from gaussdiff.schedules import NoiseLevel
 def event_shape(model: Denoiser, shape: tuple[int, ...] | None) -> tuple[int, ...]:
     """The shape of one sample: the one given, or that of a Distribution; ValueError where neither says it."""
     if shape is not None:
-        return tuple(shape)
+        return check_shape(shape)
     if not isinstance(model, Distribution):
         raise ValueError(f"shape: expected that of one sample of a {type(model).__name__}, got none. Pass shape=(...).")
     return model.shape
@@ -60,6 +60,7 @@ class EndError(eqx.Module):
         check_key(key)
         check_count(paths, "paths", "Some hundreds give two digits.")
         shape = event_shape(model, shape)
+        batch = check_count(batch, "batch", "It counts the paths that are taken at a time.")
         fine = grids.karras(128, sigma_max=sigma_max) if fine is None else fine
         starts = fine.sigma[0] * jax.random.normal(key, (paths, *shape), fine.sigma.dtype)
         parts = [starts[i : i + batch] for i in range(0, paths, batch)]

@@ -20,17 +20,19 @@ from gaussdiff.design.error import grouped, kl_divergence, relative_error, spect
 from gaussdiff.design.objective import EndError
 from gaussdiff.design.recipe import Recipe, numbers_of, teleported
 from gaussdiff.distributions.diagonal import Diagonal
-from gaussdiff.distributions.gaussian import Gaussian
+from gaussdiff.distributions.gaussian import Gaussian, check_gaussian
 from gaussdiff.grids import karras, uniform_log_snr
 from gaussdiff.numerics.adam import descend
-from gaussdiff.numerics.arrays import floating
+from gaussdiff.numerics.checks import check_above_0, check_count
 from gaussdiff.samplers import DPMSolverPP2M, LinearMultistep, Sampler
 from gaussdiff.samplers.base import check_grid, check_sampler
 from gaussdiff.samplers.multistep import DataMultistep
-from gaussdiff.schedules import NoiseLevel
+from gaussdiff.schedules import NoiseLevel, check_sigma_range
 
 Objective = Callable[[Sampler, NoiseLevel, Any], Array]
 EXACT_OBJECTIVES = wasserstein2, kl_divergence, relative_error
+STEPS = "It is the number of steps, which sets the shape of the grid."
+DESCENT = "300 steps of descent are the default; 0 is the start alone."
 
 
 def optimal_grid(
@@ -78,7 +80,13 @@ def optimal_grid(
     """
     check_model(model)
     check_sampler(sampler)
+    n = check_count(n, "n", STEPS)
     sampler.check_steps(n)
+    steps, tries = check_count(steps, "steps", DESCENT, least=0), check_count(tries, "tries", "3 is the default.")
+    rate = check_above_0(rate, "rate", "0.05 is the default.")
+    low, high = check_sigma_range(sigma_min, sigma_max)
+    if teleport is not None:
+        check_gaussian(teleport, "teleport")
     if objective is None:
         objective = _default_objective(model, key, paths, sigma_max, shape)
     exact = objective in EXACT_OBJECTIVES
@@ -86,7 +94,6 @@ def optimal_grid(
     key = jax.random.key(0) if key is None else key  # an exact objective draws nothing
 
     count = n if teleport is None else n + 1
-    low, high = floating(sigma_min), floating(sigma_max)
     grids = _usual_grids(count, low, high, final_zero)
     if start is not None:
         grids.append(_check_start(start, count, high))
@@ -94,7 +101,7 @@ def optimal_grid(
 
     for i in map(int, jnp.argsort(jnp.stack(errors))[:tries]):
         recipe = Recipe(numbers_of(grids[i], low), sampler, low, high, teleport, final_zero)
-        recipe, error = _descended(recipe, law, objective, objective, key, steps, floating(rate), False)
+        recipe, error = _descended(recipe, law, objective, objective, key, steps, rate, False)
         grids.append(recipe.levels())
         errors.append(error)
     return grids[int(jnp.argmin(jnp.stack(errors)))]
@@ -141,12 +148,16 @@ def optimal_sampler(
     """
     check_model(model)
     check_key(key)
+    n, memory = check_count(n, "n", STEPS), check_count(memory, "memory", "3 is the default.")
+    paths = check_count(paths, "paths", "Some hundreds give two digits.")
+    steps = check_count(steps, "steps", DESCENT, least=0)
+    rate = check_above_0(rate, "rate", "0.03 is the default.")
+    low, high = check_sigma_range(sigma_min, sigma_max)
     pool, other, descent = jax.random.split(key, 3)
     train, check = (
         EndError.of(model, key, count, sigma_max=sigma_max, shape=shape, batch=batch, order=order)
         for key, count in ((pool, paths), (other, max(paths // 4, 1)))
     )
-    low, high = floating(sigma_min), floating(sigma_max)
     if start is None:
         usual = _usual_grids(n, low, high, final_zero)[1::2]  # those even in log-SNR
         start = DPMSolverPP2M(), _best(model, DPMSolverPP2M(), usual, check)
@@ -154,7 +165,7 @@ def optimal_sampler(
     sampler = LinearMultistep.like(start[0], levels, max(memory, start[0].memory))
     recipe = Recipe(numbers_of(levels, low), sampler, low, high, None, final_zero)
     before = _value(check, sampler, levels, model, None)
-    best, after = _descended(recipe, model, train, check, descent, steps, floating(rate), True)
+    best, after = _descended(recipe, model, train, check, descent, steps, rate, True)
     assert isinstance(best.sampler, LinearMultistep)
     return (best.sampler, best.levels()) if after < before else (sampler, levels)
 

@@ -5,7 +5,7 @@
 Errors depend on the Gaussian's spectrum alone: its modes are computed once, and every entry costs n steps on K numbers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -18,6 +18,7 @@ from gaussdiff import grids as spacings
 from gaussdiff.design.error import Modes, Spectrum, compare, generated_modes, spectrum
 from gaussdiff.distributions.diagonal import Diagonal
 from gaussdiff.distributions.gaussian import Gaussian
+from gaussdiff.numerics.kinds import check_kind, described
 from gaussdiff.progress import Progress
 from gaussdiff.samplers import (
     DDIM,
@@ -64,7 +65,9 @@ class SolverTable(NamedTuple):
             raise ValueError(f"calls: expected one of {self.calls}, got {calls}. Make a table with it.")
         errors = self.w2[:, :, self.calls.index(calls)]
         if np.isnan(errors).all():
-            raise ValueError(f"calls: expected a budget in which a sampler fits, got {calls}. Raise it.")
+            raise ValueError(
+                f"calls: expected a budget in which a sampler fits, got {calls}. Make a table with a larger one."
+            )
         i, j = np.unravel_index(np.nanargmin(errors), errors.shape)
         return self.samplers[i], self.grids[j]
 
@@ -85,7 +88,11 @@ def solver_table(
     after each sampler. TypeError for anything but a Gaussian, samplers and grids of levels; ValueError for a grid of
     another length or a budget below 1.
     """
-    samplers, grids = samplers or standard_samplers(), grids or standard_grids()
+    samplers = standard_samplers() if samplers is None else samplers
+    grids = standard_grids() if grids is None else grids
+    for argument, table, entry in (("samplers", samplers, "gd.Heun()"), ("grids", grids, "gd.grids.karras")):
+        cure = f'Name each one: {{"mine": {entry}}}.'
+        check_kind(table, Mapping, argument, "a dictionary by name", cure)
     budgets, law = _budgets(calls), spectrum(gaussian)
     for name, sampler in samplers.items():
         check_sampler(sampler, f"samplers[{name!r}]")
@@ -165,15 +172,26 @@ def _stack(grids: Mapping[str, Grid], n: int) -> NoiseLevel:
 
 
 def _grid(name: str, grid: Grid, n: int) -> NoiseLevel:
+    if not callable(grid):
+        raise TypeError(
+            f"grids[{name!r}]: expected a function of the number of steps, got {described(grid)}. Pass such as "
+            "gd.grids.karras."
+        )
     levels = grid(n)
-    check_grid(levels)
+    check_grid(levels, f"grids[{name!r}](n)")
     if len(levels) != n + 1:
-        raise ValueError(f"grids[{name!r}]: expected n+1 = {n + 1} levels for n = {n} steps, got {len(levels)}.")
+        raise ValueError(
+            f"grids[{name!r}]: expected n+1 = {n + 1} levels for n = {n} steps, got {len(levels)}. Its argument is the "
+            "number of steps."
+        )
     return levels
 
 
 def _budgets(calls: Sequence[int]) -> tuple[int, ...]:
+    check_kind(calls, Iterable, "calls", "integers >= 1, such as (5, 10, 20)", "They are numbers of model calls.")
     budgets = tuple(calls)
     if not budgets or not all(isinstance(budget, int | np.integer) and budget >= 1 for budget in budgets):
-        raise ValueError(f"calls: expected integers >= 1, such as (5, 10, 20), got {calls!r}. They are model calls.")
+        raise ValueError(
+            f"calls: expected integers >= 1, such as (5, 10, 20), got {described(calls)}. They are model calls."
+        )
     return tuple(int(budget) for budget in budgets)

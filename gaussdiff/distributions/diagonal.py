@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from gaussdiff.denoiser import Distribution, Event, check_sample
 from gaussdiff.distributions.gaussian import Gaussian, log_normal, precision, wiener
-from gaussdiff.numerics.arrays import concrete, device, floating, host, safe_sqrt
-from gaussdiff.numerics.checks import check_samples
+from gaussdiff.numerics.arrays import centered, concrete, device, floating, host, safe_sqrt
+from gaussdiff.numerics.checks import check_key, check_samples
 from gaussdiff.schedules import NoiseLevel, check_level, clean
 
 
@@ -25,10 +25,13 @@ class Diagonal(Distribution):
     eigvals: Float[Array, " D"]
 
     def __init__(self, mean, variances):
-        self.mean = floating(mean)
-        variances = jnp.asarray(variances, self.mean.dtype)
+        self.mean = floating(mean, "mean")
+        variances = floating(variances, "variances").astype(self.mean.dtype)
         if variances.shape != self.mean.shape:
-            raise ValueError(f"variances: expected the mean's shape {self.mean.shape}, got {variances.shape}.")
+            raise ValueError(
+                f"variances: expected the mean's shape {self.mean.shape}, got {variances.shape}. Each entry "
+                "has its own."
+            )
         self.eigvals = variances.reshape(-1)
         if concrete(self.mean, variances):
             host(self.mean, "mean")
@@ -43,7 +46,7 @@ class Diagonal(Distribution):
         """The mean and the variance (over N) of each entry of samples x (N, *event). ValueError for NaN or N < 2."""
         samples = host(x, "x")
         check_samples(samples.shape)
-        return cls(device(samples.mean(0), x), device(samples.var(0), x))
+        return cls(device(samples.mean(0), x), device((centered(samples) ** 2).mean(0), x))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -82,6 +85,7 @@ class Diagonal(Distribution):
         return (-precision(self.variances, level) * (x - level.alpha * self.mean)).astype(x.dtype)
 
     def sample(self, key: PRNGKeyArray) -> Event:
+        check_key(key)
         return self.mean + safe_sqrt(self.variances) * jax.random.normal(key, self.shape, self.mean.dtype)
 
     def coefficients(self, v: Float[Array, " D"]) -> Float[Array, " D"]:

@@ -33,7 +33,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from gaussdiff.denoiser import Distribution, Event, check_sample
 from gaussdiff.distributions.mixture import normalize_log_weights
 from gaussdiff.numerics.arrays import concrete, dot, floating, host, safe_divide, safe_sqrt
-from gaussdiff.numerics.checks import check_at_least_0, check_chunk, check_count
+from gaussdiff.numerics.checks import check_at_least_0, check_chunk, check_count, check_key, check_samples
+from gaussdiff.numerics.kinds import described
 from gaussdiff.numerics.softmax import Part
 from gaussdiff.schedules import NoiseLevel, check_level, clean
 
@@ -109,6 +110,7 @@ class DataSet(Distribution):
         return -safe_divide(safe_divide(away, width), width).astype(x.dtype)
 
     def sample(self, key: PRNGKeyArray) -> Event:
+        check_key(key)
         which, within = jax.random.split(key)
         point = self._rows(self._draw(which)[None])[0][0].reshape(self.shape)
         return self.mean + point + self.bandwidth * jax.random.normal(within, self.shape, self.mean.dtype)
@@ -294,14 +296,17 @@ class Empirical(DataSet):
         devices: Sequence | None = None,
     ):
         # for many devices the points stay on the host until they are split
-        points = np.asarray(floating(points[:1]).dtype.type(0) + points) if devices else floating(points)
+        if devices:
+            points = np.asarray(floating(points[:1], "points").dtype.type(0) + points)
+        else:
+            points = floating(points, "points")
         count = len(points) if points.ndim else 0
         if not count:
             raise ValueError(f"points: expected shape (N, *event) with N >= 1, got {points.shape}. Stack the samples.")
-        check_chunk(chunk)
+        chunk = check_chunk(chunk)
         if concrete(points):
             host(points, "points")
-        check_bandwidth(bandwidth)
+        bandwidth = check_bandwidth(bandwidth)
         self.chunk = min(chunk, count)
         self.mean = _mean(points)
         self.bandwidth = jnp.asarray(bandwidth, points.dtype)
@@ -327,13 +332,15 @@ class Empirical(DataSet):
         filled up with points of weight 0. `jax.tree.map(lambda leaf: leaf[k], stack)` is class k alone. ValueError for
         labels of another shape or range, or a class without points.
         """
-        points, labels = np.asarray(floating(points)), np.asarray(labels)
+        points, given, labels = np.asarray(floating(points, "points")), labels, np.asarray(labels)
+        check_samples(points.shape, "points", least=1)
         if labels.shape != points.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
             raise ValueError(
-                f"labels: expected {len(points)} integers, one for each point, got {labels.dtype} of shape "
-                f"{labels.shape}. Integer class numbers count from 0."
+                f"labels: expected {len(points)} integers, one for each point, got {described(given)}. Integer class "
+                "numbers count from 0."
             )
-        classes = int(labels.max()) + 1 if classes is None else classes
+        cure = "It is the number of classes; leave it out for max(labels) + 1."
+        classes = int(labels.max()) + 1 if classes is None else check_count(classes, "classes", cure)
         counts = np.bincount(labels, minlength=classes) if labels.min() >= 0 else np.zeros(0, int)
         if len(counts) != classes or not counts.all():
             raise ValueError(
@@ -401,6 +408,6 @@ def _mean(points) -> Array:
     return jnp.mean(points, axis=0)
 
 
-def check_bandwidth(bandwidth) -> None:
-    """ValueError unless the bandwidth is finite and >= 0."""
-    check_at_least_0(bandwidth, "bandwidth", "It is in data units; 0 is the bare data set.")
+def check_bandwidth(bandwidth) -> Array:
+    """Return the bandwidth as an array; ValueError unless it is finite and >= 0."""
+    return check_at_least_0(bandwidth, "bandwidth", "It is in data units; 0 is the bare data set.")

@@ -21,9 +21,10 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from gaussdiff.denoiser import Distribution, Event, check_sample
-from gaussdiff.numerics.arrays import concrete, device, dot, floating, host, safe_divide, safe_sqrt
-from gaussdiff.numerics.checks import check_rank, check_samples
+from gaussdiff.numerics.arrays import centered, concrete, device, dot, floating, host, safe_divide, safe_sqrt
+from gaussdiff.numerics.checks import check_at_least_0, check_key, check_rank, shape_of_samples
 from gaussdiff.numerics.eigen import leading_modes, positive_eigh, principal, row_blocks
+from gaussdiff.numerics.kinds import check_kind
 from gaussdiff.progress import Progress
 from gaussdiff.schedules import NoiseLevel, check_level, clean
 
@@ -44,8 +45,9 @@ class Gaussian(Distribution):
     residual: Float[Array, ""]
 
     def __init__(self, mean, eigvals, eigvecs, residual: ArrayLike = 0.0):
-        self.mean, self.eigvals, self.eigvecs = floating(mean), floating(eigvals), floating(eigvecs)
-        self.residual = jnp.asarray(residual, self.eigvals.dtype)
+        self.mean = floating(mean, "mean")
+        self.eigvals, self.eigvecs = floating(eigvals, "eigvals"), floating(eigvecs, "eigvecs")
+        self.residual = floating(residual, "residual").astype(self.eigvals.dtype)
         _check_shapes(self)
         if concrete(self.mean, self.eigvals, self.eigvecs, self.residual):
             _check_values(self)
@@ -75,23 +77,23 @@ class Gaussian(Distribution):
         >>> [round(float(variance), 3) for variance in gaussian.eigvals]
         [4.5, 0.5]
         """
-        shape = np.shape(x)
-        check_samples(shape)
-        if rank is not None and min(shape[0], math.prod(shape[1:])) > max(4 * rank, 1024):
-            return cls._from_blocks(x, check_rank(rank, math.prod(shape[1:])), progress)
+        count, *event = shape_of_samples(x)
+        size = math.prod(event)
+        rank = None if rank is None else check_rank(rank, size)
+        if rank is not None and min(count, size) > max(4 * rank, 1024):
+            return cls._from_blocks(x, rank, progress)
         samples = host(x, "x")
-        mean = samples.mean(0)
-        centered = (samples - mean).reshape(len(samples), -1)
-        _check_variance(centered.any())
-        return cls._from_eigh(device(mean, x), *principal(centered), rank)
+        rows = centered(samples).reshape(len(samples), -1)
+        _check_variance(rows.any())
+        return cls._from_eigh(device(samples.mean(0), x), *principal(rows), rank)
 
     @classmethod
     def _from_blocks(cls, x, rank: int, progress: Progress | None) -> "Gaussian":
         x = x if isinstance(x, np.ndarray) else np.asarray(x)
         blocks = row_blocks(x)
         mean = np.sum([host(block, "x").sum(0) for block in blocks], axis=0) / len(x)
+        _check_variance(any((block != x[:1]).any() for block in blocks))
         lam, vectors, total = leading_modes(blocks, mean.reshape(-1), rank, progress=progress)
-        _check_variance(total)
         return cls.from_modes(device(mean, x[:1]), lam, vectors, total)
 
     @classmethod
@@ -100,16 +102,26 @@ class Gaussian(Distribution):
 
         residual = (total - sum eigvals) / (D - r), and 0 where that difference is no more than rounding.
         """
+        eigvals, eigvecs = host(eigvals, "eigvals"), host(eigvecs, "eigvecs")
+        if eigvecs.ndim != 2 or eigvals.shape != eigvecs.shape[1:]:
+            raise ValueError(
+                f"eigvals, eigvecs: expected shapes (r,) and (D, r), got {eigvals.shape} and {eigvecs.shape}. Column "
+                "k of eigvecs belongs to eigvals[k]."
+            )
+        check_at_least_0(total, "total", "It is the sum of all variances.")
+        total = float(total)  # in float64, whatever JAX's default
         size, rank = eigvecs.shape
         rest = total - eigvals.sum()
         rest = rest if rest > size * np.finfo(np.float64).eps * total else 0.0  # or it is rounding
         residual = np.float64(rest / max(size - rank, 1))
-        return cls(floating(mean), device(eigvals, mean), device(eigvecs, mean), device(residual, mean))
+        mean = floating(mean, "mean")
+        return cls(mean, device(eigvals, mean), device(eigvecs, mean), device(residual, mean))
 
     @classmethod
     def isotropic(cls, mean, variance) -> "Gaussian":
-        """N(mean, variance I), with mean of shape (*event) and a variance >= 0."""
-        mean = floating(mean)
+        """N(mean, variance I), with mean of shape (*event) and a variance >= 0; ValueError for another variance."""
+        mean = floating(mean, "mean")
+        variance = check_at_least_0(variance, "variance", "It is the square of the standard deviation.")
         return cls(mean, jnp.zeros(0, mean.dtype), jnp.zeros((mean.size, 0), mean.dtype), variance)
 
     @classmethod
@@ -160,6 +172,7 @@ class Gaussian(Distribution):
         return -self.spectral_map(gains, residual_gain, centered).reshape(self.shape).astype(x.dtype)
 
     def sample(self, key: PRNGKeyArray) -> Event:
+        check_key(key)
         white = jax.random.normal(key, (self.mean.size,), self.mean.dtype)
         x0 = self.spectral_map(safe_sqrt(self.eigvals), safe_sqrt(self.residual), white)
         return self.mean + x0.reshape(self.shape)
@@ -186,6 +199,12 @@ class Gaussian(Distribution):
         return x, (x - level.alpha * self.mean).reshape(-1)
 
 
+def check_gaussian(gaussian, argument: str = "gaussian") -> None:
+    """TypeError unless `gaussian` is a Gaussian."""
+    cure = "Fit one: gd.Gaussian.from_samples(points). Of a gd.Diagonal take its as_gaussian()."
+    check_kind(gaussian, Gaussian, argument, "a gd.Gaussian", cure)
+
+
 def wiener(variance: Array, level: NoiseLevel) -> Array:
     """alpha lam / (alpha^2 lam + sigma^2), 0 for a mode without variance."""
     return safe_divide(level.alpha * variance, level.alpha**2 * variance + level.sigma**2)
@@ -202,9 +221,9 @@ def log_normal(power: Array, count: int, variance: Array) -> Array:
     An exponent that would overflow counts as the largest of which a million can be added, so that even far-away
     densities stay finite and can be compared.
     """
-    positive = variance > 0
-    variance = jnp.where(positive, variance, 1)
-    return jnp.where(positive, -(bounded(power / variance) + count * jnp.log(2 * jnp.pi * variance)) / 2, 0)
+    flat = variance == 0  # and not variance <= 0: what is negative or NaN has to show
+    variance = jnp.where(flat, 1, variance)
+    return jnp.where(flat, 0, -(bounded(power / variance) + count * jnp.log(2 * jnp.pi * variance)) / 2)
 
 
 def bounded(exponent: Array) -> Array:
@@ -213,8 +232,8 @@ def bounded(exponent: Array) -> Array:
     return jnp.clip(exponent, -most, most)
 
 
-def _check_variance(total) -> None:
-    if not total:
+def _check_variance(differ) -> None:
+    if not differ:
         raise ValueError("x: expected samples that differ, got N equal ones. Write gd.Gaussian.isotropic(mean, 0.).")
 
 
@@ -267,7 +286,7 @@ def group_gaussian(like, members: np.ndarray, rank: int) -> Gaussian:
     The variance beyond the modes is shared equally by the directions outside them. Leaves in the dtype of `like`.
     """
     mean = members.mean(0)
-    lam, vectors = principal((members - mean).reshape(len(members), -1))
+    lam, vectors = principal(centered(members).reshape(len(members), -1))
     missing = rank - vectors.shape[1]
     if missing > 0:
         filling = np.random.default_rng(0).normal(size=(len(vectors), missing))

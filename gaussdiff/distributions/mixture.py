@@ -34,7 +34,8 @@ from gaussdiff.distributions.gaussian import (
     wiener,
 )
 from gaussdiff.numerics.arrays import concrete, dot, floating, host, safe_divide
-from gaussdiff.numerics.checks import check_rank
+from gaussdiff.numerics.checks import check_count, check_key, check_rank, check_samples
+from gaussdiff.numerics.kinds import check_kind, described
 from gaussdiff.numerics.kmeans import k_means
 from gaussdiff.progress import Progress
 from gaussdiff.schedules import NoiseLevel, Schedule, check_level, clean, rates
@@ -74,11 +75,10 @@ class GaussianMixture(Distribution):
         [-5.0, 5.0]
         """
         samples = host(x, "x")
-        if samples.ndim < 1 or not 1 <= components <= len(samples) // 2:
-            raise ValueError(
-                f"components: expected 1 to N/2 = {len(samples) // 2 if samples.ndim else 0}, got {components}. "
-                "Give more samples or fewer components."
-            )
+        check_samples(samples.shape)
+        cure = "Give more samples or fewer components."
+        components = check_count(components, "components", cure, most=len(samples) // 2, symbol="N/2")
+        check_key(key)
         rng = np.random.default_rng(np.asarray(jax.random.bits(key, (4,))))
         labels = k_means(samples.reshape(len(samples), -1), components, rng, progress=progress)
         return cls._from_groups(x, samples, labels, rank)
@@ -91,8 +91,14 @@ class GaussianMixture(Distribution):
         labels of another length, or a class with fewer than 2 samples.
         """
         samples, classes = host(x, "x"), np.asarray(labels)
-        if samples.ndim < 1 or classes.shape != samples.shape[:1]:
-            raise ValueError(f"labels: expected one for each of x {samples.shape}, got shape {classes.shape}.")
+        check_samples(samples.shape)
+        if classes.shape != samples.shape[:1] or classes.dtype == object:
+            raise ValueError(
+                f"labels: expected one for each of x {samples.shape}, got {described(labels)}. Pass an array (N,) of "
+                "numbers or names."
+            )
+        if np.issubdtype(classes.dtype, np.floating) and np.isnan(classes).any():
+            raise ValueError("labels: expected a class for each of x, got NaN. Remove the samples without a label.")
         names, indices, counts = np.unique(classes, return_inverse=True, return_counts=True)
         if not len(names) or counts.min() < 2:
             few = names[counts < 2]
@@ -131,6 +137,7 @@ class GaussianMixture(Distribution):
         return jax.nn.logsumexp(self._log_joint(coordinates, level))
 
     def sample(self, key: PRNGKeyArray) -> Event:
+        check_key(key)
         which, within = jax.random.split(key)
         index = jax.random.categorical(which, self.log_weights)
         return jax.tree.map(lambda leaf: leaf[index], self.components).sample(within)
@@ -304,6 +311,10 @@ class GaussianMixture(Distribution):
 def _stacked(components: Gaussian | Diagonal | Sequence[Gaussian | Diagonal]) -> Gaussian | Diagonal:
     """The components as one law with a leading axis; ValueError where they do not fit together."""
     if not isinstance(components, Gaussian | Diagonal):
+        check_kind(components, list | tuple, "components", "a list of Gaussians", "Write [gaussian, other].")
+        for i, part in enumerate(components):
+            cure = "Make it with gd.Gaussian.from_moments or gd.Diagonal."
+            check_kind(part, Gaussian | Diagonal, f"components[{i}]", "a gd.Gaussian or gd.Diagonal", cure)
         kinds = sorted({(type(part).__name__, part.shape, part.rank) for part in components})
         if len(kinds) != 1:
             raise ValueError(
@@ -356,7 +367,7 @@ def _posterior_variance(variance: Array, level: NoiseLevel) -> Array:
 
 def normalize_log_weights(log_weights, count: int) -> Float[Array, " K"]:
     """log weights with logsumexp 0; ValueError for a wrong shape, NaN, +inf, or no weight above 0."""
-    log_weights = floating(log_weights)
+    log_weights = floating(log_weights, "log_weights")
     if log_weights.shape != (count,):
         raise ValueError(
             f"log_weights: expected shape ({count},), got {log_weights.shape}. Give one logarithm for each component."

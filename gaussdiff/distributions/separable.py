@@ -15,6 +15,7 @@ from gaussdiff.denoiser import Distribution, Event, check_sample
 from gaussdiff.distributions.gaussian import Gaussian
 from gaussdiff.distributions.mixture import GaussianMixture, normalize_log_weights
 from gaussdiff.numerics.arrays import concrete, floating, host
+from gaussdiff.numerics.checks import check_key
 from gaussdiff.schedules import NoiseLevel, check_level, clean
 
 
@@ -30,8 +31,8 @@ class Separable(Distribution):
     variances: Float[Array, "*event K"]
 
     def __init__(self, means, variances, log_weights=None):
-        self.means, self.variances = floating(means), floating(variances)
-        log_weights = jnp.zeros_like(self.means) if log_weights is None else floating(log_weights)
+        self.means, self.variances = floating(means, "means"), floating(variances, "variances")
+        log_weights = jnp.zeros_like(self.means) if log_weights is None else floating(log_weights, "log_weights")
         shapes = {value.shape for value in (self.means, self.variances, log_weights)}
         if len(shapes) != 1 or not self.means.ndim:
             raise ValueError(
@@ -70,6 +71,7 @@ class Separable(Distribution):
         return slopes.reshape(self.shape).astype(x.dtype)
 
     def sample(self, key: PRNGKeyArray) -> Event:
+        check_key(key)
         keys = jax.random.split(key, math.prod(self.shape))
         return self._each(lambda law, key: law.sample(key)[0], keys).reshape(self.shape)
 

@@ -20,8 +20,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gaussdiff.distributions.empirical import DataSet, check_bandwidth
 from gaussdiff.distributions.mixture import normalize_log_weights
-from gaussdiff.numerics.arrays import device, floating, host
+from gaussdiff.numerics.arrays import check_real, device, floating, host
 from gaussdiff.numerics.checks import check_chunk
+from gaussdiff.numerics.kinds import described
 from gaussdiff.progress import Progress
 
 BLOCK_NUMBERS = 2**20  # numbers in float64 at a time: what fits in a processor's cache
@@ -58,8 +59,13 @@ class Streamed(DataSet):
         progress: Progress | None = None,
     ):
         _check_points(points)
+        if transform is not None and not callable(transform):
+            raise TypeError(
+                f"transform: expected a function of rows (n, *row), got {described(transform)}. Leave it out where "
+                "the rows are the points."
+            )
         check_chunk(chunk)
-        check_bandwidth(bandwidth)
+        bandwidth = check_bandwidth(bandwidth)
         self.chunk = min(chunk, len(points))
         self.source = _Source(points, transform)
         _check_transform(self.source)
@@ -150,9 +156,10 @@ def _centered(source: _Source, progress: Progress | None) -> tuple[Array, Array]
 def _check_points(points) -> None:
     if not isinstance(points, np.ndarray):
         raise TypeError(
-            f"points: expected a NumPy array, such as np.load(path, mmap_mode='r'), got {type(points).__name__}. "
+            f"points: expected a NumPy array, such as np.load(path, mmap_mode='r'), got {described(points)}. "
             "gd.Empirical takes what is in memory."
         )
+    check_real(points, points, "points")
     if not (points.ndim and len(points)):
         raise ValueError(f"points: expected shape (N, *row) with N >= 1, got {points.shape}. Stack the samples.")
 

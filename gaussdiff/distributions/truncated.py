@@ -39,6 +39,7 @@ from gaussdiff.denoiser import Distribution, Event, check_sample
 from gaussdiff.distributions.empirical import Empirical
 from gaussdiff.numerics.arrays import device, dot, safe_divide
 from gaussdiff.numerics.checks import check_above_0, check_count
+from gaussdiff.numerics.kinds import described
 from gaussdiff.schedules import NoiseLevel, check_level
 
 GROUP_POINTS = 16
@@ -71,6 +72,7 @@ class Truncated(Distribution):
 
     def __init__(self, full: Empirical, tolerance=1e-6, rank: int = 64, candidates: int = 16):
         _check(full, tolerance, candidates)
+        rank = check_count(rank, "rank", "64 suits most.")
         self.full, self.tolerance = full, jnp.asarray(tolerance, full.offsets.dtype)
         weighted = np.flatnonzero(np.isfinite(np.asarray(full.log_weights)))
         offsets = np.asarray(full.offsets, np.float64)[weighted]
@@ -313,7 +315,8 @@ def _(axis_size, in_batched, certain):
 def _check(full, tolerance, candidates: int) -> None:
     if not isinstance(full, Empirical) or full.mesh is not None:
         raise TypeError(
-            f"full: expected a gd.Empirical on one device, got {type(full).__name__}. Build one without devices."
+            f"full: expected a gd.Empirical on one device, got {described(full)}. Build gd.Empirical(points) without "
+            "devices."
         )
     weights = np.asarray(full.log_weights)
     if np.ptp(weights[np.isfinite(weights)]) > 1e-5:

@@ -22,7 +22,12 @@ from gaussdiff.distributions.diagonal import Diagonal
 from gaussdiff.distributions.gaussian import Gaussian, stack
 from gaussdiff.distributions.mixture import GaussianMixture
 from gaussdiff.numerics.arrays import device, dot, floating, host
+from gaussdiff.numerics.checks import check_count, check_shape
+from gaussdiff.numerics.kinds import check_kind, described
 from gaussdiff.schedules import NoiseLevel
+
+LAWS = Gaussian | Diagonal | GaussianMixture
+FIT = "Fit one: gd.Gaussian.from_samples(points) or gd.GaussianMixture.from_samples(points, components, key=key)."
 
 
 class Observed(eqx.Module):
@@ -67,9 +72,12 @@ class Observed(eqx.Module):
         return jax.nn.logsumexp(self.log_weights + self._log_evidences(y)) - jnp.sum(jnp.log(self.scales))
 
     def _scaled(self, y) -> Float[Array, " m"]:
-        y = floating(y)
+        y = floating(y, "y")
         if y.shape != self.scales.shape:
-            raise ValueError(f"y: expected shape {self.scales.shape}, a reading of each row of matrix, got {y.shape}.")
+            raise ValueError(
+                f"y: expected shape {self.scales.shape}, a reading of each row of matrix, got {y.shape}. For many "
+                "readings use jax.vmap."
+            )
         return y / self.scales
 
     def _log_evidences(self, y: Array) -> Float[Array, " K"]:
@@ -87,8 +95,7 @@ def observe(model: Gaussian | Diagonal | GaussianMixture, matrix, observation_st
     variance in an observed direction, since such components have no densities to compare. TypeError for other models.
     Bishop 2006, eqs. 2.113 to 2.117.
     """
-    if not isinstance(model, Gaussian | Diagonal | GaussianMixture):
-        raise TypeError(f"model: expected a Gaussian, Diagonal or GaussianMixture, got {type(model).__name__}.")
+    check_kind(model, LAWS, "model", "a gd.Gaussian, gd.Diagonal or gd.GaussianMixture", FIT)
     is_mixture = isinstance(model, GaussianMixture)
     parts = _components(model)
     rows, std = host(matrix, "matrix"), host(observation_std, "observation_std")
@@ -127,6 +134,8 @@ def multiply(model: Gaussian | Diagonal | GaussianMixture, likelihood: Gaussian 
     It is the posterior given that likelihood.mean was read with A = I and that covariance, whitened: D x D numbers.
     ValueError where the likelihood has a direction of zero variance, or another shape.
     """
+    check_kind(model, LAWS, "model", "a gd.Gaussian, gd.Diagonal or gd.GaussianMixture", FIT)
+    check_kind(likelihood, Gaussian | Diagonal, "likelihood", "a gd.Gaussian or gd.Diagonal", FIT)
     g = _components(likelihood)[0]
     if g.shape != _components(model)[0].shape:
         raise ValueError(f"likelihood: expected the model's event shape, got {g.shape}. Reshape its mean.")
@@ -142,7 +151,13 @@ def multiply(model: Gaussian | Diagonal | GaussianMixture, likelihood: Gaussian 
 
 def masking(mask) -> np.ndarray:
     """The matrix (m, D) that reads the m entries of x0 where mask (*event) is True: in-painting fills in the others."""
-    mask = np.asarray(mask, bool)
+    floating(mask, "mask")
+    given, mask = mask, np.asarray(mask)
+    if mask.dtype != bool:
+        raise TypeError(
+            f"mask: expected True where x0 is read and False elsewhere, got {described(given)}. Compare, as in "
+            "mask > 0."
+        )
     return np.eye(mask.size)[mask.reshape(-1)]
 
 
@@ -151,9 +166,10 @@ def block_average(shape: tuple[int, ...], factor: int) -> np.ndarray:
 
     m = (H / factor) (W / factor) C, row-major. ValueError unless factor divides H and W.
     """
-    height, width = shape[:2]
+    height, width, *_ = shape = _image(shape)
+    check_count(factor, "factor", "It is the edge of a block in pixels.")
     if factor < 1 or height % factor or width % factor:
-        raise ValueError(f"factor: expected a divisor of {height} and {width}, got {factor}.")
+        raise ValueError(f"factor: expected a divisor of {height} and {width}, got {factor}. Crop the image.")
     rows, columns = (np.kron(np.eye(n // factor), np.full(factor, 1 / factor)) for n in (height, width))
     return np.kron(np.kron(rows, columns), np.eye(int(np.prod(shape[2:]))))
 
@@ -166,12 +182,19 @@ def convolution(shape: tuple[int, ...], kernel) -> np.ndarray:
     kernel = host(kernel, "kernel")
     if kernel.ndim != 2 or not all(n % 2 for n in kernel.shape):
         raise ValueError(f"kernel: expected odd sides (h, w), got shape {kernel.shape}. Pad it with zeros.")
-    height, width = shape[:2]
+    height, width, *_ = shape = _image(shape)
     shifts = [
         [np.eye(n, k=side // 2 - i) for i in range(side)] for n, side in zip((height, width), kernel.shape, strict=True)
     ]
     matrix = sum(k * np.kron(shifts[0][a], shifts[1][b]) for (a, b), k in np.ndenumerate(kernel))
     return np.kron(matrix, np.eye(int(np.prod(shape[2:]))))
+
+
+def _image(shape: tuple[int, ...]) -> tuple[int, ...]:
+    shape = check_shape(shape)
+    if len(shape) not in (2, 3):
+        raise ValueError(f"shape: expected that of an image, (H, W) or (H, W, C), got {shape}. Vectors have no pixels.")
+    return shape
 
 
 def _components(model) -> list[Gaussian]:
@@ -216,7 +239,10 @@ def _condition(g: Gaussian, rows: np.ndarray, std: float, outside: bool) -> tupl
 
 def _check_instrument(matrix: np.ndarray, std: np.ndarray, size: int) -> None:
     if matrix.ndim != 2 or matrix.shape[1] != size or not len(matrix):
-        raise ValueError(f"matrix: expected shape (m, {size}), a row for each reading, got {matrix.shape}.")
+        raise ValueError(
+            f"matrix: expected shape (m, {size}), a row for each reading, got {matrix.shape}. Its columns "
+            "are the entries of x0."
+        )
     if std.ndim > 1 or (std.ndim == 1 and (len(std) != len(matrix) or std.min() <= 0)) or std.min() < 0:
         raise ValueError(
             f"observation_std: expected a number >= 0 or ({len(matrix)},) numbers > 0, got shape {std.shape}, lowest "

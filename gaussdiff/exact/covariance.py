@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gaussdiff.denoiser import Denoiser, Event, check_model, check_sample
+from gaussdiff.denoiser import Denoiser, Event, check_event, check_model, check_sample
 from gaussdiff.numerics.arrays import concrete, dot
-from gaussdiff.numerics.checks import check_chunk, check_count
+from gaussdiff.numerics.checks import check_chunk, check_count, check_key
 from gaussdiff.schedules import NoiseLevel, check_level
 
 
@@ -50,6 +50,7 @@ class PosteriorCovariance(eqx.Module):
         than 2 probes. Hutchinson 1990.
         """
         check_count(probes, "probes", "One has no standard error.", least=2)
+        check_key(key)
         signs = jax.random.rademacher(key, (probes, self.x.size), self.x.dtype)
         estimates = jax.vmap(lambda v: jnp.sum(v * self._flat(v)))(signs)
         return jnp.mean(estimates), jnp.std(estimates, ddof=1) / jnp.sqrt(probes)
@@ -68,6 +69,7 @@ class PosteriorCovariance(eqx.Module):
         Golub & Underwood 1977; Musco & Musco, arXiv 1504.05477, algorithm 2.
         """
         size = self.x.size
+        check_key(key)
         check_count(k, "k", "There are no more directions than entries.", most=size, symbol="D")
         allowed = float(jnp.finfo(self.x.dtype).eps) ** 0.5 if tolerance is None else tolerance
         values, vectors, residual = _top(self, k, key, allowed, restarts)
@@ -117,7 +119,7 @@ def posterior_covariance(model: Denoiser, x, level: NoiseLevel) -> PosteriorCova
     """
     check_model(model)
     check_level(level)
-    x = check_sample(x)
+    x = check_event(model, x)
     message = (
         "level: expected alpha > 0, got alpha = 0, where x says nothing of x0. Use the covariance of the clean law, or "
         "a small alpha."

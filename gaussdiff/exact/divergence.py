@@ -10,7 +10,7 @@ modes.  W2 happens in the joint span of the two sets of modes, at most r_a + r_b
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gaussdiff.distributions.gaussian import Gaussian
+from gaussdiff.distributions.gaussian import Gaussian, check_gaussian
 from gaussdiff.numerics.arrays import dot, safe_divide, safe_sqrt
 
 
@@ -116,10 +116,7 @@ def _support(g: Gaussian, rest: int) -> tuple[Array, Array]:
 
 def _check_pair(a: Gaussian, b: Gaussian) -> None:
     for name, g in (("a", a), ("b", b)):
-        if not isinstance(g, Gaussian):
-            raise TypeError(
-                f"{name}: expected a gd.Gaussian, got {type(g).__name__}. Fit one: gd.Gaussian.from_samples."
-            )
+        check_gaussian(g, name)
     if a.shape != b.shape:
         raise ValueError(
             f"a, b: expected Gaussians of one event shape, got {a.shape} and {b.shape}. Reshape the means."

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Distribution, Event, check_sample
-from gaussdiff.distributions.gaussian import Gaussian
+from gaussdiff.distributions.gaussian import Gaussian, check_gaussian
 from gaussdiff.exact.modes import commitment, marginal_std
 from gaussdiff.numerics.arrays import concrete, dot, safe_divide, safe_sqrt
 from gaussdiff.numerics.checks import check_at_least_0
@@ -37,6 +37,7 @@ def gaussian_flow(gaussian: Gaussian, x, level: NoiseLevel, next_level: NoiseLev
     >>> [round(float(entry), 3) for entry in x0]
     [0.995, 0.0]
     """
+    check_gaussian(gaussian)
     check_level(next_level, "next_level")
     x, centered = gaussian.center(x, level)
     gains, residual_gain = each_variance(gaussian, lambda lam: _growth(lam, level, next_level))
@@ -54,6 +55,7 @@ def gaussian_path(gaussian: Gaussian, x, levels: NoiseLevel) -> Trajectory:
     Returns the Trajectory: x (n+1, *event), denoised (n, *event). levels: in any order. ValueError for an x that is not
     one sample, or levels that are not an array of two or more. Wang & Vastola, arXiv 2303.02490, section 3.
     """
+    check_gaussian(gaussian)
     check_levels(levels)
     x, centered = gaussian.center(x, levels[0])
     coefficients = gaussian.coefficients(centered)
@@ -129,6 +131,7 @@ def gaussian_transition(
     next_level: of at most the noise of level. ValueError for more noise, a negative eta, or an x that is not one
     sample. Song et al., arXiv 2011.13456, eq. 6; Karras et al., arXiv 2206.00364, eq. 6.
     """
+    check_gaussian(gaussian)
     check_level(next_level, "next_level")
     x, centered = gaussian.center(x, level)
     power = jnp.square(check_eta(eta))
@@ -150,6 +153,7 @@ def gaussian_perturbation(gaussian: Gaussian, delta, level: NoiseLevel, next_lev
     sqrt(lam) / S, 0 off the data's own subspace. ValueError for a delta that is not one sample. Wang & Vastola, arXiv
     2303.02490, section 3.
     """
+    check_gaussian(gaussian)
     check_level(level)
     check_level(next_level, "next_level")
     delta = check_sample(delta, gaussian.shape, "delta")
@@ -167,6 +171,7 @@ def gaussian_marginal(gaussian: Gaussian, level: NoiseLevel) -> Gaussian:
     In the same modes, with residual alpha^2 residual + sigma^2. ValueError for an array of levels. Song et al.,
     arXiv 2011.13456, eq. 29.
     """
+    check_gaussian(gaussian)
     check_level(level)
     eigvals, residual = each_variance(gaussian, lambda lam: marginal_std(lam, level) ** 2)
     return _with(gaussian, mean=level.alpha * gaussian.mean, eigvals=eigvals, residual=residual)
@@ -180,6 +185,8 @@ def flow_from_prior(gaussian: Gaussian, level: NoiseLevel, next_level: NoiseLeve
     by gaussian_w2 or gaussian_kl, is the start error of a finite prior; 0 where alpha = 0. ValueError for arrays of
     levels. A consequence of arXiv 2303.02490, section 3.
     """
+    check_gaussian(gaussian)
+    check_level(level)
     next_level = clean() if next_level is None else next_level
     mean = gaussian_flow(gaussian, jnp.zeros_like(gaussian.mean), level, next_level)
     eigvals, residual = each_variance(gaussian, lambda lam: (_growth(lam, level, next_level) * level.sigma) ** 2)
@@ -192,6 +199,7 @@ def flow_log_det(gaussian: Gaussian, level: NoiseLevel, next_level: NoiseLevel) 
     The integral of the divergence along the flow, with its sign, in closed form. -inf where next_level flattens a mode
     (sigma' = 0 and lam = 0); +inf where it is flat at level and not at next_level. ValueError for arrays of levels.
     """
+    check_gaussian(gaussian)
     check_level(level)
     check_level(next_level, "next_level")
     stds = [each_variance(gaussian, lambda lam, lv=lv: marginal_std(lam, lv)) for lv in (level, next_level)]
@@ -210,6 +218,7 @@ def flow_log_likelihood(
     flow_from_prior. At sigma = 0 with a mode of zero variance there is no density and the answer is +inf; log_prob
     then gives that on the support. Song et al., arXiv 2011.13456, eq. 39.
     """
+    check_level(prior_level, "prior_level")
     moved = gaussian_flow(gaussian, x, level, prior_level)
     prior = gaussian_marginal(gaussian, prior_level) if prior is None else prior
     return prior.log_prob(moved) + flow_log_det(gaussian, level, prior_level)

@@ -12,12 +12,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Event
-from gaussdiff.distributions.gaussian import Gaussian
+from gaussdiff.distributions.gaussian import Gaussian, check_gaussian
 from gaussdiff.exact.flow import each_variance
 from gaussdiff.exact.modes import marginal_std, rotation_residual
 from gaussdiff.numerics.arrays import dot, floating, safe_divide, safe_sqrt
-from gaussdiff.numerics.checks import check_count, check_fraction
+from gaussdiff.numerics.checks import check_count, check_each_at_least_0, check_finite, check_fraction, check_samples
 from gaussdiff.schedules import NoiseLevel, check_levels
+
+SPECTRUM = "Its entries are variances, such as path_spectrum gives."
 
 
 class Rotation(NamedTuple):
@@ -39,6 +41,7 @@ def gaussian_rotation(gaussian: Gaussian, x, levels: NoiseLevel) -> Rotation:
     ValueError for an x that is not one sample, or levels that are not an array of two or more. Wang & Vastola, arXiv
     2303.02490, section 3.
     """
+    check_gaussian(gaussian)
     check_levels(levels)
     x, centered = gaussian.center(x, levels[0])
     inverse = each_variance(gaussian, lambda lam: safe_divide(jnp.ones_like(lam), marginal_std(lam, levels[0])))
@@ -72,7 +75,7 @@ def best_plane(path: Float[Array, "points *event"], dimensions: int = 2, centere
     missing from 1 lies outside. The path is SVD'd itself, not its Gram matrix, so that small axes keep their digits.
     ValueError for a number of dimensions out of range. Eckart & Young 1936.
     """
-    path = floating(path)
+    path = _path(path)
     flat = path.reshape(len(path), -1)
     check_count(dimensions, "dimensions", f"A path of shape {path.shape} spans no more.", most=min(flat.shape))
     origin = jnp.mean(flat, 0) if centered else jnp.zeros(flat.shape[1], flat.dtype)
@@ -110,6 +113,7 @@ def path_spectrum(gaussian: Gaussian, levels: NoiseLevel, centered: bool = True)
 
 def participation_ratio(spectrum: Float[Array, " points"]) -> Float[Array, ""]:
     """How many equal components a spectrum (n,) amounts to: (sum w)^2 / sum w^2, from 1 to n; 0 for a spectrum of 0."""
+    spectrum = check_each_at_least_0(spectrum, "spectrum", SPECTRUM)
     weights = safe_divide(spectrum, jnp.sum(spectrum))
     return safe_divide(jnp.sum(weights) ** 2, jnp.sum(weights**2))
 
@@ -119,15 +123,17 @@ def components_for_share(spectrum: Float[Array, " points"], share=0.99) -> Array
 
     ValueError unless 0 < share <= 1. At share = 1, the number of components above 0 by rounding.
     """
-    check_fraction(share, "share", "0.99 is the usual choice.", "(0, 1]")
+    spectrum = check_each_at_least_0(spectrum, "spectrum", SPECTRUM)
+    share = check_fraction(share, "share", "0.99 is the usual choice.", "(0, 1]")
     decreasing = jnp.sort(spectrum)[::-1]
     # the sum beyond the first k, from the small end, so that the tail has its digits
     tails = jnp.append(jnp.cumsum(decreasing[::-1])[::-1], 0)
-    return jnp.argmax(tails <= (1 - floating(share)) * tails[0])
+    return jnp.argmax(tails <= (1 - share) * tails[0])
 
 
 def _features(gaussian: Gaussian, levels: NoiseLevel) -> Float[Array, "points columns"]:
     """A table whose rows have the expected Gram matrix: S_t of the modes, of the residual directions, and the mean."""
+    check_gaussian(gaussian)
     check_levels(levels)
     rest = gaussian.mean.size - gaussian.rank
     modes, residual = each_variance(gaussian, lambda lam: jax.vmap(lambda level: marginal_std(lam, level))(levels))
@@ -140,11 +146,12 @@ def path_distance(a: Float[Array, "steps *event"], b: Float[Array, "steps *event
 
     a, b: (n, *event), the answer (n,). ValueError for different shapes.
     """
+    a, b = _path(a, "a"), _path(b, "b")
     if a.shape != b.shape:
         raise ValueError(
             f"a, b: expected paths of one shape, got {a.shape} and {b.shape}. Use the same levels for both."
         )
-    return jnp.sqrt(jnp.mean((a - b).reshape(len(a), -1) ** 2, axis=1))
+    return safe_sqrt(jnp.mean((a - b).reshape(len(a), -1) ** 2, axis=1))
 
 
 def chord_deviation(path: Float[Array, "steps *event"]) -> Float[Array, " steps"]:
@@ -153,8 +160,16 @@ def chord_deviation(path: Float[Array, "steps *event"]) -> Float[Array, " steps"
     path: (n, *event), d = path - end, u the unit chord. In data units (Euclidean norm); 0 along a straight path. Chen
     et al., arXiv 2305.19947.
     """
+    path = _path(path)
     flat = path.reshape(len(path), -1)
     away = flat - flat[-1:]
     chord = away[0]
     along = away @ chord / jnp.maximum(chord @ chord, jnp.finfo(path.dtype).tiny)
     return jnp.linalg.norm(away - jnp.outer(along, chord), axis=1)
+
+
+def _path(path, argument: str = "path") -> Float[Array, "points *event"]:
+    path = floating(path, argument)
+    check_samples(path.shape, argument, least=1)
+    check_finite(path, argument, "A path of gd.sample has its states in .x.")
+    return path

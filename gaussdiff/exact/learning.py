@@ -30,9 +30,17 @@ import numpy as np
 from jax.scipy.special import exp1
 from jaxtyping import Array, Float
 
-from gaussdiff.distributions.gaussian import Gaussian
-from gaussdiff.numerics.arrays import device, floating, host, safe_divide
-from gaussdiff.numerics.checks import check_above_0, check_at_least_0, check_fraction
+from gaussdiff.distributions.gaussian import Gaussian, check_gaussian
+from gaussdiff.exact.modes import check_variances
+from gaussdiff.numerics.arrays import concrete, device, floating, host, safe_divide
+from gaussdiff.numerics.checks import (
+    check_above_0,
+    check_at_least_0,
+    check_each_at_least_0,
+    check_finite_number,
+    check_fraction,
+)
+from gaussdiff.numerics.kinds import check_kind
 from gaussdiff.schedules import NoiseLevel, check_level
 
 Modes = Float[Array, "*k"]
@@ -68,10 +76,11 @@ class OneLayer(Learning):
     start: Float[Array, ""]
 
     def __init__(self, rate, start=0.0):
-        self.rate, self.start = _rate(rate), floating(start)
+        self.rate, self.start = _rate(rate), check_finite_number(start, "start", "0 is the usual start.")
 
     def weight(self, variances, level: NoiseLevel, time) -> Modes:
-        optimum, power = _optimum(floating(variances), level)
+        time = _duration(time)
+        optimum, power = _optimum(check_variances(variances), level)
         return optimum + (self.start - optimum) * jnp.exp(-2 * self.rate * time * power)
 
     def weight_after(self, variances, level: NoiseLevel, steps) -> Modes:
@@ -79,11 +88,13 @@ class OneLayer(Learning):
 
         It converges only for eta < 1 / S^2 of the largest mode.
         """
-        optimum, power = _optimum(floating(variances), level)
+        steps = _duration(steps, "steps")
+        optimum, power = _optimum(check_variances(variances), level)
         return optimum + (self.start - optimum) * (1 - 2 * self.rate * power) ** steps
 
     def log_gain(self, variances, sigma, next_sigma, time) -> Modes:
-        lam, (a, b), speed = floating(variances), _squares(sigma, next_sigma), 2 * self.rate * time
+        time = _duration(time)
+        lam, (a, b), speed = check_variances(variances), _squares(sigma, next_sigma), 2 * self.rate * time
         # the part of the way to the optimum: Ein(e (lam + a)) - Ein(e (lam + b))
         learned = ein(speed * (lam + a)) - ein(speed * (lam + b))
         # what is still to be learned, (1 - w0) e^(-e lam) J; 0 times the infinite J of next_sigma = 0 is 0
@@ -96,7 +107,7 @@ class OneLayer(Learning):
 
         variances: lam (*k). ValueError unless 0 < fraction < 1.
         """
-        _, power = _optimum(floating(variances), level)
+        _, power = _optimum(check_variances(variances), level)
         return -jnp.log1p(-_fraction(fraction)) / (2 * self.rate * power)
 
 
@@ -115,13 +126,15 @@ class TwoLayers(Learning):
         self.start = check_at_least_0(start, "start", "P P^T has no negative eigenvalue.")
 
     def weight(self, variances, level: NoiseLevel, time) -> Modes:
-        lam = floating(variances)
+        time = _duration(time)
+        lam = check_variances(variances)
         _, power = _optimum(lam, level)
         decay, growth = self._logistic(level.alpha * lam, time)
         return self.start / (decay + growth * power)
 
     def log_gain(self, variances, sigma, next_sigma, time) -> Modes:
-        lam, (a, b) = floating(variances), _squares(sigma, next_sigma)
+        time = _duration(time)
+        lam, (a, b) = check_variances(variances), _squares(sigma, next_sigma)
         decay, growth = self._logistic(lam, time)  # A and B
         total = decay + growth * lam  # C
         remaining = decay * (1 - self.start) / total
@@ -136,7 +149,7 @@ class TwoLayers(Learning):
         variances: lam (*k). Negative where it starts beyond that; infinite for a mode without variance. ValueError
         unless 0 < fraction < 1.
         """
-        lam, fraction = floating(variances), _fraction(fraction)
+        lam, fraction = check_variances(variances), _fraction(fraction)
         optimum, _ = _optimum(lam, level)
         odds = fraction * (optimum - self.start) / (self.start * (1 - fraction))
         return jnp.where(lam > 0, safe_divide(jnp.log(odds), 8 * self.rate * level.alpha * lam), jnp.inf)
@@ -166,13 +179,15 @@ class PreconditionedLayer(Learning):
         self.sigma_data = check_above_0(sigma_data, "sigma_data", "Use the data's standard deviation.")
 
     def weight(self, variances, level: NoiseLevel, time) -> Modes:
-        optimum, power = _optimum(floating(variances), level)
+        time = _duration(time)
+        optimum, power = _optimum(check_variances(variances), level)
         scale = level.alpha**2 * self.sigma_data**2 + level.sigma**2
         skip = level.alpha * self.sigma_data**2 / scale
         return optimum + (skip - optimum) * jnp.exp(-2 * self.rate * time * power / scale)
 
     def log_gain(self, variances, sigma, next_sigma, time) -> Modes:
-        lam, (a, b), speed = floating(variances), _squares(sigma, next_sigma), 2 * self.rate * time
+        time = _duration(time)
+        lam, (a, b), speed = check_variances(variances), _squares(sigma, next_sigma), 2 * self.rate * time
         scales = (a + self.sigma_data**2, b + self.sigma_data**2)
         after, before = (ein(speed * (lam + end) / scale) for end, scale in zip((a, b), scales, strict=True))
         return (jnp.log(scales[0] / scales[1]) + after - before) / 2
@@ -182,7 +197,7 @@ class PreconditionedLayer(Learning):
 
         variances: lam (*k). ValueError unless 0 < fraction < 1.
         """
-        _, power = _optimum(floating(variances), level)
+        _, power = _optimum(check_variances(variances), level)
         scale = level.alpha**2 * self.sigma_data**2 + level.sigma**2
         return -jnp.log1p(-_fraction(fraction)) * scale / (2 * self.rate * power)
 
@@ -194,6 +209,9 @@ def generated_variance(learning: Learning, variances, sigma_max, sigma_min, time
     sigma_max^2 (lam + sigma_min^2) / (lam + sigma_max^2). variances: lam (*k), in squared data units, sigmas in data
     units. Wang & Pehlevan, arXiv 2503.03206.
     """
+    check_kind(learning, Learning, "learning", "a gd.Learning", "Make one, such as gd.OneLayer(rate=1e-3).")
+    sigma_max = check_each_at_least_0(sigma_max, "sigma_max", "EDM starts at 80.")
+    sigma_min = check_each_at_least_0(sigma_min, "sigma_min", "0 is the clean end.")
     return jnp.square(sigma_max) * jnp.exp(2 * learning.log_gain(variances, sigma_max, sigma_min, time))
 
 
@@ -216,6 +234,7 @@ class AffineLearning(eqx.Module):
 
         ValueError unless rate > 0, for NaN, or for an array of levels.
         """
+        check_gaussian(gaussian)
         check_level(level)
         _rate(rate)
         alpha, sigma, size = float(level.alpha), float(level.sigma), gaussian.mean.size
@@ -229,16 +248,23 @@ class AffineLearning(eqx.Module):
         power, basis = np.linalg.eigh(np.block([[noisy, alpha * mean[:, None]], [alpha * mean[None], np.ones((1, 1))]]))
         weight = np.zeros((size, size)) if weight is None else host(weight, "weight")
         bias = np.zeros(size) if bias is None else host(bias, "bias")
+        if weight.shape != (size, size) or bias.shape != (size,):
+            raise ValueError(
+                f"weight, bias: expected shapes ({size}, {size}) and ({size},), got {weight.shape} and {bias.shape}. "
+                "Leave them out to start from 0."
+            )
         gap = (np.column_stack([weight, bias]) - optimum) @ basis
         rates = 2 * float(rate) * np.maximum(power, 0)
         return cls(*(device(value, gaussian.mean) for value in (optimum, gap, basis, rates)))
 
     def at(self, time) -> tuple[Float[Array, "D D"], Float[Array, " D"]]:
         """W (D, D) and b (D,) at time tau of the gradient flow."""
+        time = _duration(time)
         return self._with(jnp.exp(-self.rates * time))
 
     def after(self, steps) -> tuple[Float[Array, "D D"], Float[Array, " D"]]:
         """W (D, D) and b (D,) after `steps` of gradient descent, which converges only for eta < 1 / (largest S^2)."""
+        steps = _duration(steps, "steps")
         return self._with((1 - self.rates) ** steps)
 
     def _with(self, decay: Array) -> tuple[Array, Array]:
@@ -283,7 +309,18 @@ def _optimum(lam: Array, level: NoiseLevel) -> tuple[Array, Array]:
 
 def _squares(sigma, next_sigma) -> tuple[Array, Array]:
     """a and b, the squares at the end and at the start."""
-    return jnp.square(floating(next_sigma)), jnp.square(floating(sigma))
+    cure = "It is a noise scale in data units."
+    next_sigma, sigma = (
+        check_each_at_least_0(value, name, cure) for name, value in (("next_sigma", next_sigma), ("sigma", sigma))
+    )
+    return jnp.square(next_sigma), jnp.square(sigma)
+
+
+def _duration(time, argument: str = "time") -> Array:
+    number = floating(time, argument)
+    if concrete(number) and not (np.asarray(number) >= 0).all():
+        raise ValueError(f"{argument}: expected >= 0, got {np.asarray(number)}. It counts the steps of descent.")
+    return jnp.asarray(time)
 
 
 def _rate(rate) -> Array:

@@ -28,6 +28,7 @@ from gaussdiff.distributions.mixture import GaussianMixture
 from gaussdiff.distributions.separable import Separable
 from gaussdiff.exact.flow import marginal_std
 from gaussdiff.numerics.arrays import concrete, dot, safe_divide
+from gaussdiff.numerics.kinds import check_kind, described
 from gaussdiff.schedules import NoiseLevel, check_level, clean
 
 Parts = tuple[Float[Array, " K"], Float[Array, "K D"], Float[Array, "K D"]]
@@ -67,6 +68,8 @@ def separable_flow(model: Separable, x, level: NoiseLevel, next_level: NoiseLeve
     """
     check_level(level)
     check_level(next_level, "next_level")
+    cure = "Make one of means and variances: gd.Separable(means, variances)."
+    check_kind(model, Separable, "model", "a gd.Separable", cure)
     x = check_sample(x, model.shape)
     moved = jax.vmap(lambda x, parts: _line_flow(x, *parts, level, next_level))(x.reshape(-1), model.coordinates())
     return moved.reshape(x.shape).astype(x.dtype)
@@ -81,8 +84,8 @@ def collinear_flow(model: Distribution, x, level: NoiseLevel, next_level: NoiseL
     """
     check_level(level)
     check_level(next_level, "next_level")
-    x = check_sample(x, model.shape)
     log_weights, means, variances = _parts(model)
+    x = check_sample(x, model.shape)
     center = jnp.sum(jnp.exp(log_weights)[:, None] * means, 0)
     offsets = jnp.where(jnp.isfinite(log_weights)[:, None], means - center[None], 0)
     farthest = offsets[jnp.argmax(jnp.sum(offsets**2, 1))]
@@ -108,7 +111,7 @@ def _parts(model: Distribution) -> Parts:
         variances = jax.vmap(lambda component: component.variances)(model.components)
         return model.log_weights, model.components.mean.reshape(len(model.log_weights), -1), variances
     raise TypeError(
-        f"model: expected a gd.GaussianMixture or gd.Empirical, got {type(model).__name__}. For one Gaussian use "
+        f"model: expected a gd.GaussianMixture or gd.Empirical, got {described(model)}. For one Gaussian use "
         "gd.gaussian_flow, for a product gd.exact.separable_flow."
     )
 

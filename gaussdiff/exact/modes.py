@@ -11,8 +11,8 @@ of its final value, whatever the start and the schedule: large variances commit 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gaussdiff.numerics.arrays import floating, safe_divide, safe_sqrt
-from gaussdiff.numerics.checks import check_fraction
+from gaussdiff.numerics.arrays import concrete, safe_divide, safe_sqrt
+from gaussdiff.numerics.checks import check_each_at_least_0, check_fraction, or_nan
 from gaussdiff.schedules import NoiseLevel, check_level
 
 
@@ -23,7 +23,7 @@ def marginal_std(variances, level: NoiseLevel) -> Float[Array, "*k"]:
     array of levels. Song et al., arXiv 2011.13456, eq. 29.
     """
     check_level(level)
-    signal = level.alpha * safe_sqrt(floating(variances))
+    signal = level.alpha * _root(check_variances(variances))
     positive = (signal > 0) | (level.sigma > 0)  # hypot has no gradient at (0, 0)
     return jnp.where(positive, jnp.hypot(jnp.where(positive, signal, 1), level.sigma), 0)
 
@@ -35,8 +35,8 @@ def commitment(variances, level: NoiseLevel) -> Float[Array, "*k"]:
     Var[x0_k | x] = lam (1 - f^2). 0 for lam = 0. ValueError for an array of levels. Wang & Vastola, arXiv 2303.02490.
     """
     check_level(level)
-    variances = floating(variances)
-    return safe_divide(level.alpha * safe_sqrt(variances), marginal_std(variances, level))
+    variances = check_variances(variances)
+    return safe_divide(level.alpha * _root(variances), marginal_std(variances, level))
 
 
 def commitment_speed(variances, level: NoiseLevel) -> Float[Array, "*k"]:
@@ -46,7 +46,7 @@ def commitment_speed(variances, level: NoiseLevel) -> Float[Array, "*k"]:
     ValueError for an array of levels. A consequence of arXiv 2303.02490, section 3.
     """
     check_level(level)
-    variances = floating(variances)
+    variances = check_variances(variances)
     hidden = safe_divide(level.sigma, marginal_std(variances, level))
     return commitment(variances, level) * hidden**2
 
@@ -57,8 +57,8 @@ def emergence(variances, fraction=0.5) -> Float[Array, "*k"]:
     variances: lam (*k) in squared data units. ValueError unless 0 < fraction <= 1. At 1/2 it is sqrt(3 lam).
     A consequence of arXiv 2303.02490, section 3.
     """
-    check_fraction(fraction, "fraction", "One half is the usual choice.", "(0, 1]")
-    return jnp.sqrt(floating(variances) * (1 / jnp.square(fraction) - 1))
+    fraction = check_fraction(fraction, "fraction", "One half is the usual choice.", "(0, 1]")
+    return safe_sqrt(check_variances(variances) * (1 / jnp.square(fraction) - 1))
 
 
 def information(variances, level: NoiseLevel) -> Float[Array, "*k"]:
@@ -69,7 +69,7 @@ def information(variances, level: NoiseLevel) -> Float[Array, "*k"]:
     levels.
     """
     check_level(level)
-    signal = level.alpha * safe_sqrt(floating(variances))
+    signal = level.alpha * _root(check_variances(variances))
     sigma = jnp.where(signal > 0, level.sigma, 1)  # a mode without signal has no information, at sigma = 0 too
     weak = signal < sigma
     ratio = safe_divide(jnp.where(weak, signal, sigma), jnp.where(weak, sigma, signal))  # <= 1, its square at most lost
@@ -86,7 +86,18 @@ def rotation_residual(variances, level: NoiseLevel) -> Float[Array, "*k"]:
     ValueError for an array of levels. Wang & Vastola, arXiv 2303.02490, section 3.
     """
     check_level(level)
-    variances = floating(variances)
-    signal, std = level.alpha * safe_sqrt(variances), marginal_std(variances, level)
+    variances = check_variances(variances)
+    signal, std = level.alpha * _root(variances), marginal_std(variances, level)
     # S^2 - (a + b)^2 = -2 a b: no cancellation where one of them is small
     return -2 * signal * safe_divide(level.sigma, std + signal + level.sigma)
+
+
+def check_variances(variances) -> Array:
+    """Return variances as an array; ValueError unless every one is finite and >= 0."""
+    return check_each_at_least_0(variances, "variances", "They are squares of standard deviations.")
+
+
+def _root(variances: Array) -> Array:
+    """sqrt(variances), and NaN for the NaN that a negative one is inside jit."""
+    root = safe_sqrt(variances)
+    return root if concrete(variances) else or_nan(root, variances >= 0)

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gaussdiff.distributions.empirical import Empirical
-from gaussdiff.numerics.arrays import device, host
+from gaussdiff.numerics.arrays import centered, device, floating, host
+from gaussdiff.numerics.checks import check_samples
 
 BATCH = 256  # held-out samples at a time, at the most
 
@@ -23,13 +24,14 @@ def choose_bandwidth(points, held_out, chunk: int = 1000) -> float:
     unlike shapes or without variance, and where the best is the narrowest, as when held_out repeats points. Silverman
     1986, section 3.4.4 (likelihood cross-validation).
     """
-    points, held_out = jnp.asarray(points), jnp.asarray(held_out)
+    points, held_out = floating(points, "points"), floating(held_out, "held_out")
+    check_samples(points.shape, "points")
+    host(held_out, "held_out")
     if points.shape[1:] != held_out.shape[1:] or not held_out.size:
         raise ValueError(
             f"points, held_out: expected samples of one shape, got {points.shape} and {held_out.shape}. Split one set."
         )
-    stds = host(points, "points").std(0)
-    scale = float(np.sqrt((stds**2).mean()))
+    scale = float(np.sqrt((centered(host(points, "points")) ** 2).mean()))
     if scale == 0:
         raise ValueError("points: expected samples that differ, got equal ones. They have no bandwidth.")
     data = Empirical(points, 0.0, chunk=chunk)

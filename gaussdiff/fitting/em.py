@@ -18,7 +18,9 @@ from jaxtyping import Array
 from gaussdiff.distributions.gaussian import Gaussian
 from gaussdiff.distributions.mixture import GaussianMixture
 from gaussdiff.numerics.arrays import dot, floating, host, safe_divide
+from gaussdiff.numerics.checks import check_at_least_0, check_chunk, check_count, check_finite_number, shape_of_samples
 from gaussdiff.numerics.eigen import row_blocks
+from gaussdiff.numerics.kinds import check_kind
 from gaussdiff.progress import Progress
 from gaussdiff.schedules import clean
 
@@ -43,21 +45,33 @@ def expectation_maximization(
     ValueError for NaN, constant samples, another shape, or components without modes or without a residual (rank 0 or
     D: there is nothing to share), TypeError for anything but a mixture. Tipping & Bishop 1999, appendix C.
     """
-    if not isinstance(mixture, GaussianMixture):
-        raise TypeError(
-            f"mixture: expected a gd.GaussianMixture, got {type(mixture).__name__}. It comes first, then the samples."
-        )
+    check_kind(mixture, GaussianMixture, "mixture", "a gd.GaussianMixture", "It comes first, then the samples.")
+    iterations = check_count(iterations, "iterations", "50 suits most; 0 is the start alone.", least=0)
+    check_finite_number(tolerance, "tolerance", "It is in nats; 1e-6 is usual, -1 does all iterations.")
+    check_at_least_0(floor, "floor", "It is a fraction of the mean variance; 1e-6 is usual.")
+    chunk = check_chunk(chunk)
     g = mixture.components
-    if not isinstance(g, Gaussian) or not 0 < g.rank < g.mean[0].size:
-        raise ValueError("mixture: expected Gaussians of rank 1 to D - 1. Fit one with from_samples(..., rank=r).")
-    shape = np.shape(x)
-    if not shape or shape[1:] != mixture.shape or shape[0] < 2:
-        raise ValueError(f"x: expected samples (N, {mixture.shape}), N >= 2, got shape {shape}.")
+    size = g.mean[0].size
+    if size == 1:
+        raise ValueError(
+            "mixture: expected D >= 2 numbers in a sample, got D = 1, where a low rank leaves nothing out. "
+            "gd.GaussianMixture.from_samples(x, components, key=key) fits such data."
+        )
+    if not isinstance(g, Gaussian) or not 0 < g.rank < size:
+        kind = f"{type(g).__name__} of rank {g.rank}"
+        raise ValueError(
+            f"mixture: expected Gaussians of rank 1 to D - 1 = {size - 1}, got {kind}. Start from "
+            "gd.GaussianMixture.from_samples(x, components, rank=1, key=key)."
+        )
+    shape = shape_of_samples(x)
+    if shape[1:] != mixture.shape:
+        expected = ", ".join(map(str, ("N", *mixture.shape)))
+        raise ValueError(f"x: expected samples ({expected}), got shape {shape}. Reshape them to the mixture's.")
     samples = x if isinstance(x, np.ndarray) else np.asarray(x)
     blocks = row_blocks(samples, chunk)
     mean = np.sum([host(block, "x").sum(0) for block in blocks], axis=0) / len(samples)
     variance = np.sum([((host(block, "x") - mean) ** 2).sum() for block in blocks]) / samples.size
-    if variance == 0:
+    if not any((block != samples[:1]).any() for block in blocks):
         raise ValueError("x: expected samples that differ, got N equal ones. There is nothing to fit.")
     least = jnp.asarray(floor * variance, g.mean.dtype)
     mixture, trace = _with_floor(mixture, least), []

@@ -11,10 +11,11 @@ from collections.abc import Iterable
 import jax.numpy as jnp
 import numpy as np
 
-from gaussdiff.distributions.gaussian import Gaussian
-from gaussdiff.numerics.arrays import device, floating, host
+from gaussdiff.distributions.gaussian import Gaussian, check_gaussian
+from gaussdiff.numerics.arrays import centered, device, floating, host
 from gaussdiff.numerics.checks import check_fraction, check_rank, check_samples
 from gaussdiff.numerics.eigen import positive_eigh
+from gaussdiff.numerics.kinds import described
 from gaussdiff.progress import Progress
 
 
@@ -35,9 +36,8 @@ class Moments:
         """Of samples x (N, *event), N >= 1. ValueError for NaN or no samples."""
         samples = host(x, "x")
         check_samples(samples.shape, least=1)
-        mean = samples.mean(0)
-        centered = (samples - mean).reshape(len(samples), -1)
-        return cls(len(samples), mean, centered.T @ centered)
+        rows = centered(samples).reshape(len(samples), -1)
+        return cls(len(samples), samples.mean(0), rows.T @ rows)
 
     @classmethod
     def from_batches(cls, batches: Iterable, progress: Progress | None = None, total: int = 0) -> "Moments":
@@ -46,18 +46,27 @@ class Moments:
         progress(done, total) is called after each batch; total: how many there are, where that is known.
         """
         moments = None
+        if not isinstance(batches, Iterable) or isinstance(batches, str | dict):
+            raise TypeError(
+                f"batches: expected an iterable of arrays (n, *event), got {described(batches)}. Of one array take "
+                "gd.Moments.of(x)."
+            )
         for done, batch in enumerate(batches, 1):
             moments = cls.of(batch) if moments is None else moments + cls.of(batch)
             if progress:
                 progress(done, total)
         if moments is None:
-            raise ValueError("batches: expected at least one batch (n, *event), got none. Is the iterator used up?")
+            raise ValueError(
+                "batches: expected at least one batch (n, *event), got none. Make the iterator anew: it may be used up."
+            )
         return moments
 
     def __add__(self, other: "Moments") -> "Moments":
         """The moments of both sets together. ValueError for unlike event shapes."""
         if self.mean.shape != other.mean.shape:
-            raise ValueError(f"moments: expected one event shape, got {self.mean.shape} and {other.mean.shape}.")
+            raise ValueError(
+                f"moments: expected one event shape, got {self.mean.shape} and {other.mean.shape}. Reshape one."
+            )
         count, difference = self.count + other.count, other.mean - self.mean
         across = np.outer(difference, difference) * (self.count * other.count / count)
         return Moments(count, self.mean + difference * (other.count / count), self.scatter + other.scatter + across)
@@ -92,8 +101,7 @@ def ledoit_wolf(x) -> float:
     """
     samples = host(x, "x")
     check_samples(samples.shape)
-    flat = samples.reshape(len(samples), -1)
-    flat = flat - flat.mean(0)
+    flat = centered(samples).reshape(len(samples), -1)
     count, size = flat.shape
     gram = (flat.T @ flat if size < count else flat @ flat.T) / count
     power, trace = (gram**2).sum(), np.trace(gram)
@@ -107,8 +115,9 @@ def shrink(gaussian: Gaussian, shrinkage: float) -> Gaussian:
 
     ValueError unless 0 <= shrinkage <= 1. Ledoit & Wolf 2004, section 2.
     """
-    check_fraction(shrinkage, "shrinkage", "gd.fitting.ledoit_wolf(x) estimates it.")
+    check_gaussian(gaussian)
+    amount = check_fraction(shrinkage, "shrinkage", "gd.fitting.ledoit_wolf(x) estimates it.")
     even = jnp.mean(gaussian.variances)
-    mixed = ((1 - shrinkage) * lam + shrinkage * even for lam in (gaussian.eigvals, gaussian.residual))
+    mixed = ((1 - amount) * lam + amount * even for lam in (gaussian.eigvals, gaussian.residual))
     eigvals, residual = mixed
     return Gaussian(gaussian.mean, eigvals, gaussian.eigvecs, residual)

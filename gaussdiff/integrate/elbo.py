@@ -21,9 +21,9 @@ import numpy as np
 from jax.scipy.special import log_ndtr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gaussdiff.denoiser import Denoiser, add_noise, check_key, check_model, check_sample
-from gaussdiff.numerics.arrays import concrete, floating
-from gaussdiff.numerics.checks import check_count
+from gaussdiff.denoiser import Denoiser, add_noise, check_event, check_key, check_model, check_sample
+from gaussdiff.numerics.arrays import concrete
+from gaussdiff.numerics.checks import check_above_0, check_count, check_fraction
 from gaussdiff.samplers.base import check_grid
 from gaussdiff.schedules import NoiseLevel
 
@@ -58,9 +58,12 @@ def elbo(model: Denoiser, x, levels: NoiseLevel, key: PRNGKeyArray, *, v=0.0, bi
     check_model(model)
     check_key(key)
     check_grid(levels)
-    x, v = check_sample(x), floating(v)
+    x, v = check_event(model, x), check_fraction(v, "v", "0 is the posterior's variance, 1 that of beta.")
     if concrete(levels) and np.asarray(levels.sigma)[-1] == 0:
-        raise ValueError("levels: expected a last level with sigma > 0, got 0. Build the grid with final_zero=False.")
+        raise ValueError(
+            "levels: expected a last level with sigma > 0, got 0. Build the grid with final_zero=False, that of a "
+            "schedule with an end > 0, or leave the last level out: levels[:-1]."
+        )
 
     mean, errors = _visit(model, x, levels, key)
     snr = jnp.exp(levels.log_snr)
@@ -91,7 +94,8 @@ def discretized_log_prob(x, mean, std, bins: int) -> Float[Array, ""]:
     infinity, so that the masses add up to 1. x: values; mean (*event) and std () in the same units. 256 bins are bytes
     scaled as x / 127.5 - 1. ValueError unless bins is at least 2. Ho et al., arXiv 2006.11239, eq. 13.
     """
-    check_count(bins, "bins", "Bytes have 256.", least=2)
+    bins = check_count(bins, "bins", "Bytes have 256.", least=2)
+    std = check_above_0(std, "std", "It is in the units of x.")
     x, mean, half = check_sample(x), check_sample(mean, jnp.shape(x), "mean"), 1 / (bins - 1)
     low = jnp.where(x < half - 1, -jnp.inf, (x - half - mean) / std)
     high = jnp.where(x > 1 - half, jnp.inf, (x + half - mean) / std)

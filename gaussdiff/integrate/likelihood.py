@@ -17,12 +17,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gaussdiff.denoiser import Denoiser, Distribution, check_key, check_model, check_sample
+from gaussdiff.denoiser import Denoiser, Distribution, check_distribution, check_event, check_key, check_model
 from gaussdiff.distributions.gaussian import Gaussian
-from gaussdiff.integrate.ode import Ending, check_adaptive, check_solve, controller, finished, log_sigma, unit_level
+from gaussdiff.integrate.ode import (
+    Ending,
+    check_adaptive,
+    check_tolerances,
+    controller,
+    finished,
+    log_sigma,
+    unit_level,
+)
 from gaussdiff.numerics.arrays import concrete, floating
-from gaussdiff.numerics.checks import check_count
-from gaussdiff.schedules import NoiseLevel, Schedule, check_schedule
+from gaussdiff.numerics.checks import check_above_0, check_count, check_finite, check_finite_number
+from gaussdiff.schedules import NoiseLevel, Schedule, check_schedule, check_times
 
 DIRECTIONS_AT_A_TIME = 256
 
@@ -73,11 +81,17 @@ def log_likelihood(
     """
     check_model(model)
     check_schedule(schedule)
-    x, times = check_sample(x), jnp.stack([floating(0.0 if start is None else start), floating(_end(schedule, end))])
-    check_solve(x, times, rtol, atol, max_steps)
+    x, times = check_event(model, x), _times(schedule, start, end)
+    check_finite(x, "x", "Leave such samples out.")
+    if concrete(times) and not float(times[0]) < float(times[1]):
+        raise ValueError(
+            f"start, end: expected start < end, got {times[0]:g} and {times[1]:g}. Time 0 is clean, and the default of "
+            "start; leave end out for the schedule's own."
+        )
+    check_tolerances(rtol, atol, max_steps)
     check_adaptive(solver)
-    if concrete(times) and float(times[0]) > float(times[1]):
-        raise ValueError(f"start, end: expected start < end, got {times[0]:g} and {times[1]:g}. Time 0 is clean.")
+    if prior is not None:
+        check_distribution(prior, "prior")
     signs = _signs(x, probes, key)
     levels = schedule(times)
     solver = diffrax.Tsit5() if solver is None else solver
@@ -96,11 +110,10 @@ def bits_per_dim(nats, size: int, levels: int = 256, width: float = 2.0):
     numbers come in that many levels over that width: 256 over [-1, 1] by default. ValueError
     unless all are positive. Theis et al., arXiv 1511.01844.
     """
-    if not (size >= 1 and levels >= 1 and width > 0):
-        raise ValueError(
-            f"size, levels, width: expected all > 0, got {size}, {levels} and {width}. 256 levels over 2 are images "
-            "scaled to [-1, 1]."
-        )
+    floating(nats, "nats")  # for its check alone: a float stays a float
+    size = check_count(size, "size", "It counts the numbers of one sample, x.size.")
+    levels = check_count(levels, "levels", "Bytes have 256.")
+    check_above_0(width, "width", "Data scaled to [-1, 1] have a width of 2.")
     return math.log2(levels / width) - nats / (size * math.log(2))
 
 
@@ -156,8 +169,10 @@ def _traces(jacobian, y: Array, signs: Array | None) -> Float[Array, " probes"]:
     return jnp.sum(jax.lax.map(entry, jnp.arange(y.size), batch_size=DIRECTIONS_AT_A_TIME))[None]
 
 
-def _end(schedule: Schedule, end):
-    return schedule.end if end is None else end
+def _times(schedule: Schedule, start, end) -> Float[Array, "2"]:
+    given = {"start": 0.0 if start is None else start, "end": schedule.end if end is None else end}
+    cure = "Time 0 is clean."
+    return jnp.stack([check_times(schedule, check_finite_number(t, name, cure), name) for name, t in given.items()])
 
 
 def _signs(x: Array, probes: int | None, key: PRNGKeyArray | None) -> Float[Array, "probes *event"] | None:

@@ -18,10 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from gaussdiff.denoiser import Denoiser, check_model, check_sample
+from gaussdiff.denoiser import Denoiser, check_event, check_model
 from gaussdiff.numerics.arrays import concrete, floating
 from gaussdiff.numerics.checks import check_above_0, check_count, check_finite
-from gaussdiff.schedules import NoiseLevel, Schedule, check_schedule
+from gaussdiff.numerics.kinds import described
+from gaussdiff.schedules import NoiseLevel, Schedule, check_schedule, check_times
 from gaussdiff.trajectory import Trajectory
 
 Answer = TypeVar("Answer")
@@ -50,8 +51,8 @@ def probability_flow(
     """
     check_model(model)
     check_schedule(schedule)
-    x, times = check_sample(x), floating(times)
-    check_solve(x, times, rtol, atol, max_steps)
+    x, times = check_event(model, x), floating(times, "times")
+    check_solve(x, schedule, times, rtol, atol, max_steps)
     check_adaptive(solver)
     levels = schedule(times)
     path, ending = _solve(model, levels, x, solver or diffrax.Tsit5(), floating(rtol), floating(atol), max_steps)
@@ -130,12 +131,12 @@ def check_adaptive(solver) -> None:
     """TypeError unless `solver` is an adaptive solver of diffrax, or None."""
     if solver is not None and not isinstance(solver, diffrax.AbstractAdaptiveSolver):
         raise TypeError(
-            f"solver: expected an adaptive diffrax solver, got {solver!r}. diffrax.Tsit5() is the default; for fixed "
-            "steps use gd.sample."
+            f"solver: expected an adaptive diffrax solver, got {described(solver)}. diffrax.Tsit5() is the default; "
+            "for fixed steps use gd.sample."
         )
 
 
-def check_solve(x: Array, times: Array, rtol, atol, max_steps: int) -> None:
+def check_solve(x: Array, schedule: Schedule, times: Array, rtol, atol, max_steps: int) -> None:
     """ValueError for times, tolerances or an x that no solve can start with."""
     if times.ndim != 1 or len(times) < 2:
         raise ValueError(
@@ -146,8 +147,15 @@ def check_solve(x: Array, times: Array, rtol, atol, max_steps: int) -> None:
         steps = np.diff(np.asarray(times))
         if not ((steps > 0).all() or (steps < 0).all()):
             raise ValueError(
-                f"times: expected strictly increasing or strictly decreasing times, got {np.asarray(times)}. Sort them."
+                f"times: expected strictly increasing or strictly decreasing times, got {np.asarray(times)}. Sort "
+                "them, each once."
             )
+    check_times(schedule, times, "times")
+    check_tolerances(rtol, atol, max_steps)
+
+
+def check_tolerances(rtol, atol, max_steps: int) -> None:
+    """ValueError for tolerances or a limit of steps that no solve can start with."""
     check_above_0(rtol, "rtol", "1e-5 suits float32.")
     check_above_0(atol, "atol", "1e-5 suits float32.")
     check_count(max_steps, "max_steps", "The default, 4096, is ample for smooth models.")

@@ -17,11 +17,12 @@ import lineax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gaussdiff.denoiser import Denoiser, check_key, check_model, check_sample
+from gaussdiff.denoiser import Denoiser, check_event, check_key, check_model
 from gaussdiff.exact.flow import check_eta
 from gaussdiff.integrate.ode import Ending, check_solve, farthest, finished, log_sigma, unit_level
 from gaussdiff.numerics.arrays import concrete, floating
 from gaussdiff.numerics.checks import check_above_0
+from gaussdiff.numerics.kinds import check_kind, described
 from gaussdiff.schedules import NoiseLevel, Schedule, check_schedule
 from gaussdiff.trajectory import Trajectory
 
@@ -67,8 +68,8 @@ def reverse_sde(
     check_model(model)
     check_schedule(schedule)
     check_key(key)
-    x, times = check_sample(x), floating(times)
-    check_solve(x, times, rtol, atol, max_steps)
+    x, times = check_event(model, x), floating(times, "times")
+    check_solve(x, schedule, times, rtol, atol, max_steps)
     solver = diffrax.ShARK() if solver is None else solver
     _check_noise(times, eta, solver, step)
     levels = schedule(times)
@@ -144,10 +145,11 @@ def _check_noise(times: Float[Array, " points"], eta, solver, step) -> None:
     if concrete(times) and np.asarray(times)[0] < np.asarray(times)[-1]:
         raise ValueError(f"times: expected from noise to data, got {np.asarray(times)}. The reverse SDE has one way.")
     check_eta(eta)
+    check_kind(solver, diffrax.AbstractSolver, "solver", "a diffrax solver", "diffrax.ShARK() is the default.")
     if step is None and not isinstance(solver, (diffrax.AbstractAdaptiveSolver, diffrax.AbstractSRK)):
         raise TypeError(
-            f"solver: expected an adaptive diffrax solver, got {solver!r}. diffrax.ShARK() is the default; for fixed "
-            "steps pass step=, their length in log(alpha / sigma)."
+            f"solver: expected an adaptive diffrax solver, got {described(solver)}. diffrax.ShARK() is the default; "
+            "for fixed steps pass step=, their length in log(alpha / sigma)."
         )
     if step is not None:
         check_above_0(step, "step", "It is a length in log(alpha / sigma).")

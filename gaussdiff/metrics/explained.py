@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from gaussdiff.numerics.arrays import host
+from gaussdiff.numerics.arrays import centered, host
+from gaussdiff.numerics.checks import check_samples
 
 
 def explained_variance(target, prediction) -> float:
@@ -29,8 +30,9 @@ def explained_by_entry(target, prediction) -> np.ndarray:
 def _squares(target, prediction) -> tuple[np.ndarray, np.ndarray]:
     """Of each entry (*event): the squared residuals, and the squared differences from the mean, summed over samples."""
     target, prediction = host(target, "target"), host(prediction, "prediction")
+    check_samples(target.shape, "target", least=1)
     if target.shape != prediction.shape:
         raise ValueError(
             f"prediction: expected the target's shape {target.shape}, got {prediction.shape}. Pair them up."
         )
-    return ((target - prediction) ** 2).sum(0), ((target - target.mean(0)) ** 2).sum(0)
+    return ((target - prediction) ** 2).sum(0), (centered(target) ** 2).sum(0)

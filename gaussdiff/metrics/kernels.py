@@ -44,6 +44,7 @@ def mmd(a, b, bandwidth: float) -> Estimate:
     above 0. Gretton et al. 2012, "A kernel two-sample test", eq. 3.
     """
     check_above_0(bandwidth, "bandwidth", "Use median_distance of the data.")
+    bandwidth = float(bandwidth)
     return _discrepancy(a, b, lambda x, y: np.exp(-squared_distances(x, y) / (2 * bandwidth**2)))
 
 
@@ -52,7 +53,7 @@ def median_distance(x) -> float:
 
     ValueError for NaN, other shapes or fewer than 2.
     """
-    x, _ = host_features(x, x)
+    x, _ = host_features(x, x, names=("x", "x"))
     x = x[np.linspace(0, len(x) - 1, min(len(x), MEDIAN_POINTS)).astype(int)]
     rows, columns = np.triu_indices(len(x), 1)
     return float(np.sqrt(np.median(squared_distances(x, x)[rows, columns])))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gaussdiff.numerics.arrays import host, host_features, squared_distances
-from gaussdiff.numerics.checks import check_count
+from gaussdiff.numerics.checks import check_chunk, check_count
 
 
 def nearest_distances(x, data, chunk: int = 256) -> np.ndarray:
@@ -13,12 +13,15 @@ def nearest_distances(x, data, chunk: int = 256) -> np.ndarray:
 
     ValueError for NaN, unlike shapes, or no data.
     """
-    x, data = host(x, "x"), host(data, "data")
-    if x.shape[1:] != data.shape[1:] or not len(data):
-        raise ValueError(
-            f"x, data: expected samples of one shape, data not empty, got {x.shape} and {data.shape}. Reshape "
-            "them to (N, *event)."
-        )
+    return _nearest(host(x, "x"), host(data, "data"), "data", chunk)
+
+
+def _nearest(x: np.ndarray, data: np.ndarray, name: str, chunk: int = 256) -> np.ndarray:
+    chunk = check_chunk(chunk, usual=256)
+    if not (x.ndim and data.ndim) or x.shape[1:] != data.shape[1:] or not (x.size and data.size):
+        empty = x.ndim and data.ndim and not (x.size and data.size)
+        cure = "Give some." if empty else "Reshape them to (N, *event)."
+        raise ValueError(f"x, {name}: expected samples of one shape, not empty, got {x.shape} and {data.shape}. {cure}")
     center = data.mean(0).reshape(-1)
     flat, points = x.reshape(len(x), -1) - center, data.reshape(len(data), -1) - center
     norms = (points**2).sum(1)
@@ -35,7 +38,8 @@ def copy_ratios(x, data, held_out) -> np.ndarray:
     (M, *event), held_out: (K, *event). The fraction of ratios below a third, say, counts copies; its floor is that of
     real samples that are in neither set. ValueError for NaN, unlike shapes, or no data.
     """
-    near, far = nearest_distances(x, data), nearest_distances(x, held_out)
+    x, sets = host(x, "x"), {"data": host(data, "data"), "held_out": host(held_out, "held_out")}
+    near, far = (_nearest(x, points, name) for name, points in sets.items())
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(near == far, 1.0, near / far)
 
@@ -56,7 +60,7 @@ def precision_recall(samples, data, neighbours: int = 3) -> PrecisionRecall:
     1904.06991, eqs. 1 and 2.
     """
     check_count(neighbours, "neighbours", "The paper takes 3.")
-    a, b = host_features(samples, data, least=neighbours + 1)
+    a, b = host_features(samples, data, least=neighbours + 1, names=("samples", "data"))
     return PrecisionRecall(_fraction_covered(a, b, neighbours), _fraction_covered(b, a, neighbours))
 
 

@@ -1,3 +1,3 @@
-"""Arrays, checks, eigenvalues, k-means, softmax and Adam: mathematics that knows no diffusion."""
+"""Arrays, checks, kinds of arguments, eigenvalues, k-means, softmax and Adam: mathematics that knows no diffusion."""
 
-__all__ = ["adam", "arrays", "checks", "eigen", "kmeans", "softmax"]
+__all__ = ["adam", "arrays", "checks", "eigen", "kinds", "kmeans", "softmax"]

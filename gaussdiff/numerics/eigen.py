@@ -19,10 +19,15 @@ BLOCK_NUMBERS = 2**24  # numbers in float64 in memory at a time
 
 
 def positive_eigh(cov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Decreasing eigenvalues >= 0 and eigenvectors of cov (D, D); ValueError for negative ones beyond rounding."""
+    """Decreasing eigenvalues >= 0 and eigenvectors of cov (D, D); ValueError for negative ones beyond rounding.
+
+    A covariance that was rounded, as to float32, has eigenvalues of both signs in the place of 0: the most negative one
+    measures that rounding, and positive ones of up to twice its size are 0 too.
+    """
     eigvals, eigvecs = np.linalg.eigh((cov + cov.T) / 2)
     if eigvals.min(initial=0) < -1e-5 * np.abs(eigvals).max(initial=0):
         raise ValueError(f"cov: expected no negative eigenvalues, got {eigvals.min():g}. Check how it was made.")
+    eigvals = np.where(eigvals > -2 * eigvals.min(initial=0), eigvals, 0)
     return without_rounding(eigvals[::-1], len(cov)), eigvecs[:, ::-1]
 
 

@@ -6,6 +6,7 @@ samples (Lloyd 1982), from distant random centres (Arthur & Vassilvitskii 2007).
 
 import numpy as np
 
+from gaussdiff.numerics.arrays import ROUNDING
 from gaussdiff.progress import Progress
 
 
@@ -63,4 +64,4 @@ def _square_distances(x: np.ndarray, norms: np.ndarray, centers: np.ndarray) -> 
     """|x - c|^2 (N, K) by a matrix product, 0 where it is rounding."""
     both = norms[:, None] + np.einsum("kd,kd->k", centers, centers)
     distances = both - 2 * x @ centers.T
-    return np.where(distances > 1e-13 * both, distances, 0)
+    return np.where(distances > ROUNDING * both, distances, 0)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event
 from gaussdiff.numerics.arrays import concrete
+from gaussdiff.numerics.kinds import check_kind
 from gaussdiff.schedules import NoiseLevel, check_levels
 
 
@@ -96,21 +97,35 @@ def denoise(model: Denoiser, x: Event, level: NoiseLevel) -> Event:
 
 def check_sampler(sampler, argument: str = "sampler") -> None:
     """TypeError unless `sampler` is a Sampler."""
-    if not isinstance(sampler, Sampler):
-        raise TypeError(
-            f"{argument}: expected a gd.Sampler such as gd.Heun(), got {sampler!r}. "
-            + ("It comes before the model." if isinstance(sampler, Denoiser) else "Call the class to make one.")
+    cure = (
+        "It comes before the model."
+        if isinstance(sampler, Denoiser)
+        else "Make one, as in gd.Heun(), and look whether arguments are swapped."
+    )
+    check_kind(sampler, Sampler, argument, "a gd.Sampler such as gd.Heun()", cure)
+
+
+def is_noisy(amount: Array) -> bool:
+    """Whether a sampler made with this amount of noise draws any: all but one that is known to be 0.
+
+    It is asked once, in `__init__`, and kept as a static field: a sampler that is an argument of a jitted function has
+    a traced amount, and draws what it drew outside.
+    """
+    return not (concrete(amount) and float(amount) == 0)
+
+
+def check_amount(noisy: bool, amount: Array, argument: str) -> None:
+    """ValueError where a sampler that was made without noise has been given an amount of it since."""
+    if not noisy and concrete(amount) and float(amount) != 0:
+        raise ValueError(
+            f"{argument}: expected 0, with which the sampler was made, got {float(amount):g}. Make another sampler "
+            f"with this {argument}, since one that was made without noise draws none."
         )
 
 
-def is_zero(value: Array) -> bool:
-    """Whether a value outside jit is 0: a sampler then draws no noise."""
-    return concrete(value) and float(value) == 0
-
-
-def check_grid(levels) -> None:
+def check_grid(levels, argument: str = "levels") -> None:
     """TypeError unless `levels` is a NoiseLevel; ValueError unless it has at least two levels, noise decreasing."""
-    check_levels(levels)
+    check_levels(levels, argument)
     if concrete(levels):
         alpha, sigma = (np.asarray(value, np.float64) for value in (levels.alpha, levels.sigma))
         # sigma / alpha falls, written without dividing by an alpha of 0
@@ -118,6 +133,6 @@ def check_grid(levels) -> None:
         if rising.size:
             i = rising[0]
             raise ValueError(
-                f"levels: expected strictly falling noise, got sigma/alpha {sigma[i]:g}/{alpha[i]:g} at index {i}, "
-                f"then {sigma[i + 1]:g}/{alpha[i + 1]:g}. Order them from noise to data."
+                f"{argument}: expected strictly falling noise, got sigma/alpha {sigma[i]:g}/{alpha[i]:g} at index {i}, "
+                f"then {sigma[i + 1]:g}/{alpha[i + 1]:g}. Order them from noise to data, each level once."
             )

@@ -16,11 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from gaussdiff.denoiser import Denoiser, Distribution, check_key, sample_prior
-from gaussdiff.numerics.checks import check_chunk, check_count, check_finite
+from gaussdiff.denoiser import Denoiser, Distribution, check_key, check_model, sample_prior
+from gaussdiff.numerics.arrays import floating, floating_dtype
+from gaussdiff.numerics.checks import check_chunk, check_count, check_finite, check_shape
+from gaussdiff.numerics.kinds import described
 from gaussdiff.progress import Progress
 from gaussdiff.samplers._brownian import step_noise
-from gaussdiff.samplers.base import Sampler, Step
+from gaussdiff.samplers.base import Sampler, Step, check_grid, check_sampler
 from gaussdiff.samplers.sample import check_start
 from gaussdiff.schedules import NoiseLevel
 
@@ -67,12 +69,18 @@ def sample_batch(
     TypeError and ValueError as gd.sample, and for a missing count, shape or key, a chunk below 1 or an `out` of another
     shape.
     """
+    check_sampler(sampler)
+    check_model(model)
+    check_grid(levels)
     starts = None if starts is None else _on_host(starts)
     event, count = _shape(model, starts, shape, count)
     dtype = levels.sigma.dtype if starts is None else starts.dtype
     check_start(sampler, model, jnp.zeros(event, dtype), levels)
-    check_chunk(chunk, usual=64)
-    _check_keys(sampler, starts, key, first)
+    chunk = check_chunk(chunk, usual=64)
+    first = _check_keys(sampler, starts, key, first)
+    for name, function in (("callback", callback), ("progress", progress)):
+        if function is not None and not callable(function):
+            raise TypeError(f"{name}: expected a function, got {described(function)}. Leave it out for none.")
     ends, chunk = _check_out(out, (count, *event), dtype), _whole(min(chunk, count), sharding)
     for begin in range(0, count, chunk):
         real = min(chunk, count - begin)
@@ -182,27 +190,29 @@ def _shape(
         return starts.shape[1:], len(starts)
     if shape is None and isinstance(model, Distribution):
         shape = model.shape
-    if shape is None or not (isinstance(count, int) and count >= 1):
+    if shape is None or count is None:
         raise ValueError(
             f"count, shape: expected a number of samples >= 1 and the shape of one, got {count} and {shape}. Or pass "
             "starts, an array (count, *event)."
         )
-    return tuple(shape), count
+    return check_shape(shape), check_count(count, "count", "Or pass starts, an array (count, *event).")
 
 
 def _on_host(starts) -> np.ndarray:
+    floating(starts[:1] if isinstance(starts, np.ndarray) and starts.ndim else starts, "starts")
     starts = np.asarray(starts)
-    starts = starts.astype(jnp.result_type(starts.dtype, float), copy=False)
+    starts = starts.astype(floating_dtype(starts.dtype), copy=False)
     check_finite(starts, "starts", "Draw them with gd.sample_prior.")
     return starts
 
 
-def _check_keys(sampler: Sampler, starts: np.ndarray | None, key, first: int) -> None:
+def _check_keys(sampler: Sampler, starts: np.ndarray | None, key, first: int) -> int:
+    drawn = sampler.draws() or starts is None
     if key is not None:
         check_key(key)
-    elif starts is None or sampler.draws():
+    elif drawn:
         raise ValueError("key: expected one for starts or noise to be drawn, got no key. Pass jax.random.key(seed).")
-    check_count(first, "first", "It is the number of the first sample, 0 by default.", least=0)
+    return check_count(first, "first", "It is the number of the first sample, 0 by default.", least=0)
 
 
 def _check_out(out: np.ndarray | None, shape: tuple[int, ...], dtype) -> np.ndarray:

@@ -7,12 +7,13 @@ with noise = (x - alpha x0) / sigma and z ~ N(0, I). eta = 0 is the ODE, eta = 1
 logarithm and no division by alpha, so it starts at alpha = 0 and ends at sigma = 0 exactly.
 """
 
+import equinox as eqx
 from jaxtyping import Array, Float
 
 from gaussdiff.conversions import noise_from_x0
 from gaussdiff.numerics.arrays import safe_divide, safe_sqrt
 from gaussdiff.numerics.checks import check_fraction
-from gaussdiff.samplers.base import Memoryless, Step, denoise, is_zero
+from gaussdiff.samplers.base import Memoryless, Step, check_amount, denoise, is_noisy
 from gaussdiff.schedules import NoiseLevel
 
 
@@ -23,12 +24,15 @@ class DDIM(Memoryless):
     """
 
     eta: Float[Array, ""]
+    noisy: bool = eqx.field(static=True)
 
     def __init__(self, eta=0.0):
         self.eta = check_fraction(eta, "eta", "0 is deterministic, 1 is DDPM.")
+        self.noisy = is_noisy(self.eta)
 
     def draws(self) -> int:
-        return 0 if is_zero(self.eta) else 1
+        check_amount(self.noisy, self.eta, "eta")
+        return 1 if self.noisy else 0
 
     def nfe(self, n: int) -> int:
         return n
@@ -40,7 +44,7 @@ class DDIM(Memoryless):
     def step(self, model, x, state, level, next_level, noise):
         x0 = denoise(model, x, level)
         direction = noise_from_x0(x0, x, level)
-        if self.draws():
+        if self.noisy:
             ratio = noise_ratio(level, next_level)
             # sums of squares: 1 - eta^2 (1 - r^2) can round to below 0 where r is small
             scale = safe_sqrt((1 - self.eta) * (1 + self.eta) + (self.eta * ratio) ** 2)

@@ -13,6 +13,7 @@ In 2S the noise z_r on the way to lambda + r h belongs to the same path as z: th
 integrals, c^2 = (e^(2 eta^2 r h) - 1) / (e^(2 eta^2 h) - 1), is exact. Independent ones would cost it its weak order 2.
 """
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -21,7 +22,7 @@ from gaussdiff.exact.flow import check_eta
 from gaussdiff.numerics.arrays import safe_divide, safe_sqrt
 from gaussdiff.numerics.checks import check_at_least_0
 from gaussdiff.samplers._singlestep import between, check_r, log_step, where_finite
-from gaussdiff.samplers.base import Memoryless, Sampler, Step, denoise, is_zero
+from gaussdiff.samplers.base import Memoryless, Sampler, Step, check_amount, denoise, is_noisy
 from gaussdiff.samplers.dpmpp import extrapolation
 from gaussdiff.samplers.exponential import drawn, relax
 from gaussdiff.samplers.multistep import History, by_order, no_history
@@ -41,13 +42,16 @@ class DPMSolverPPSDE(Memoryless):
     r: Float[Array, ""]
     eta: Float[Array, ""]
     s_noise: Float[Array, ""]
+    noisy: bool = eqx.field(static=True)
 
     def __init__(self, r=0.5, eta=1.0, s_noise=1.0):
         self.r, self.eta = check_r(r), check_eta(eta)
+        self.noisy = is_noisy(self.eta)
         self.s_noise = check_at_least_0(s_noise, "s_noise", NOISE_CURE)
 
     def draws(self) -> int:
-        return 0 if is_zero(self.eta) else 2
+        check_amount(self.noisy, self.eta, "eta")
+        return 2 if self.noisy else 0
 
     def nfe(self, n: int) -> int:
         return 2 * n - 1
@@ -84,12 +88,15 @@ class DPMSolverPP2MSDE(Sampler):
 
     eta: Float[Array, ""]
     s_noise: Float[Array, ""]
+    noisy: bool = eqx.field(static=True)
 
     def __init__(self, eta=1.0, s_noise=1.0):
         self.eta, self.s_noise = check_eta(eta), check_at_least_0(s_noise, "s_noise", NOISE_CURE)
+        self.noisy = is_noisy(self.eta)
 
     def draws(self) -> int:
-        return 0 if is_zero(self.eta) else 1
+        check_amount(self.noisy, self.eta, "eta")
+        return 1 if self.noisy else 0
 
     def nfe(self, n: int) -> int:
         return n

@@ -11,14 +11,15 @@ and B = sigma^2 - sigma'^2, each 0 where it is below, it is
 x shrinks as alpha does, and is given noise of the variance w sigma^2 (alpha^2 B + sigma^2 A).
 """
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Event
-from gaussdiff.numerics.arrays import concrete, floating, safe_divide, safe_sqrt
-from gaussdiff.numerics.checks import check_at_least_0
-from gaussdiff.samplers.base import Sampler, Step, is_zero
+from gaussdiff.numerics.arrays import concrete, safe_divide, safe_sqrt
+from gaussdiff.numerics.checks import check_at_least_0, check_number, or_nan
+from gaussdiff.samplers.base import Sampler, Step, check_amount, is_noisy
 from gaussdiff.samplers.heun import Heun
 from gaussdiff.schedules import NoiseLevel
 
@@ -35,19 +36,26 @@ class EDMStochastic(Sampler):
     s_min: Float[Array, ""]
     s_max: Float[Array, ""]
     s_noise: Float[Array, ""]
+    noisy: bool = eqx.field(static=True)
 
     def __init__(self, churn=40.0, s_min=0.0, s_max=np.inf, s_noise=1.0):
         self.churn = check_at_least_0(churn, "churn", "0 is Heun; 30 to 80 are the published values.")
+        self.noisy = is_noisy(self.churn)
         self.s_noise = check_at_least_0(s_noise, "s_noise", "1 is the noise that fits the level.")
-        self.s_min, self.s_max = floating(s_min), floating(s_max)
-        if concrete(self.s_min, self.s_max) and not 0 <= float(self.s_min) <= float(self.s_max):
+        cure = "Noise is added between the two, in units of sigma / alpha."
+        self.s_min, self.s_max = check_number(s_min, "s_min", cure), check_number(s_max, "s_max", cure)
+        if not concrete(self.s_min, self.s_max):
+            # no step is at a level that is NaN: the noise itself says that they do not fit
+            self.s_noise = or_nan(self.s_noise, (self.s_min >= 0) & (self.s_min <= self.s_max))
+        elif not 0 <= float(self.s_min) <= float(self.s_max):
             raise ValueError(
                 f"s_min, s_max: expected 0 <= s_min <= s_max, got {float(self.s_min):g} and {float(self.s_max):g}. "
-                "Noise is added between the two, in units of sigma / alpha."
+                f"{cure}"
             )
 
     def draws(self) -> int:
-        return 0 if is_zero(self.churn) else 1
+        check_amount(self.noisy, self.churn, "churn")
+        return 1 if self.noisy else 0
 
     def nfe(self, n: int) -> int:
         return 2 * n - 1
@@ -58,7 +66,7 @@ class EDMStochastic(Sampler):
         return gamma.astype(levels.sigma.dtype)
 
     def step(self, model, x, state, level, next_level, noise):
-        if self.draws():
+        if self.noisy:
             s = safe_divide(level.sigma, level.alpha, otherwise=np.inf)
             k = 1 + jnp.where((self.s_min <= s) & (s <= self.s_max), state, 0)
             shrink, added, level = _raised(k, level, next_level)

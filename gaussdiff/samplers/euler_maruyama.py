@@ -6,6 +6,7 @@ a prime is d/dt here, dt < 0 and noise = (x - alpha x0) / sigma. At eta = 1 it i
 alpha and g^2 = 2 sigma q; the probability flow is eta = 0. f is infinite at alpha = 0.
 """
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -14,7 +15,7 @@ from gaussdiff.denoiser import Event
 from gaussdiff.exact.flow import check_eta
 from gaussdiff.numerics.arrays import safe_sqrt
 from gaussdiff.samplers._singlestep import where_finite
-from gaussdiff.samplers.base import Memoryless, Step, denoise, is_zero
+from gaussdiff.samplers.base import Memoryless, Step, check_amount, denoise, is_noisy
 from gaussdiff.samplers.exponential import drawn, relax
 from gaussdiff.schedules import NoiseLevel, Schedule, VariancePreserving, check_schedule, rates
 
@@ -32,14 +33,17 @@ class EulerMaruyama(Memoryless):
 
     schedule: Schedule
     eta: Float[Array, ""]
+    noisy: bool = eqx.field(static=True)
 
     def __init__(self, schedule: Schedule | None = None, eta=1.0):
         self.schedule = VariancePreserving() if schedule is None else schedule
         check_schedule(self.schedule)
         self.eta = check_eta(eta)
+        self.noisy = is_noisy(self.eta)
 
     def draws(self) -> int:
-        return 0 if is_zero(self.eta) else 1
+        check_amount(self.noisy, self.eta, "eta")
+        return 1 if self.noisy else 0
 
     def nfe(self, n: int) -> int:
         return n

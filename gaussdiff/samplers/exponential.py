@@ -9,6 +9,7 @@ which is the exact transition of data that are the one point x0. With h = log(s/
 the DPM family. A method of higher order takes the same step toward a better estimate than x0.
 """
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -17,7 +18,7 @@ from gaussdiff.denoiser import Event
 from gaussdiff.exact.flow import check_eta
 from gaussdiff.numerics.arrays import safe_sqrt
 from gaussdiff.samplers._singlestep import ddim
-from gaussdiff.samplers.base import Memoryless, Step, denoise, is_zero
+from gaussdiff.samplers.base import Memoryless, Step, check_amount, denoise, is_noisy
 from gaussdiff.samplers.ddim import noise_ratio
 from gaussdiff.schedules import NoiseLevel
 
@@ -32,12 +33,15 @@ class ExponentialSDE(Memoryless):
     """
 
     eta: Float[Array, ""]
+    noisy: bool = eqx.field(static=True)
 
     def __init__(self, eta=1.0):
         self.eta = check_eta(eta)
+        self.noisy = is_noisy(self.eta)
 
     def draws(self) -> int:
-        return 0 if is_zero(self.eta) else 1
+        check_amount(self.noisy, self.eta, "eta")
+        return 1 if self.noisy else 0
 
     def nfe(self, n: int) -> int:
         return n

@@ -1,6 +1,6 @@
 """The closed-form flow of a Gaussian as a sampler: no model calls, no error, any step size."""
 
-from gaussdiff.distributions.gaussian import Gaussian
+from gaussdiff.distributions.gaussian import Gaussian, check_gaussian
 from gaussdiff.exact.flow import gaussian_flow
 from gaussdiff.samplers.base import OneStep, Step
 
@@ -12,6 +12,9 @@ class GaussianExact(OneStep):
     """
 
     gaussian: Gaussian
+
+    def __check_init__(self):
+        check_gaussian(self.gaussian)
 
     def nfe(self, n: int) -> int:
         return 0

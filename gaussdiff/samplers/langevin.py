@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Event
-from gaussdiff.numerics.arrays import concrete, floating, safe_divide
-from gaussdiff.numerics.checks import check_count
+from gaussdiff.numerics.arrays import concrete, safe_divide
+from gaussdiff.numerics.checks import check_count, check_number, or_nan
 from gaussdiff.samplers.base import Memoryless, Step, denoise
 
 
@@ -32,12 +32,12 @@ class AnnealedLangevin(Memoryless):
 
     def __init__(self, steps: int = 100, step_size=0.2):
         self.steps = check_count(steps, "steps", "It counts the Langevin steps at each level.")
-        self.step_size = floating(step_size)
-        if concrete(self.step_size) and not 0 < float(self.step_size) < 4:
-            raise ValueError(
-                f"step_size: expected in (0, 4), got {float(self.step_size):g}. From 4 on the steps diverge; 0.2 is "
-                "the usual value."
-            )
+        cure = "From 4 on the steps diverge; 0.2 is the usual value."
+        self.step_size = check_number(step_size, "step_size", cure)
+        if not concrete(self.step_size):
+            self.step_size = or_nan(self.step_size, (self.step_size > 0) & (self.step_size < 4))
+        elif not 0 < float(self.step_size) < 4:
+            raise ValueError(f"step_size: expected in (0, 4), got {float(self.step_size):g}. {cure}")
 
     def draws(self) -> int:
         return self.steps

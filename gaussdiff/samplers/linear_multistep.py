@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gaussdiff.numerics.arrays import floating
-from gaussdiff.numerics.checks import check_finite
+from gaussdiff.numerics.checks import check_count, check_finite
+from gaussdiff.numerics.kinds import check_kind
 from gaussdiff.samplers.base import check_grid
 from gaussdiff.samplers.multistep import DataMultistep, History
 from gaussdiff.schedules import NoiseLevel
@@ -26,7 +27,7 @@ class LinearMultistep(DataMultistep):
     coefficients: Float[Array, "*n m"]
 
     def __init__(self, coefficients):
-        self.coefficients = floating(coefficients)
+        self.coefficients = floating(coefficients, "coefficients")
         if self.coefficients.ndim not in (1, 2):
             raise ValueError(
                 f"coefficients: expected shape (n, m), or (m,) for all steps alike, got {self.coefficients.shape}. "
@@ -42,14 +43,11 @@ class LinearMultistep(DataMultistep):
         grid, ValueError for less memory than the rule has.
         """
         check_grid(levels)
-        if not isinstance(rule, DataMultistep):
-            raise TypeError(f"rule: expected one that remembers x0, got {rule!r}. Take gd.DPMSolverPP2M().")
-        memory = rule.memory if memory is None else memory
+        check_kind(rule, DataMultistep, "rule", "one that remembers x0", "Take gd.DPMSolverPP2M().")
+        cure = "Leave memory out for the rule's own."
+        memory = rule.memory if memory is None else check_count(memory, "memory", cure)
         if memory < rule.memory:
-            raise ValueError(
-                f"memory: expected at least the rule's {rule.memory}, got {memory}. "
-                "Leave memory out for the rule's own."
-            )
+            raise ValueError(f"memory: expected at least the rule's {rule.memory}, got {memory}. {cure}")
         history, rows = rule.init(jnp.zeros((), levels.sigma.dtype), levels), []
         for level, next_level in pairwise(levels):
             rows.append(-rule.weights(history, level, next_level))

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gaussdiff.denoiser import Denoiser, check_key, check_model, check_sample
+from gaussdiff.denoiser import Denoiser, check_event, check_key, check_model
 from gaussdiff.numerics.checks import check_finite
 from gaussdiff.samplers._brownian import step_noise
 from gaussdiff.samplers.base import Sampler, check_grid, check_sampler
@@ -31,7 +31,7 @@ def sample(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel, key: PRNGKe
     ((19, 2), (18, 2))
     """
     x = check_start(sampler, model, x, levels)
-    if key is None and sampler.draws():
+    if sampler.draws() and key is None:
         raise ValueError(
             f"key: expected one, since {type(sampler).__name__} draws noise, got no key. Pass key=jax.random.key(seed),"
             " under vmap one for each sample: jax.random.split(key, count)."
@@ -90,8 +90,8 @@ def check_start(sampler: Sampler, model: Denoiser, x, levels: NoiseLevel) -> Arr
     """x as an array; TypeError or ValueError unless the sampler can carry it through the levels."""
     check_sampler(sampler)
     check_model(model)
-    x = check_sample(x)
-    check_finite(x, "x", "Draw a start with gd.sample_prior.")
+    x = check_event(model, x)
+    check_finite(x, "x", "Take a sample without them, such as one drawn by gd.sample_prior.")
     check_grid(levels)
     sampler.check_steps(len(levels) - 1)
     return x

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Event
-from gaussdiff.numerics.arrays import floating
+from gaussdiff.numerics.arrays import concrete
+from gaussdiff.numerics.checks import check_number
 from gaussdiff.samplers.base import Sampler, Step, check_sampler
 from gaussdiff.schedules import NoiseLevel
 
@@ -28,7 +29,7 @@ class SwitchAt(Sampler):
     def __init__(self, first: Sampler, second: Sampler, log_snr):
         check_sampler(first, "first")
         check_sampler(second, "second")
-        self.first, self.second, self.log_snr = first, second, floating(log_snr)
+        self.first, self.second, self.log_snr = first, second, _log_snr(log_snr)
 
     def draws(self) -> int:
         return max(self.first.draws(), self.second.draws())
@@ -58,3 +59,11 @@ class SwitchAt(Sampler):
             return Step(step.x, step.denoised, (state[0], step.state))
 
         return jax.lax.cond(jnp.maximum(level.log_snr, next_level.log_snr) <= self.log_snr, early, late)
+
+
+def _log_snr(log_snr) -> Array:
+    cure = "It is log(alpha^2 / sigma^2) of the level of the switch, level.log_snr."
+    log_snr = check_number(log_snr, "log_snr", cure)
+    if concrete(log_snr) and jnp.isnan(log_snr):
+        raise ValueError(f"log_snr: expected a number, got nan. {cure}")
+    return log_snr

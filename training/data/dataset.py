@@ -83,40 +83,53 @@ class Dataset:
         return self.train_rows.stored.shape[1:]
 
 
-def load(name: str, *, held_out: float = 0.2, data_dir: str | None = None, image_size: int | None = None) -> Dataset:
+def load(
+    name: str,
+    *,
+    held_out: float = 0.2,
+    data_dir: str | None = None,
+    image_size: int | None = None,
+    classes: int | None = None,
+) -> Dataset:
     """The data set `name`: "digits", a toy, a prepared tfds name, a folder of images, or an .npy or .npz file.
 
     An .npz holds arrays, or a distribution that gd.save wrote, from which samples are drawn. held_out: fraction held
     out of training where the set has no test split of its own. data_dir: folder of prepared tensorflow-datasets.
-    image_size: side to which a folder's images are cropped and resized. Nothing is ever downloaded. ValueError for an
-    unknown name and for data that cannot be used; FileNotFoundError for a file that is not there and, with the command
-    that prepares it, for a tensorflow-datasets set that is not on this machine.
+    image_size: side to which a folder's images are cropped and resized. classes: of a run that was started with so
+    many, of which not all need to occur; otherwise they must. Nothing is ever downloaded. ValueError for an unknown
+    name and for data that cannot be used; FileNotFoundError for a file that is not there and, with the command that
+    prepares it, for a tensorflow-datasets set that is not on this machine.
     """
     path = Path(name).expanduser()
     is_folder = name not in OFFLINE and _is_folder(name, data_dir)
     if image_size is not None and not is_folder:
         raise ValueError(
-            f"image_size: expected None for {name!r}, got {image_size}; only a folder's images are resized"
+            f"image_size: expected None for {name!r}, got {image_size}; only a folder's images are "
+            "resized: drop --image-size"
         )
     if name in OFFLINE:
         return OFFLINE[name](held_out=held_out)
     if is_folder:
         return _assembled(*folder.read(path, image_size), held_out)
     if path.suffix in (".npy", ".npz"):
-        return _from_file(path, held_out)
+        return _from_file(path, held_out, classes)
     if not prepared.is_known(name, data_dir):
         raise ValueError(_unknown(name))
-    return _assembled(*prepared.read(name, data_dir), held_out)
+    return _assembled(*prepared.read(name, data_dir, classes), held_out)
 
 
-def load_for(config: Config) -> Dataset:
-    """The data set that the settings ask for."""
-    return load(config.data, held_out=config.held_out, data_dir=config.data_dir, image_size=config.image_size)
+def load_for(config: Config, classes: int | None = None) -> Dataset:
+    """The data set that the settings ask for; classes: as in `load`."""
+    options: Any = {"held_out": config.held_out, "data_dir": config.data_dir, "image_size": config.image_size}
+    return load(config.data, classes=classes, **options)
 
 
 def from_arrays(samples: Any, labels: Any = None, *, held_out: float = 0.2) -> Dataset:
-    """The data set of samples (N, H, W, C), (N, H, W) or (N, D), bytes or floats, and labels (N,), split."""
-    pair = np.asarray(samples), None if labels is None else np.asarray(labels)
+    """The data set of samples (N, H, W, C), (N, H, W) or (N, D), bytes or floats, and labels (N,), split.
+
+    labels: integers, every class from 0 on. ValueError, with what to write instead, for anything else.
+    """
+    pair = _array(samples, "data"), None if labels is None else _array(labels, "labels")
     return _assembled(*arrays.checked({"train": pair}), held_out)
 
 
@@ -126,6 +139,29 @@ def from_distribution(law: gd.Distribution, count: int = DRAWN, seed: int = 0, *
     # A few at a time: a mixture gathers the axes of every sample's component.
     samples = jax.lax.map(law.sample, keys, batch_size=100)
     return dataclasses.replace(from_arrays(samples, held_out=held_out), drawn=True)
+
+
+def check_classes(dataset: Dataset) -> None:
+    """ValueError where a network that is conditioned on the labels would have a class without training samples.
+
+    Or a sample without a class, in a Dataset that a program made.
+    """
+    if dataset.classes is None or dataset.train_labels is None:
+        return
+    for labels in (dataset.train_labels, dataset.held_out_labels):
+        if labels is not None and not ((labels >= 0) & (labels < dataset.classes)).all():
+            raise ValueError(
+                f"labels: expected 0 <= label < {dataset.classes}, the classes of the Dataset, got {labels.min()} to "
+                f"{labels.max()}; make it with data.from_arrays, which checks them"
+            )
+    counts = np.bincount(dataset.train_labels, minlength=dataset.classes)
+    if missing := np.flatnonzero(counts == 0).tolist():
+        held_out = 0 if dataset.held_out_labels is None else int(np.isin(dataset.held_out_labels, missing).sum())
+        raise ValueError(
+            f"labels: expected training samples of every class from 0 to {dataset.classes - 1}, got none of "
+            f"{arrays.listing([str(label) for label in missing])}, with {held_out} held-out samples; add samples of "
+            "these classes, leave the classes out, or train without --labels"
+        )
 
 
 def spread(count: int, most: int) -> np.ndarray:
@@ -149,19 +185,31 @@ def split(samples: np.ndarray, labels: np.ndarray | None, classes: int | None, h
     What is hashed are the float32 numbers: a picture falls on one side, whatever file it came in.
     """
     rows = Rows(samples)
-    out = np.array([_fraction(rows[i : i + 1]) < held_out for i in range(len(rows))])
+    places = np.array([_fraction(rows[i : i + 1]) for i in range(len(rows))])
+    out = places < held_out
     if out.all() or not out.any():
         raise ValueError(
-            f"held_out: expected samples in both splits, got {held_out} of {len(samples)}; change --held-out"
+            f"held_out: expected samples in both splits, got {out.sum()} of {len(samples)} held out at {held_out}; "
+            f"{_other_fraction(places)}"
         )
     split_labels = (None, None) if labels is None else (labels[~out], labels[out])
     return Dataset(Rows(samples, np.flatnonzero(~out)), Rows(samples, np.flatnonzero(out)), *split_labels, classes)
 
 
-def _from_file(path: Path, held_out: float) -> Dataset:
+def _other_fraction(places: np.ndarray) -> str:
+    """What splits samples whose hashes are at these places in [0, 1): a fraction in the widest gap between two."""
+    different = np.unique(places)
+    if len(different) == 1:
+        return "all of them are equal, and copies stay on one side: add other samples"
+    widest = int(np.diff(different).argmax())
+    fraction = float(different[widest : widest + 2].mean())
+    return f"set held_out (--held-out) to {fraction:.4g}, or add samples"
+
+
+def _from_file(path: Path, held_out: float, classes: int | None) -> Dataset:
     if arrays.is_law(path):
         return from_distribution(gd.load(path), held_out=held_out)
-    return _assembled(*arrays.read(path), held_out)
+    return _assembled(*arrays.read(path, classes=classes), held_out)
 
 
 def _assembled(splits: Splits, classes: int | None, held_out: float) -> Dataset:
@@ -170,6 +218,13 @@ def _assembled(splits: Splits, classes: int | None, held_out: float) -> Dataset:
         return split(samples, labels, classes, held_out)
     test, test_labels = splits["test"]
     return Dataset(Rows(samples), Rows(test), labels, test_labels, classes)
+
+
+def _array(values: Any, name: str) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # rows of unlike lengths
+        raise ValueError(f"{name}: expected one array, got {error}; give all samples one shape") from error
 
 
 def _fraction(sample: np.ndarray) -> float:

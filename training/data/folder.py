@@ -3,20 +3,23 @@
 Subfolders are classes where every image lies in one, and "train" beside "test" or "val" is a split already made.
 """
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
-from training.data.arrays import Splits
+from training.data import pictures
+from training.data.arrays import Splits, listing
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
 HELD_OUT = ("test", "val")
-GREY = frozenset({"1", "L", "LA", "La"})
-DEEP = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})  # more than 8 bits, which would be cut off
+SYSTEM = (  # what systems put beside a user's files without a dot before it, in lower case
+    *("__macosx", "@eadir", "@recycle", "#recycle", "#snapshot"),
+    *("$recycle.bin", "system volume information", "lost+found"),
+)
 
 
 def read(root: Path, size: int | None) -> tuple[Splits, int | None]:
@@ -32,8 +35,8 @@ def read(root: Path, size: int | None) -> tuple[Splits, int | None]:
     unknown = sorted(set(names.get("test") or ()) - set(classes or ()))
     if unknown or any((each is None) != (classes is None) for each in names.values()):
         raise ValueError(
-            f"data: expected the classes of {folders['train']} in {folders['test']}, "
-            f"got {', '.join(unknown) or 'images in no class'}; give both the same subfolders"
+            f"data: expected the classes of {pictures.shown(folders['train'])} in {pictures.shown(folders['test'])}, "
+            f"got {listing(map(pictures.shown, unknown)) or 'images in no class'}; give both the same subfolders"
         )
     every = [path for paths in files.values() for path in paths]
     pixels = _pixels(every, size)
@@ -44,7 +47,7 @@ def read(root: Path, size: int | None) -> tuple[Splits, int | None]:
 
 
 def _splits(root: Path) -> dict[str, Path]:
-    inside = {path.name: path for path in root.iterdir() if path.is_dir()}
+    inside = {path.name: path for path in _entries(root) if path.is_dir()}
     held_out = [name for name in HELD_OUT if name in inside]
     if "train" in inside and held_out:
         return {"train": inside["train"], "test": inside[held_out[0]]}
@@ -52,61 +55,96 @@ def _splits(root: Path) -> dict[str, Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    """The images in a folder of any depth, sorted; links are followed, but in a circle, and no folder is read twice."""
+    images: list[Path] = []
+    read: set[Path] = set()
+    folders = [folder]
+    while folders:
+        # Links last: of a folder and a link to it the folder counts.
+        folders.sort(key=lambda path: path.is_symlink(), reverse=True)
+        here = folders.pop()
+        if (real := here.resolve()) in read:
+            continue
+        read.add(real)
+        inside = _entries(here)
+        folders += [path for path in inside if path.is_dir() and not _is_circle(folder, path)]
+        images += [path for path in inside if not path.is_dir() and (_is_image(path) or _is_broken(path))]
     if not images:
         raise ValueError(
-            f"data: expected images ({', '.join(sorted(SUFFIXES))}) in the folder {folder}, got none; correct --data"
+            f"data: expected images ({', '.join(sorted(SUFFIXES))}) in the folder {pictures.shown(folder)}, got none; "
+            "correct --data"
         )
-    return images
+    if bad := [path for path in images if not path.is_file() or path.stat().st_size == 0]:
+        listed = listing([f"{pictures.shown(path)} ({_why_empty(path)})" for path in sorted(bad)], 5)
+        raise ValueError(f"data: expected images, got {len(bad)} files without one: {listed}; replace or remove them")
+    return sorted(images)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
+def _is_broken(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
+
+
+def _is_circle(folder: Path, path: Path) -> bool:
+    """Whether `path` leads to a folder that contains `folder`."""
+    return folder.resolve().is_relative_to(path.resolve())
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in the folder, but for what systems and programs put beside a user's own files."""
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        raise ValueError(
+            f"data: expected folders that can be read, got {pictures.shown(folder)} ({error.strerror}); make it "
+            "readable, or remove it"
+        ) from error
+    return [folder / name for name in sorted(names) if not name.startswith(".") and name.lower() not in SYSTEM]
+
+
+def _why_empty(path: Path) -> str:
+    if path.is_file():
+        return "0 bytes"
+    return "a link to nothing" if _is_broken(path) else "no file"
 
 
 def _classes(folder: Path, paths: Sequence[Path]) -> list[str] | None:
-    return sorted({path.parent.name for path in paths}) if all(p.parent.parent == folder for p in paths) else None
+    """The names of the subfolders where every image lies in exactly one; ValueError where one of them is empty."""
+    if not all(path.parent.parent == folder for path in paths):
+        return None
+    names = {path.parent.name for path in paths}
+    real = {path.parent.resolve() for path in paths}
+    inside = [path for path in _entries(folder) if path.is_dir() and not _is_circle(folder, path)]
+    if empty := [path.name for path in inside if path.resolve() not in real]:
+        raise ValueError(
+            f"data: expected images in each subfolder of {pictures.shown(folder)}, as each is a class, got none in "
+            f"{listing(map(pictures.shown, empty), 5)}; remove such folders, or begin their names with a dot"
+        )
+    return sorted(names)
 
 
 def _pixels(paths: Sequence[Path], size: int | None) -> np.ndarray:
     # Threads: Pillow lets go of Python's lock while it decodes.
     with ThreadPoolExecutor() as pool:
-        mode = "L" if all(list(pool.map(_is_grey, paths))) else "RGB"  # a list: every file is looked at
+        looked = list(pool.map(pictures.look, paths))
+        pictures.warn_of_profiles([path for path, each in zip(paths, looked, strict=True) if each.profiled], len(paths))
+        mode = "L" if all(each.grey for each in looked) else "RGB"
         pixels = np.empty((0,), np.uint8)
-        for i, image in enumerate(pool.map(partial(_decode, mode=mode, size=size), paths)):
+        for i, image in enumerate(pool.map(partial(pictures.decode, mode=mode, size=size), paths)):
             if i == 0:
                 pixels = np.empty((len(paths), *image.shape), np.uint8)
             if image.shape != pixels.shape[1:]:
+                first, other = _size(pixels[0], paths[0]), _size(image, paths[i])
                 raise ValueError(
-                    f"data: expected images of one size, got {_size(pixels[0])} in {paths[0]} and {_size(image)} in "
-                    f"{paths[i]}; set --image-size to crop and resize them"
+                    f"data: expected images of one size, got {first} and {other}; set --image-size to crop and resize "
+                    "them"
                 )
             pixels[i] = image
     return pixels if pixels.ndim == 4 else pixels[..., None]
 
 
-def _is_grey(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            mode = image.mode
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
-    if mode in DEEP:
-        raise ValueError(
-            f"data: expected 8 bits per channel, got more in {path} (mode {mode}); "
-            "convert the images to 8 bits, or give an .npy of floats in [-1, 1]"
-        )
-    return mode in GREY
-
-
-def _decode(path: Path, mode: str, size: int | None) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert(mode)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
-    return np.asarray(upright if size is None else ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS))
-
-
-def _size(image: np.ndarray) -> str:
-    return f"{image.shape[1]} x {image.shape[0]}"
-
-
-def _unreadable(path: Path, error: Exception) -> ValueError:
-    return ValueError(f"data: expected an image, got {path}, which cannot be read ({error}); replace or remove it")
+def _size(image: np.ndarray, path: Path) -> str:
+    return f"{image.shape[1]} x {image.shape[0]} in {pictures.shown(path)}"

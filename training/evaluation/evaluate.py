@@ -10,6 +10,7 @@ import numpy as np
 import gaussdiff as gd
 from training import sampling
 from training.config import Config, check
+from training.data.arrays import listing
 from training.data.dataset import Dataset, spread
 from training.evaluation import errors, features, likelihoods
 from training.evaluation import samples as quality
@@ -150,16 +151,24 @@ def compare(
 def recognised(
     model: LearnedDenoiser, data: Dataset, config: Config, classifier: features.Classifier, questions: Questions
 ) -> dict[str, Any]:
-    """Draw as many samples with each label, and say how many of them the classifier takes for what they should be."""
-    classes, levels = model.classes or 0, _levels_of(config, questions)
-    each = -(-questions.samples // classes)
+    """Draw as many samples with each label, and say how many of them the classifier takes for what they should be.
+
+    Of the labels that the training and the held-out samples have: no other is learned, or has a floor.
+    """
+    assert data.train_labels is not None
+    assert data.held_out_labels is not None
+    known, levels = np.intersect1d(data.train_labels, data.held_out_labels), _levels_of(config, questions)
+    if not len(known):
+        raise ValueError("labels: expected some that both training and held-out samples have, got none; add samples")
+    each = -(-questions.samples // len(known))
     drawn = [
         sampling.samples(model.given(label), each, gd.Heun(), levels, questions.seed, label * each)
-        for label in range(classes)
+        for label in known.tolist()
     ]
-    labels = np.repeat(np.arange(classes), each)
+    labels = np.repeat(known, each)
     results = quality.recognised(np.concatenate(drawn), labels, data, classifier)
-    return {"steps": questions.steps, "each": each, **asdict(results)}
+    left_out = sorted(set(range(model.classes or 0)) - set(known.tolist()))
+    return {"steps": questions.steps, "each": each, "left_out": left_out, **asdict(results)}
 
 
 def _levels_of(config: Config, questions: Questions) -> gd.NoiseLevel:
@@ -241,6 +250,8 @@ def _recognised(results: dict[str, Any]) -> str:
         f"{results['steps']} Heun steps",
         *(f"{name:20} {_percent(results[share], results[error]):>23}  {why}" for name, share, error, why in rows),
     ]
+    if left_out := results.get("left_out"):
+        lines.append(f"without {len(left_out)} labels that training or held-out samples lack: {listing(left_out)}")
     return "\n".join(lines)
 
 

@@ -25,6 +25,7 @@ EVALUATED = 256  # held-out samples that are compared
 FITTED = 10_000  # training samples, evenly spread, that the twins are fitted to
 WIDEST = 1024  # numbers in a sample beyond which the Gaussian keeps its leading directions alone
 RANK = 256  # the number of those directions
+TWINS = ("isotropic", "gaussian", "data_set")
 
 Parts = dict[str, dict[str, float]]
 

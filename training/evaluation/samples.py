@@ -34,7 +34,7 @@ class Score:
 class Recognised:
     """The fraction of n samples that a classifier gives the label they were drawn with, and of held-out data theirs.
 
-    Of the held-out data the mean over classes, as samples were drawn of each class alike.
+    Of the held-out data the mean over the classes that were asked for, as samples were drawn of each alike.
     """
 
     share: float
@@ -93,10 +93,10 @@ def recognised(made: np.ndarray, asked: np.ndarray, data: Dataset, classifier: C
     assert labels is not None
     hits, real = classifier.predict(made) == asked, classifier.predict(data.held_out) == labels
     by_class = {int(label): float(hits[asked == label].mean()) for label in np.unique(asked)}
-    classes = [_fraction(real[labels == label]) for label in np.unique(labels)]
+    classes = [_fraction(real[labels == label]) for label in np.intersect1d(labels, asked)]
     accuracy = float(np.mean([fraction for fraction, _, _ in classes]))
     error = float(np.sqrt(sum(error**2 for _, error, _ in classes)) / len(classes))
-    return Recognised(*_fraction(hits), accuracy, error, len(real), by_class)
+    return Recognised(*_fraction(hits), accuracy, error, int(np.isin(labels, asked).sum()), by_class)
 
 
 def _fraction(hits: np.ndarray) -> tuple[float, float, int]:

@@ -98,7 +98,7 @@ class LearnedDenoiser(gd.Denoiser):
                 f"label: expected one integer, got {index.dtype} of shape {index.shape}; vmap over several labels"
             )
         if not isinstance(index, Tracer) and not 0 <= int(index) < self.classes:
-            raise ValueError(f"label: expected 0 <= label < {self.classes}, got {int(index)}")
+            raise ValueError(f"label: expected 0 <= label < {self.classes}, got {int(index)}; take one of these")
         return index.astype(jnp.int32)
 
     def _image(self, image: Array) -> Array:

@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,30 +13,73 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from gaussdiff import archives
 from training import devices
 from training.evaluation import explain
 from training.storage import disk
 
+MOST_BYTES = 2**28  # of a journal: a million records have as many
+
 
 def records(path: Path) -> list[dict[str, Any]]:
-    """The lines of the file, oldest first; none where it is not there."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """The records in the file, oldest first; none where it is not there. Lines that are damaged are left out."""
+    return [record for line in _lines(path) if (record := _parsed(line)) is not None]
 
 
 def rewind(path: Path, step: int) -> None:
-    """Drop the lines past `step`, which the run is about to write again, and a last line cut short by a kill."""
+    """Drop the lines past `step`, which the run is about to write again, and those that are damaged.
+
+    A last line may be cut short by a kill; of others that are damaged a warning says how many.
+    """
     if not path.exists():
         return
     with disk.explained(path):
-        lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
-        disk.write(path, "".join(line + "\n" for line in lines).encode())
+        lines = _lines(path)
+        parsed = [_parsed(line) for line in lines]
+        if damaged := sum(record is None for record in parsed[:-1]):
+            warnings.warn(f"{path} has {damaged} damaged lines, which are left out of the run's curves", stacklevel=2)
+        past = [line for line, record in zip(lines, parsed, strict=True) if record and record["step"] <= step]
+        disk.write(path, "".join(line + "\n" for line in past).encode())
 
 
-def _step_of(line: str) -> float:
+def _lines(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    with archives.opened(path, MOST_BYTES) as file:
+        return [line for line in file.read().decode(errors="replace").split("\n") if line]
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    """The record in a line; None where it is none whose numbers a page could show."""
     try:
-        return json.loads(line)["step"]
-    except ValueError:
-        return float("inf")
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    match record:
+        case {"step": int(step), "loss": loss, "images_per_second": rate} if step >= 0:
+            explained = record.get("explained")
+            whole = _are_numbers([loss, rate, record.get("held_out_loss", 0)])
+            return record if whole and (explained is None or _is_explained(explained)) else None
+    return None
+
+
+def _is_explained(explained: Any) -> bool:
+    match explained:
+        case {"sigma": list(sigma), "denoiser": dict(denoiser), "score": dict(score), "error": dict(error)}:
+            rows = [sigma, *denoiser.values(), *score.values(), *error.values()]
+            named = {*explain.TWINS} <= {*denoiser} & {*score} and {"network", *explain.TWINS} <= {*error}
+            sizes = {len(row) if isinstance(row, list) else None for row in rows}
+            return named and sizes == {len(explain.SCALES)} and all(map(_are_numbers, rows))
+    return False
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    return all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+
+
+def _itself(path: str, flags: int) -> int:
+    """Open a file but no link, which in the folder of somebody else's run may lead anywhere."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def say(line: str) -> None:
@@ -76,7 +121,7 @@ class Journal:
             record["explained"] = explained
         with disk.explained(self.path):
             disk.make(self.path.parent)
-            with open(self.path, "a") as file:
+            with open(self.path, "a", opener=_itself) as file:
                 file.write(json.dumps(record) + "\n")
         self.held_out = self.held_out if held_out is None else f"  held-out {held_out:.4f}"
         gaussian = "" if explained is None else f"  {100 * explain.gaussian_fraction(explained):.0f} % Gaussian"

@@ -45,7 +45,8 @@ class Status(NamedTuple):
 def write(run: Path, config: Config, shape: tuple[int, ...], status: Status) -> None:
     """Write RUN/index.html: whole or not at all."""
     with disk.explained(run / "index.html"):
-        disk.write(run / "index.html", page(run, config, shape, status).encode())
+        disk.make(run)  # which may have been moved or deleted meanwhile
+        disk.write(run / "index.html", page(run, config, shape, status).encode(errors="backslashreplace"))
 
 
 def page(run: Path, config: Config, shape: tuple[int, ...], status: Status) -> str:

@@ -31,6 +31,7 @@ IMAGES = 64
 CLASSES = 16  # columns at most
 SHARPENED = 32
 POINTS = 1000
+MOST_BYTES = 2**25  # of a picture
 
 Save = Callable[[np.ndarray, BinaryIO], None]
 
@@ -57,8 +58,14 @@ class Pictures:
 
 
 def taken(folder: Path) -> dict[int, Path]:
-    """{step: picture} of those in the folder, in the order of their steps."""
-    return {int(path.stem.removeprefix("step-")): path for path in sorted(folder.glob("step-*.png"))}
+    """{step: picture} of those in the folder, in the order of their steps; what a run does not write is left out."""
+    steps = {path: path.stem.removeprefix("step-") for path in sorted(folder.glob("step-*.png"))}
+    return {int(step): path for path, step in steps.items() if step.isdecimal() and _is_picture(path)}
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a page may hold the file: a link could lead to anything, a pipe never ends."""
+    return path.is_file() and not path.is_symlink() and path.stat().st_size <= MOST_BYTES
 
 
 def rewind(folder: Path, step: int) -> None:

@@ -24,11 +24,12 @@ import jax
 import numpy as np
 from jax.tree_util import KeyPath, keystr
 
+from gaussdiff import archives
 from training import devices
 from training.storage import disk, shards
 
 WHOLE, SHARDED = 3, 4  # formats: a state in state.npz, and one in the folder "state"
-DAMAGE = (OSError, ValueError, KeyError, TypeError)  # what reading a damaged manifest may raise
+DAMAGE = (OSError, ValueError)  # what reading a damaged checkpoint may raise
 _PREFIX = "step-"
 
 
@@ -129,7 +130,7 @@ def _aside(final: Path, who: str) -> Path:
 def _finish(writing: Path, final: Path, form: int, settings: Mapping[str, Any]) -> None:
     """Vouch for the state that lies in `writing`, and give it its name."""
     _write_json(writing / "config.json", settings)
-    sums = {name: _checksum(writing / name) for name in _names(writing, form)}
+    sums = {name: checksum(writing / name) for name in _names(writing, form)}
     _write_json(writing / "manifest.json", {"format": form, "sha256": sums, "versions": versions()})
     disk.flush_folder(writing)
     if final.exists():  # damaged, or the run would have gone on from it
@@ -176,8 +177,13 @@ def latest(run: Path) -> Checkpoint | None:
     damaged = []
     for path in _all(run):
         try:
-            return read(path)
+            saved = read(path)
+            if saved.step != _step(path):
+                raise ValueError(f"it holds step {saved.step}: it was renamed or exchanged for another")
+            return saved
         except DAMAGE as error:
+            if not path.exists():  # the run trains, and has newer ones now
+                return latest(run)
             damaged.append(f"{path} ({error})")
             warnings.warn(f"skipped a damaged checkpoint: {damaged[-1]}", stacklevel=2)
     if damaged:
@@ -188,31 +194,45 @@ def latest(run: Path) -> Checkpoint | None:
 
 
 def read(path: Path) -> Checkpoint:
-    """The checkpoint in the folder `path`; OSError, ValueError or KeyError where it is not whole."""
+    """The checkpoint in the folder `path`; OSError or ValueError where it is not whole."""
     form = _verify(path)
-    settings = json.loads((path / "config.json").read_text())
+    settings = archives.read_json(path / "config.json")
+    if not isinstance(settings, dict) or not isinstance(settings.get("step"), int):
+        raise ValueError("config.json has no step")
     return Checkpoint(path, settings.pop("step"), _arrays(path, form), settings)
 
 
 def _arrays(path: Path, form: int) -> dict[str, np.ndarray]:
     if form == SHARDED:
-        return shards.read(path / "state")
-    with np.load(path / "state.npz", allow_pickle=False) as arrays:
-        return dict(arrays)
+        with archives.parsing(path / "state"):
+            return shards.read(path / "state")
+    return archives.read_npz(path / "state.npz")
 
 
 def _verify(path: Path) -> int:
     """The format of a checkpoint; ValueError where its files are not those it was written with, byte for byte."""
-    manifest = json.loads((path / "manifest.json").read_text())
-    form, sums = manifest["format"], manifest["sha256"]
+    manifest = archives.read_json(path / "manifest.json")
+    match manifest:
+        case {"format": int(form), "sha256": dict(sums)}:
+            pass
+        case _:
+            raise ValueError("manifest.json is no list of checksums")
     if form not in (WHOLE, SHARDED):
         raise ValueError(f"expected format {WHOLE} or {SHARDED}, got {form}")
     if unlike := set(sums) ^ set(_names(path, form)):
         raise ValueError(f"{', '.join(sorted(unlike))}: not there, or not written with the others")
-    for name, checksum in sums.items():
-        if _checksum(path / name) != checksum:
+    for name, written in sums.items():
+        _check_place(path, name)
+        if checksum(path / name) != written:
             raise ValueError(f"{name} does not have the checksum it was written with")
     return form
+
+
+def _check_place(folder: Path, name: str) -> None:
+    """ValueError where a file of a checkpoint is not a file that lies in its folder: a link may lead anywhere."""
+    file = folder / name
+    if not file.is_file() or not file.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{name} is no file, or a link out of its folder; put the file itself there")
 
 
 def _is_whole(path: Path) -> bool:
@@ -264,15 +284,17 @@ def restore(like: Any, arrays: Mapping[str, np.ndarray], name_of: Callable[[KeyP
 def _all(run: Path) -> list[Path]:
     """The folders of the finished checkpoints, newest first."""
     paths = (run / "checkpoints").glob(f"{_PREFIX}*")
-    return sorted((path for path in paths if path.name.removeprefix(_PREFIX).isdigit()), key=_step, reverse=True)
+    return sorted((path for path in paths if path.name.removeprefix(_PREFIX).isdecimal()), key=_step, reverse=True)
 
 
 def _step(path: Path) -> int:
     return int(path.name.removeprefix(_PREFIX))
 
 
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def checksum(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-TEMPORARY = ".writing-"  # how the names begin of what a killed process may leave half written or half removed
+from gaussdiff.archives import TEMPORARY, flush_folder, writing
 
 
 def make(folder: Path) -> None:
@@ -18,46 +18,55 @@ def make(folder: Path) -> None:
         flush_folder(folder.parent)
 
 
+def check_folder(out: Path, argument: str = "out") -> None:
+    """ValueError where `out`, a folder to write to, or one above it is a file: before any work is done for it."""
+    nearest = next(path for path in (out, *out.parents) if path.exists())
+    if not nearest.is_dir():
+        raise ValueError(
+            f"{argument}: expected a folder to write to, got {out}, where {nearest} is a file; choose another "
+            f"--{argument}"
+        )
+
+
+def check_file(out: Path, suffix: str, argument: str = "out") -> None:
+    """ValueError unless `out` is the name of a file that ends in `suffix`, in what is or can be a folder."""
+    cure = out.with_suffix(suffix) if out.name else f"NAME{suffix}"
+    if out.suffix != suffix:
+        raise ValueError(f"{argument}: expected a name that ends in {suffix}, got {out}; set --{argument} to {cure}")
+    if out.is_dir():
+        raise ValueError(f"{argument}: expected the name of a file, got {out}, a folder; choose another --{argument}")
+    check_folder(out.parent, argument)
+
+
 def write(path: Path, content: bytes) -> None:
     """Write the file `path`: whatever moment the process is killed at, it has its old content or the new."""
-    aside = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
-    try:
-        with open(aside, "wb") as file:
-            file.write(content)
-            flush(file)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-    flush_folder(path.parent)
+    with writing(path) as file:
+        file.write(content)
 
 
 def remove(folder: Path) -> None:
     """Remove a folder, which first loses its name: a process that is killed meanwhile leaves no half of it there."""
     going = folder.with_name(f"{TEMPORARY}{folder.name}-{os.getpid()}-old")
     os.replace(folder, going)
-    shutil.rmtree(going)
+    _delete(going)
 
 
 def clean(folder: Path) -> None:
     """Remove the unfinished files of a killed process in `folder`; OSError names what cannot be removed."""
     for path in folder.glob(f"{TEMPORARY}*"):
         with explained(path):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            _delete(path)
+
+
+def _delete(path: Path) -> None:
+    """Delete a file or a folder with all in it; of a link the link alone."""
+    path.unlink() if path.is_symlink() or not path.is_dir() else shutil.rmtree(path)
 
 
 def flush(file: IO) -> None:
     """Wait until what was written to `file` is on the disk."""
     file.flush()
     os.fsync(file.fileno())
-
-
-def flush_folder(path: Path) -> None:
-    """Wait until the names in the folder `path` are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def flush_all(folder: Path) -> None:
