@@ -92,7 +92,7 @@ def test_data_that_one_host_lacks_and_a_folder_that_the_first_cannot_tidy_or_wri
     assert not (folder / "unread").exists()
     assert [[report["found"] for report in host if report["what"] == "own places"] for host in reports] == [[1, 2]] * 2
     first, second = of(reports, "not tidied")
-    assert first["said"].startswith(f"could not write {folder / 'stuck' / 'train.jsonl'}: Is a directory")
+    assert first["said"] == f"{folder / 'stuck' / 'train.jsonl'} cannot be read: it is no file but a folder or a device"
     assert second["said"] == f"host 0 could not tidy the folder of the run: {first['said']}"
     first, second = of(reports, "no page")
     assert first["said"].startswith(f"could not write {folder / 'mute' / 'index.html'}: Is a directory")
