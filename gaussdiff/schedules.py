@@ -199,7 +199,7 @@ def check_times(schedule: Schedule, times, argument: str) -> Array:
 def _time(t, end: float = 1.0, argument: str = "t") -> Array:
     t = floating(t, argument)
     if not concrete(t):
-        return or_nan(t, (t >= 0) & (t <= end) & (t < jnp.inf))
+        return or_nan(t, t >= 0)  # beyond the end the formula goes on, as time_at does
     if not ((np.asarray(t) >= 0) & (np.asarray(t) <= end) & (np.asarray(t) < np.inf)).all():
         bounds = f"[0, {end:g}" + (")" if end == np.inf else "]")
         raise ValueError(f"{argument}: expected times in {bounds}, 0 clean, got {np.asarray(t)}. Rescale your times.")

@@ -214,7 +214,7 @@ TRACED = {
     "offset": (lambda offset: gd.Cosine(offset)(0.5).sigma, 0.008, -0.1),
     "sigma_data": (lambda s: gd.losses.edm_weight(gd.NoiseLevel(1.0, 1.0), s), 0.5, -0.5),
     "count": (lambda n: gd.FiniteDataDenoiser(LAW, n).denoise(jnp.ones(2), gd.NoiseLevel(1.0, 1.0)), 9.0, -9.0),
-    "time": (lambda t: gd.Cosine()(t).sigma, 0.5, 1.5),
+    "time": (lambda t: gd.Cosine()(t).sigma, 0.5, -0.5),
     "time of a table": (lambda t: gd.DiscreteBetas([0.1, 0.2])(t).sigma, 0.5, -0.5),
     "sigma as a time": (lambda t: gd.VarianceExploding()(t).sigma, 2.0, -2.0),
     "end": (lambda end: gd.grids.uniform_time(gd.RectifiedFlow(), 3, 0.5, end).sigma, 0.1, 0.7),
