@@ -84,7 +84,7 @@ def _check_pair(alpha: np.ndarray, sigma: np.ndarray) -> None:
         raise ValueError("alpha, sigma: expected at least one above 0, got a level with both 0. It holds nothing.")
 
 
-SIGNAL_CURE = "Use a network that predicts v or x0 there, or start at the level before it: levels[1:]."
+SIGNAL_CURE = "Use a network that predicts v or x0 there, or start at the next level: levels[1:]."
 
 
 def check_nonzero(quantity: str, value, name: str, cure: str) -> None:
