@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array
 
 from gaussdiff.numerics.arrays import concrete
-from gaussdiff.numerics.checks import check_above_0, check_count, check_number
+from gaussdiff.numerics.checks import check_above_0, check_count, check_number, or_nan
 from gaussdiff.numerics.kinds import check_kind, described
 from gaussdiff.schedules import DiscreteBetas, NoiseLevel, Schedule, check_schedule, check_sigma_range, check_times
 
@@ -56,7 +56,8 @@ def uniform_angles(n: int, variance, sigma_min=0.002, sigma_max=80.0, final_zero
     cosine of its angle. With final_zero the angles run down to 0, and sigma_min plays no part; without it they end at
     sigma_min. ValueError unless variance > 0, and as karras. Sabour et al., arXiv 2404.14507.
     """
-    check_above_0(variance, "variance", "Use that of the data, per dimension.")
+    checked = check_above_0(variance, "variance", "Use that of the data, per dimension.")
+    variance = variance if concrete(variance) else checked
     _check_steps(n)
     low, high = check_sigma_range(sigma_min, sigma_max)
     low = jnp.zeros_like(low) if final_zero else low
@@ -160,7 +161,9 @@ def _times(schedule: Schedule, n: int, start, end) -> tuple[Array, Array]:
     cure = "Noise comes first."
     start = check_number(schedule.end if start is None else start, "start", cure)
     end = check_number(end, "end", cure)
-    if concrete(start, end) and not 0 <= float(end) < float(start) < np.inf:
+    if not concrete(start, end):
+        start = or_nan(start, end < start)
+    elif not 0 <= float(end) < float(start) < np.inf:
         raise ValueError(f"start, end: expected start > end >= 0, got {float(start):g} and {float(end):g}. {cure}")
     return check_times(schedule, start, "start"), check_times(schedule, end, "end")
 

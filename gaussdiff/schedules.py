@@ -84,7 +84,7 @@ def _check_pair(alpha: np.ndarray, sigma: np.ndarray) -> None:
         raise ValueError("alpha, sigma: expected at least one above 0, got a level with both 0. It holds nothing.")
 
 
-SIGNAL_CURE = "Use a network that predicts v or x0 there, or start at the level before it: levels[1:]."
+SIGNAL_CURE = "Use a network that predicts v or x0 there, or start at the next level: levels[1:]."
 
 
 def check_nonzero(quantity: str, value, name: str, cure: str) -> None:
@@ -198,7 +198,9 @@ def check_times(schedule: Schedule, times, argument: str) -> Array:
 
 def _time(t, end: float = 1.0, argument: str = "t") -> Array:
     t = floating(t, argument)
-    if concrete(t) and not ((np.asarray(t) >= 0) & (np.asarray(t) <= end) & (np.asarray(t) < np.inf)).all():
+    if not concrete(t):
+        return or_nan(t, t >= 0)  # beyond the end the formula goes on, as time_at does
+    if not ((np.asarray(t) >= 0) & (np.asarray(t) <= end) & (np.asarray(t) < np.inf)).all():
         bounds = f"[0, {end:g}" + (")" if end == np.inf else "]")
         raise ValueError(f"{argument}: expected times in {bounds}, 0 clean, got {np.asarray(t)}. Rescale your times.")
     return t
@@ -395,7 +397,7 @@ class DiscreteBetas(UnitTimeSchedule):
             raise ValueError(
                 f"betas: expected shape (N,), every value in (0, 1), the last at most 1, got shape {table.shape}, "
                 f"{table.min(initial=1):g} to {table.max(initial=0):g}. A beta is the fraction of the variance that a "
-                "step replaces by noise; of a table of alphas take 1 - alpha."
+                "step replaces by noise: end the table at the first 1, and of a table of alphas take 1 - alpha."
             )
         with np.errstate(divide="ignore"):  # log 0 = -inf is meant, at the end
             self.log_alphas = jnp.asarray(np.concatenate([[0.0], np.cumsum(np.log1p(-table)) / 2]), float)

@@ -133,3 +133,9 @@ def test_a_law_of_half_precision_in_a_file_is_computed_in_float32(tmp_path):
     law = jax.tree.map(lambda leaf: leaf.astype(np.float16), GAUSSIAN)
     gd.save(tmp_path / "law.npz", law)
     assert {leaf.dtype for leaf in jax.tree.leaves(gd.load(tmp_path / "law.npz"))} == {np.dtype(np.float32)}
+
+
+def test_a_traced_variance_of_half_precision_spaces_angles_in_float32(unchecked):
+    variance = np.float16(0.3)
+    angles = jax.jit(lambda variance: gd.grids.uniform_angles(4, variance).sigma)
+    np.testing.assert_allclose(angles(variance), angles(np.float32(variance)), rtol=1e-6)

@@ -213,9 +213,17 @@ TRACED = {
     "beta_min": (lambda beta: gd.VariancePreserving(beta, 20.0)(0.5).sigma, 0.1, 30.0),
     "offset": (lambda offset: gd.Cosine(offset)(0.5).sigma, 0.008, -0.1),
     "sigma_data": (lambda s: gd.losses.edm_weight(gd.NoiseLevel(1.0, 1.0), s), 0.5, -0.5),
+    "count": (lambda n: gd.FiniteDataDenoiser(LAW, n).denoise(jnp.ones(2), gd.NoiseLevel(1.0, 1.0)), 9.0, -9.0),
+    "time": (lambda t: gd.Cosine()(t).sigma, 0.5, -0.5),
+    "time of a table": (lambda t: gd.DiscreteBetas([0.1, 0.2])(t).sigma, 0.5, -0.5),
+    "sigma as a time": (lambda t: gd.VarianceExploding()(t).sigma, 2.0, -2.0),
+    "end": (lambda end: gd.grids.uniform_time(gd.RectifiedFlow(), 3, 0.5, end).sigma, 0.1, 0.7),
+    "time of training": (lambda t: LAYER.weight(jnp.ones(2), gd.NoiseLevel(1.0, 1.0), t), 2.0, -2.0),
+    "steps of training": (lambda n: LAYER.weight_after(jnp.ones(2), gd.NoiseLevel(1.0, 1.0), n), 2, -2),
     "shrinkage": (lambda s: gd.fitting.shrink(LAW, s).eigvals, 0.5, 1.5),
 }
 LAW = gd.Gaussian(np.zeros(2), np.array([2.0, 1.0]), np.eye(2))
+LAYER = gd.exact.OneLayer(1.0)  # so fast that a step's factor is negative
 
 
 def ended(sampler: gd.Sampler):
@@ -233,3 +241,32 @@ def test_inside_jit_a_number_out_of_range_gives_no_number(name, unchecked):
     assert np.isnan(traced(bad)).any()
     with pytest.raises(ValueError, match="expected"):
         function(bad)
+
+
+def test_integers_of_python_are_as_large_and_as_weak_as_its_floats():
+    assert float(gd.NoiseLevel(1, 2**40).sigma) == 2.0**40
+    assert gd.NoiseLevel(1, np.float32(0.5)).alpha.dtype == np.float32
+    with pytest.raises(TypeError, match="sigma: expected real numbers"):
+        gd.NoiseLevel(1, 10**400)
+
+
+class Foreign:
+    """An array of another library, whose dtypes NumPy does not know."""
+
+    dtype = "foreign.float32"
+
+    def __init__(self, x):
+        self.x, self.shape = x, x.shape
+
+    def __array__(self, dtype=None, copy=None):
+        return self.x
+
+
+def test_samples_may_be_arrays_of_other_libraries():
+    x = np.array([[1.0, 2.0], [3.0, 5.0], [0.0, 1.0]])
+    np.testing.assert_array_equal(gd.Gaussian.from_samples(Foreign(x)).mean, x.mean(0))
+
+
+def test_points_for_several_devices_are_named():
+    with pytest.raises(ValueError, match="points: expected at least 1 sample"):
+        gd.Empirical(3.0, devices=jax.devices())

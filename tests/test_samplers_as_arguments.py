@@ -63,6 +63,10 @@ def test_an_amount_that_was_changed_afterwards_is_an_error():
         gd.sample(changed, MODEL, X, LEVELS, KEY)
     with pytest.raises(ValueError, match="eta: expected 0"):
         gd.sample_batch(changed, MODEL, LEVELS, count=2, key=KEY)
+    stack = jax.tree.map(lambda *leaves: jnp.stack(leaves), gd.DDIM(), gd.DDIM())
+    assert stack.draws() == 0
+    with pytest.raises(ValueError, match="eta: expected 0"):
+        eqx.tree_at(lambda sampler: sampler.eta, stack, jnp.array([0.0, 0.5])).draws()
 
 
 def test_a_recipe_from_before_the_noise_was_fixed_says_whether_there_is_any(tmp_path):

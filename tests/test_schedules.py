@@ -354,7 +354,7 @@ def test_what_uses_a_table_without_signal_at_its_end_is_finite():
 def test_a_noise_prediction_is_refused_where_there_is_no_signal_and_works_before_it():
     levels = gd.grids.trailing(gd.DiscreteBetas([0.1, 0.5, 1.0]), 3)
     network, x = gd.FromNoisePrediction(lambda x, level: x / 2), jnp.ones(2)
-    cure = r"predicts v or x0 there, or start at the level before it: levels\[1:\]"
+    cure = r"predicts v or x0 there, or start at the next level: levels\[1:\]"
     with pytest.raises(ValueError, match=cure):
         network.denoise(x, levels[0])
     with pytest.raises(RuntimeError, match=cure):

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from gaussdiff.denoiser import Denoiser, Event, check_sample
 from gaussdiff.distributions.gaussian import Gaussian, check_gaussian
 from gaussdiff.numerics.arrays import concrete, floating, safe_divide
-from gaussdiff.numerics.checks import check_each_at_least_0
+from gaussdiff.numerics.checks import check_each_at_least_0, or_nan
 from gaussdiff.schedules import NoiseLevel, check_level
 
 
@@ -76,7 +76,9 @@ def _checked(variances, count) -> tuple[Array, Array]:
         raise ValueError(
             f"variances, count: expected shapes (D,) and (), got {variances.shape} and {count.shape}. Use jax.vmap."
         )
-    if concrete(count) and not float(count) > 0:
+    if not concrete(count):
+        return variances, or_nan(count, count > 0)
+    if not float(count) > 0:
         raise ValueError(f"count: expected a number of samples above 0, got {float(count):g}. inf is the law itself.")
     return variances, count
 

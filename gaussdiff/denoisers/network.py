@@ -154,7 +154,7 @@ class FromNoisePrediction(NetworkDenoiser):
     """A network(x, level) that predicts the noise, as a denoiser: x0 = (x - sigma noise) / alpha.
 
     At alpha = 0 the noise says nothing of x0 and denoise raises ValueError, inside jit a failure at run time: predict v
-    or x0 there, or start at the level before it.
+    or x0 there, or start at the next level.
     Ho et al., arXiv 2006.11239, eq. 4 solved for x0. TypeError where the network is not callable.
     """
 

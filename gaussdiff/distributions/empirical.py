@@ -33,7 +33,14 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from gaussdiff.denoiser import Distribution, Event, check_sample
 from gaussdiff.distributions.mixture import normalize_log_weights
 from gaussdiff.numerics.arrays import concrete, dot, floating, host, safe_divide, safe_sqrt
-from gaussdiff.numerics.checks import check_at_least_0, check_chunk, check_count, check_key, check_samples
+from gaussdiff.numerics.checks import (
+    check_at_least_0,
+    check_chunk,
+    check_count,
+    check_key,
+    check_samples,
+    shape_of_samples,
+)
 from gaussdiff.numerics.kinds import described
 from gaussdiff.numerics.softmax import Part
 from gaussdiff.schedules import NoiseLevel, check_level, clean
@@ -297,7 +304,8 @@ class Empirical(DataSet):
     ):
         # for many devices the points stay on the host until they are split
         if devices:
-            points = np.asarray(floating(points[:1], "points").dtype.type(0) + points)
+            shape_of_samples(points, "points", least=1)
+            points = np.asarray(floating(points[:1]).dtype.type(0) + points)
         else:
             points = floating(points, "points")
         count = len(points) if points.ndim else 0

@@ -39,6 +39,7 @@ from gaussdiff.numerics.checks import (
     check_each_at_least_0,
     check_finite_number,
     check_fraction,
+    or_nan,
 )
 from gaussdiff.numerics.kinds import check_kind
 from gaussdiff.schedules import NoiseLevel, check_level
@@ -88,9 +89,8 @@ class OneLayer(Learning):
 
         It converges only for eta < 1 / S^2 of the largest mode.
         """
-        steps = _duration(steps, "steps")
         optimum, power = _optimum(check_variances(variances), level)
-        return optimum + (self.start - optimum) * (1 - 2 * self.rate * power) ** steps
+        return optimum + (self.start - optimum) * _power(1 - 2 * self.rate * power, steps)
 
     def log_gain(self, variances, sigma, next_sigma, time) -> Modes:
         time = _duration(time)
@@ -264,8 +264,7 @@ class AffineLearning(eqx.Module):
 
     def after(self, steps) -> tuple[Float[Array, "D D"], Float[Array, " D"]]:
         """W (D, D) and b (D,) after `steps` of gradient descent, which converges only for eta < 1 / (largest S^2)."""
-        steps = _duration(steps, "steps")
-        return self._with((1 - self.rates) ** steps)
+        return self._with(_power(1 - self.rates, steps))
 
     def _with(self, decay: Array) -> tuple[Array, Array]:
         both = self.optimum + jnp.matmul(self.gap * decay[None], self.vectors.T, precision="highest")
@@ -318,9 +317,17 @@ def _squares(sigma, next_sigma) -> tuple[Array, Array]:
 
 def _duration(time, argument: str = "time") -> Array:
     number = floating(time, argument)
-    if concrete(number) and not (np.asarray(number) >= 0).all():
+    if not concrete(number):
+        return or_nan(number, number >= 0)
+    if not (np.asarray(number) >= 0).all():
         raise ValueError(f"{argument}: expected >= 0, got {np.asarray(number)}. It counts the steps of descent.")
-    return jnp.asarray(time)
+    return number
+
+
+def _power(factor: Array, steps) -> Array:
+    """factor^steps, of a factor of either sign; NaN inside jit where steps < 0. ValueError for steps < 0."""
+    number = _duration(steps, "steps")
+    return or_nan(factor ** jnp.asarray(steps), number >= 0)
 
 
 def _rate(rate) -> Array:

@@ -30,8 +30,8 @@ def safe_sqrt(x: Array) -> Array:
 def floating(x, argument: str = "x") -> Array:
     """x as a floating array of `floating_dtype`; TypeError names `argument` where x is not made of real numbers."""
     try:
-        array = jnp.asarray(x)
-    except (TypeError, ValueError) as error:
+        array = jnp.asarray(float(x) if type(x) is int else x)  # JAX's integers end at 2**31, and are strongly typed
+    except (TypeError, ValueError, OverflowError) as error:
         raise _not_numbers(x, argument) from error
     check_real(array, x, argument)
     dtype = floating_dtype(array.dtype)

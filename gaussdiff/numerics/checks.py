@@ -87,9 +87,11 @@ def check_finite_number(value, argument: str, cure: str) -> Array:
 
 def shape_of_samples(x, argument: str = "x", least: int = 2) -> tuple[int, ...]:
     """The shape of samples (N, *event), which are not copied; TypeError and ValueError unless they are such."""
-    if hasattr(x, "dtype"):
+    if isinstance(getattr(x, "dtype", None), np.dtype):
         check_real(x, x, argument)
-    shape = tuple(x.shape) if hasattr(x, "dtype") else host(x, argument).shape
+        shape = tuple(x.shape)
+    else:  # lists, and arrays of other libraries
+        shape = host(x, argument).shape
     check_samples(shape, argument, least)
     return shape
 

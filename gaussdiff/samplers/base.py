@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from gaussdiff.denoiser import Denoiser, Event
 from gaussdiff.numerics.arrays import concrete
-from gaussdiff.numerics.kinds import check_kind
+from gaussdiff.numerics.kinds import check_kind, described
 from gaussdiff.schedules import NoiseLevel, check_levels
 
 
@@ -120,9 +120,9 @@ def is_noisy(amount: Array) -> bool:
 
 def check_amount(noisy: bool, amount: Array, argument: str) -> None:
     """ValueError where a sampler that was made without noise has been given an amount of it since."""
-    if not noisy and concrete(amount) and float(amount) != 0:
+    if not noisy and concrete(amount) and np.any(np.asarray(amount)):
         raise ValueError(
-            f"{argument}: expected 0, with which the sampler was made, got {float(amount):g}. Make another sampler "
+            f"{argument}: expected 0, with which the sampler was made, got {described(amount)}. Make another sampler "
             f"with this {argument}, since one that was made without noise draws none."
         )
 
