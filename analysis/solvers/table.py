@@ -131,7 +131,7 @@ def read_spectrum(path: Path) -> np.ndarray:
         ) from error
     if variances.ndim != 1 or not variances.size:
         raise ValueError(
-            f"spectrum: expected variances of shape (K,) in {path}, got {variances.shape}. Of a covariance take "
+            f"spectrum: expected variances of shape (K,), got {variances.shape} in {path}. Of a covariance take "
             "np.linalg.eigvalsh."
         )
     if variances.dtype.kind not in "iuf":
