@@ -42,7 +42,7 @@ TRAIN = {
     "train --out new --data toy-ring --image-size 8": "image_size: expected None ... got 8 ... folder",
     "train --out new --data toy-ring --network unet": "network: a U-Net expects images ... got ... use --network mlp",
     "train --out new --held-out 2": "held_out: expected a number in (0, 1) ... got 2.0 ... --held-out",
-    "train --out new --held-out 0.99999": "held_out: expected samples in both splits ... got 1797 of 1797 ... --held-out",
+    "train --out new --held-out 0.99999": "held_out: expected samples ... got 1797 of 1797 ... --held-out",
     "train --out new --seed -1": "seed: expected an integer in [0, 2**32) ... got -1 ... --seed",
     "train --out new --accumulate 5": "accumulate: expected a divisor of the batch ... got 5 ... change --accumulate",
     "train --out new --objective epsilon": "objective: expected one of ... noise ... got 'epsilon' ... --objective",
