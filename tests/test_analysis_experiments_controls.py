@@ -146,6 +146,7 @@ def test_large_images_have_fewer_paths():
     assert count((64, 64, 3), starts=8) == 8
 
 
+@pytest.mark.slow
 def test_as_many_paths_are_counted_as_a_setting_can_have(setting, trained):
     """The models and controls of a whole setting, the closed form, and the further twins."""
     whole = open_run(trained, Settings(starts=2, steps=2, components=2))

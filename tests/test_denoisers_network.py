@@ -71,6 +71,7 @@ def test_the_wrappers_are_the_conversions(level, dtype):
         np.testing.assert_allclose(x0, x0_from(output, x, level), rtol=4 * largest, atol=4 * largest)
 
 
+@pytest.mark.slow
 @zoo.over(zoo.SCHEDULES)
 def test_the_wrapper_of_a_velocity_is_the_conversion(case):
     x, t = jnp.array([0.3, -1.1, 0.6]), 0.37

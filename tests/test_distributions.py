@@ -45,6 +45,7 @@ def test_log_prob_is_that_of_the_definition(name):
         np.testing.assert_allclose(answers(name)[level]["log_prob"], expected, tolerance, 1e-10, err_msg=level)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES, ids=str, scope="module")
 def test_score_is_the_gradient_of_log_prob(name):
     """And (alpha x0 - x) / sigma^2. All times sigma, so that they are of size 1: Tweedie's keeps 9 digits at 1e-6."""

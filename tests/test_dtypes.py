@@ -93,6 +93,7 @@ def numbers(answer):
     return [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(answer)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @zoo.over(HOST, "call")
 def test_answers_are_those_of_the_same_numbers_in_float32(call, dtype, unchecked):

@@ -232,6 +232,7 @@ def ended(sampler: gd.Sampler):
     return sampler.step(LAW, x, sampler.init(x, levels), levels[0], levels[1], noise).x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRACED)
 def test_inside_jit_a_number_out_of_range_gives_no_number(name, unchecked):
     """What cannot be looked at is not refused, but nor is it a wrong answer."""

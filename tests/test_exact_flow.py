@@ -165,6 +165,7 @@ def test_transition_at_eta_one_is_the_posterior_of_ddpm(name):
         np.testing.assert_allclose(covs[one], spread, rtol=1e-7, atol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAWS)
 def test_transition_carries_one_marginal_to_the_other(name):
     case = LAWS[name]

@@ -26,6 +26,7 @@ NOISY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit", [jax.jit, eqx.filter_jit], ids=["jax", "equinox"])
 @zoo.over(zoo.SAMPLERS)
 def test_every_sampler_is_an_argument_of_a_jitted_function(case, jit):

@@ -310,6 +310,7 @@ def test_the_frame_does_not_matter(name):
         np.testing.assert_allclose(path / levels.alpha[:, None], expected, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frame", [gd.VarianceExploding(), gd.Cosine(), gd.RectifiedFlow()], ids=repr)
 def test_churn_leads_from_one_marginal_to_another(frame):
     """A normal of variance alpha^2 lam + sigma^2, shrunk and given noise, has that of the noisier level."""

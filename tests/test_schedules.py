@@ -94,6 +94,7 @@ def test_float32_sigma_keeps_its_digits_at_a_millionth(name):
     assert float(level.sigma) == pytest.approx(float(expected), rel=1e-5)
 
 
+@pytest.mark.slow
 @zoo.over(zoo.SCHEDULES)
 def test_time_at_inverts_the_schedule(case):
     times = jnp.array([1e-5, 1e-3, 0.1, 0.37, 0.5, 0.9, 0.999])
@@ -114,6 +115,7 @@ def ratio_at(name, t):
     return sigma / alpha
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("name", zoo.SCHEDULES)
 def test_time_at_is_the_inverse_of_the_published_definition(name, dtype):
@@ -128,6 +130,7 @@ def test_time_at_is_the_inverse_of_the_published_definition(name, dtype):
             assert ratio_at(name, t * (1 - 5 * eps)) < ratio < ratio_at(name, t * (1 + 5 * eps)), float(asked)
 
 
+@pytest.mark.slow
 @zoo.over(zoo.SCHEDULES)
 def test_the_slope_of_time_at_is_one_over_that_of_log_snr(case):
     log_snr = jnp.array([6.0, 0.0, -2.5, -7.0])
@@ -136,6 +139,7 @@ def test_the_slope_of_time_at_is_one_over_that_of_log_snr(case):
     np.testing.assert_allclose(slopes * 2 * (rate.alpha / level.alpha - rate.sigma / level.sigma), 1, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
 @zoo.over(zoo.SCHEDULES)
 def test_a_level_at_an_end_but_for_rounding_is_at_the_end(case, dtype):
@@ -301,6 +305,7 @@ def silent_pair(betas, t):
     return alpha, mpmath.sqrt((1 - alpha) * (1 + alpha))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("betas", SILENT_BETAS.values(), ids=SILENT_BETAS)
 def test_a_table_whose_last_beta_is_1_ends_without_signal(betas, dtype):
@@ -328,6 +333,7 @@ def test_a_table_whose_last_beta_is_1_ends_without_signal(betas, dtype):
     assert schedule(0.0).sigma == 0
 
 
+@pytest.mark.slow
 def test_what_uses_a_table_without_signal_at_its_end_is_finite():
     """Grids, the exact flow, the likelihood and its bound, the weights of losses, and the two samplers with a clock."""
     schedule, model, x = gd.DiscreteBetas([0.05, 0.2, 0.5, 0.8, 1.0]), zoo.GAUSSIAN.model, jnp.ones(3)

@@ -196,6 +196,7 @@ def test_a_lock_file_that_was_deleted_is_made_again_without_a_word(tmp_path):
             pass
 
 
+@pytest.mark.slow
 def test_a_run_that_is_renamed_while_it_trains_says_so_and_loses_no_state(tmp_path, monkeypatch):
     """And a clock that goes back, which nothing in a run relies on."""
     run, aside, save = tmp_path / "run", tmp_path / "aside", checkpoint.save

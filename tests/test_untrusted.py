@@ -342,6 +342,7 @@ def test_the_fuzzer_can_fail(tmp_path):
     assert len({fuzz.mutated(b'{"a": 12}', draw, [b"other"]) for _ in range(100)}) > 50
 
 
+@pytest.mark.slow
 def test_no_reader_leaves_a_file_open(tmp_path):
     """Whatever comes of it; a file that is closed by the garbage collector has a warning of its own."""
     cases = [(name, content, READS[name.rsplit(".")[-1]]) for name, content in CLAIMS.values()]
