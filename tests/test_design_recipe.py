@@ -38,6 +38,7 @@ def test_a_recipe_from_toy_data_is_nearer_to_the_flow_than_the_usual_choice(tmp_
         (["--calls", "5", "--data", "digits", "--run", "some"], "data, run: expected one of the two, got both"),
         (["--calls", "5", "--run", "some", "--image-size", "4"], "image_size: expected none beside run"),
         (["--calls", "5", "--run", "some", "--data-dir", "there"], "Leave out --data-dir"),
+        (["--calls", "5", "--data", ".", "--image-size", "0"], "image_size: expected an integer of at least 1"),
         (["--calls", "5", "--run", "nowhere"], "nowhere"),
         (["--calls", "5", "--data", "no-such-set"], "no-such-set"),
     ],
@@ -62,6 +63,7 @@ def test_a_run_brings_its_own_data_size_and_split(tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "_stage", lambda *_: None)
     recipe.make(recipe.Settings(calls=5, run=tmp_path / "run"))
     recipe.make(recipe.Settings(calls=5, data=str(images), image_size=4, held_out=0.5))
+    assert len(asked) == 2
     for data in asked:
         np.testing.assert_array_equal(data.train, load_for(config).train)
         np.testing.assert_array_equal(data.held_out, load_for(config).held_out)

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 import gaussdiff as gd
-from training.config import Config
+from training.config import Config, check
 from training.data import arrays, folder, prepared, toys
 from training.data.arrays import Splits
 from training.presets import TOYS
@@ -100,6 +100,7 @@ def load(
     name and for data that cannot be used; FileNotFoundError for a file that is not there and, with the command that
     prepares it, for a tensorflow-datasets set that is not on this machine.
     """
+    check("image_size", image_size)
     path = Path(name).expanduser()
     is_folder = name not in OFFLINE and _is_folder(name, data_dir)
     if image_size is not None and not is_folder:
